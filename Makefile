@@ -1,0 +1,83 @@
+# `make help` lists the targets. The first one that needs it makes the environment in .venv.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PATH := $(abspath $(BIN)):$(PATH)
+
+# Two notebooks at a time, and together no more threads than cores.
+WORKERS ?= 2
+CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+THREADS := $(shell n=$$(( $(CORES) / $(WORKERS) )); echo $$(( n > 0 ? n : 1 )))
+
+# Python 3.11 or later that can make environments; `make PYTHON=... demo` chooses another one.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+
+.PHONY: help demo test lab bench docs readme export clean install
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+install: $(STAMP) ## the environment in .venv, with everything
+
+$(STAMP): settings.ini setup.py pyproject.toml
+	@if [ ! -x $(BIN)/python ]; then \
+	  if [ -z "$(PYTHON)" ]; then \
+	    echo "Found no Python 3.11 or later with venv and ensurepip (Debian: apt-get install python3-venv)." >&2; \
+	    echo "If you have one under another name: make PYTHON=/path/to/python ..." >&2; exit 1; fi; \
+	  echo "Making $(VENV) with $$($(PYTHON) --version)"; \
+	  $(PYTHON) -m venv $(VENV); \
+	fi
+	@echo "Installing into $(VENV): PyTorch, JupyterLab and the rest (some GB the first time). Log: $(VENV)/install.log"
+	@log=$(VENV)/install.log; : >$$log; \
+	( while sleep 20 >/dev/null 2>&1; do t=$$(( $${t:-0} + 20 )); \
+	  echo "  $$t s  $$(sed -nE 's/^ *((Collecting|Downloading|Building|Installing).{0,70}).*/\1/p' $$log | tail -n 1)"; done ) & ticker=$$!; \
+	trap "kill $$ticker 2>/dev/null || true" EXIT; \
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e '.[dev,cluster]' >$$log 2>&1 || { \
+	  tail -n 25 $$log >&2; echo "The installation failed; all of it is in $$log" >&2; exit 1; }
+	@touch $@
+
+demo: $(STAMP) ## train two small networks on digits and write their fragility reports to runs/demo/
+	@fragility demo
+
+test: $(STAMP) ## everything: exported and clean notebooks, each notebook executed, the tests
+	@echo "== Notebooks are exported and clean"
+	@python -m pytest -q tests/test_notebooks_clean.py
+	@echo "== Notebooks run ($(WORKERS) at a time, $(THREADS) thread(s) each)"
+	@OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) TQDM_DISABLE=1 MPLBACKEND=agg \
+	  nbdev_test --n_workers $(WORKERS) --timing
+	@echo "== Tests"
+	@python -m pytest --ignore=tests/test_notebooks_clean.py
+
+lab: $(STAMP) ## open the notebooks in JupyterLab
+	@jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) --ServerApp.root_dir="$(CURDIR)" \
+	  --LabApp.default_url=/lab/tree/nbs/index.ipynb
+
+bench: $(STAMP) ## the measured comparisons in benchmarks/
+	@found=; for script in benchmarks/*.py; do [ -e "$$script" ] || continue; found=1; echo "== $$script"; python "$$script"; done; \
+	[ -n "$$found" ] || echo "There are no benchmarks yet (benchmarks/*.py)."
+
+export: $(STAMP) ## notebooks to modules, clean notebooks, table of public names, README
+	@nbdev_export
+	@nbdev_clean
+	@[ ! -d fragility_nb/templates ] || nbdev_clean --fname fragility_nb/templates
+	@python tools/public_names.py
+	@python tools/readme.py
+
+readme: $(STAMP) ## README.md from nbs/index.ipynb
+	@python tools/readme.py
+
+docs: $(STAMP) ## the site in _docs/ (needs Quarto)
+	@command -v quarto >/dev/null || { \
+	  echo "The site needs the Quarto program, which is not installed: see https://quarto.org/docs/get-started/" >&2; exit 1; }
+	@python tools/readme.py
+	@nbdev_docs --n_workers $(WORKERS)
+
+clean: ## remove what can be made again (not .venv, not runs/)
+	@rm -rf _docs _proc build dist *.egg-info .pytest_cache .hypothesis nbs/nbdev.yml nbs/sidebar.yml nbs/sidebar.yml.bak
+	@find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +

@@ -1,0 +1,25 @@
+"""`import fragility_nb` costs next to nothing, and brings no notebook machinery with it."""
+import pytest
+from conftest import python
+
+HEAVY = ("jupyter_client", "jupyter_core", "jupyterlab", "nbconvert", "papermill", "ipywidgets", "ipympl", "timm", "IPython")
+USES = {
+    "package": "import fragility_nb",
+    "work": "from fragility_nb import load_data, create_model, stress_sweep, filter_sweep, synaptic_scores, find_epsilon",
+    "plots": "import fragility_nb.plots",
+}
+
+
+def test_import_adds_under_half_a_second():
+    code = "import time, torch; start = time.perf_counter(); import fragility_nb; print(time.perf_counter() - start)"
+    assert min(float(python(code)) for _ in range(3)) < 0.5
+
+
+def test_import_loads_nothing_else():
+    code = "import sys; import fragility_nb; print([m for m in ('torch', 'xarray', 'numpy', 'matplotlib') if m in sys.modules])"
+    assert python(code) == "[]"
+
+
+@pytest.mark.parametrize("use", USES)
+def test_no_notebook_machinery(use):
+    assert python(f"import sys; {USES[use]}; print([m for m in {HEAVY} if m in sys.modules])") == "[]"

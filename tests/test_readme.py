@@ -1,0 +1,62 @@
+"""README.md is nbs/index.ipynb, and is short."""
+import re
+
+import pytest
+import readme
+from conftest import ROOT
+
+
+def test_readme_is_the_notebook():
+    found = readme.differences(ROOT)
+    assert not found, f"run `make readme`:\n{found}"
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 120
+
+
+def test_links_of_the_readme_lead_somewhere():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s#]+)", text)
+    assert [t for t in targets if not re.match(r"[a-z]+:", t) and not (ROOT / t).exists()] == []
+
+
+@pytest.fixture
+def small(tmp_path):
+    "A repository whose index has what a README can have."
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+    dot = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    cells = [
+        new_markdown_cell("# Title\n\n> What it is.\n\n[a](api/00_core.ipynb) [b](../LICENSE) [c](https://x.org/y) [d](#here)"),
+        new_code_cell("#| hide\nsecret = 1"),
+        new_code_cell("#| fig-alt: Accuracy against noise\nplot()",
+                      outputs=[new_output("display_data", {"image/png": dot, "text/plain": "<Figure>"})]),
+        new_code_cell("#| echo: false\nprint(2)", outputs=[new_output("stream", name="stdout", text="two  \n")]),
+        new_code_cell("table", outputs=[new_output("execute_result", {"text/html": "<b>no</b>", "text/plain": "yes"})]),
+        new_code_cell("warn()", outputs=[new_output("stream", name="stderr", text="careful\n")]),
+    ]
+    (tmp_path / "nbs").mkdir()
+    nbformat.write(new_notebook(cells=cells), tmp_path / "nbs" / "index.ipynb")
+    return tmp_path
+
+
+def test_readme_rules(small):
+    readme.write(small)
+    text = (small / "README.md").read_text(encoding="utf-8")
+    assert "[a](nbs/api/00_core.ipynb) [b](LICENSE) [c](https://x.org/y) [d](#here)" in text
+    assert "```python\nplot()\n```\n\n![Accuracy against noise](nbs/images/index_1.png)" in text
+    assert (small / "nbs/images/index_1.png").read_bytes().startswith(b"\x89PNG")
+    assert "secret" not in text and "print(2)" not in text and "    two\n" in text
+    assert "<b>no" not in text and "    yes" in text and "careful" not in text
+    assert readme.differences(small) == ""
+
+
+def test_readme_differences_are_seen(small):
+    readme.write(small)
+    (small / "nbs/images/index_2.png").write_bytes(b"old")
+    (small / "nbs/images/index_1.png").write_bytes(b"other")
+    (small / "README.md").write_text("another", encoding="utf-8")
+    found = readme.differences(small)
+    assert "-another" in found and "stale figure: nbs/images/index_2.png" in found
+    assert "figure differs: nbs/images/index_1.png" in found
