@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCHEMA', 'unknown', 'check_choice', 'check_number', 'Registry', 'stable_seed', 'array_hash', 'write_atomic',
-           'provenance', 'save_result', 'load_result', 'check_kind']
+           'provenance', 'save_result', 'load_result', 'check_kind', 'PartStore']
 
 # %% ../nbs/api/00_core.ipynb #3caa753c
 import contextlib
@@ -214,3 +214,37 @@ def check_kind(
     got = result.attrs.get("kind")
     if got != kind: raise ValueError(f"Expected `{what}` to be a {kind} result, but its kind is {got!r}.")
     return result
+
+# %% ../nbs/api/00_core.ipynb #9d78c31d
+class PartStore:
+    "Finished parts of one computation: in a folder, or only in memory."
+    def __init__(self,
+        folder:str|os.PathLike|None, # where to keep parts; `None`: nowhere
+        *identity, # what the computation is: hashes of model and data, settings
+    ):
+        self.folder = None if folder is None else Path(folder)/f"{stable_seed(repr(identity)):016x}"
+        self.memory = {}
+
+    def get(self,
+        compute, # () -> dict of arrays: computes the part
+        *key:str|int|float, # its name
+    ) -> dict[str, np.ndarray]:
+        "The part of this name, computed only if it is not there yet."
+        if key not in self.memory:
+            self.memory[key] = self._read(key)
+            if self.memory[key] is None: self.memory[key] = self._write(key, compute())
+        return self.memory[key]
+
+    def _path(self, key) -> Path: return self.folder/f"{stable_seed(*key):016x}.npz"
+
+    def _read(self, key) -> dict|None:
+        "A part from the folder; one that cannot be read counts as not done."
+        if self.folder is None or not self._path(key).is_file(): return None
+        try:
+            with np.load(self._path(key), allow_pickle=False) as f: return dict(f)
+        except Exception: return None
+
+    def _write(self, key, arrays:dict) -> dict:
+        if self.folder is not None:
+            with write_atomic(self._path(key)) as part, open(part, "wb") as f: np.savez_compressed(f, **arrays)
+        return arrays

@@ -110,7 +110,7 @@ class _Run:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict(dict(state=state, param_groups=groups))
 
-# %% ../nbs/api/03_training.ipynb #7afb21ef
+# %% ../nbs/api/03_training.ipynb #fd5d3f98
 def fit(
     model:nn.Module, # trained in place; afterwards in eval mode
     train:ImageData, # or anything that `as_data` takes
@@ -139,6 +139,7 @@ def fit(
     run = _Run(model, opt, folder, dict(optimizer=optimizer, lr=lr, batch_size=batch_size, seed=seed, data=train.hash,
                                         distort=repr(distort) if distort else "", init=model_hash(model)))
     log = run.resume()
+    if len(log) > epochs: raise ValueError(f"`{folder}` already holds {len(log)} epochs, more than `epochs` = {epochs}. Choose another `folder`.")
     if not log and 0 in snapshots: run.snapshot(0)
     bar = tqdm(range(len(log) + 1, epochs + 1), initial=len(log), total=epochs, desc=f"training {model_name(model)}", unit="epoch", disable=not progress)
     try:
@@ -154,7 +155,7 @@ def fit(
     finally:
         opt.zero_grad(set_to_none=True)
         model.eval().to(home)
-    return _as_log(log[:epochs], model, train, run.settings)
+    return _as_log(log, model, train, run.settings)
 
 # %% ../nbs/api/03_training.ipynb #c54d7722
 def _as_log(log:list[dict], model, train:ImageData, settings:dict) -> xr.Dataset:

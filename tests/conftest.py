@@ -12,7 +12,9 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 SOURCES = ["settings.ini", "setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md", "CHANGELOG.md",
            "CONTRIBUTING.md", "_quarto.yml", "nbs", "fragility_nb"]
-LEFT_OUT = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", ".last_checked", "nbdev.yml", "sidebar.yml*", "runs")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", ".last_checked", "nbdev.yml", "sidebar.yml*",
+                                  "runs")
+FOREIGN = ("IN_TEST", "PYTHONPATH", "PYTEST_CURRENT_TEST", "MPLBACKEND")
 
 
 def copy_sources(to):
@@ -26,15 +28,15 @@ def copy_sources(to):
 
 def environment(**extra):
     "The environment of a subprocess: nothing left over from nbdev's tests or from another kernel."
-    env = {k: v for k, v in os.environ.items() if k not in ("IN_TEST", "PYTHONPATH", "PYTEST_CURRENT_TEST", "MPLBACKEND")}
-    return {**env, **extra}
+    return {**{k: v for k, v in os.environ.items() if k not in FOREIGN}, **extra}
 
 
 def run(*command, cwd, timeout=300, **env):
     "Run a command, fail with all that it printed, give back its standard output."
     done = subprocess.run([str(c) for c in command], cwd=cwd, env=environment(**env), text=True, timeout=timeout,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    if done.returncode: pytest.fail(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+    if done.returncode:
+        pytest.fail(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
 
 
@@ -58,3 +60,30 @@ def unavailable(why):
     "Skip a test that cannot run here; where CI is set, that is a failure."
     if os.environ.get("CI", "").lower() in ("", "0", "false"): pytest.skip(why)
     pytest.fail(f"{why} (CI is set, so this test must run)")
+
+
+@pytest.fixture(scope="session")
+def digits():
+    "The built-in test digits."
+    from fragility_nb.data import load_data
+    return load_data("digits")
+
+
+@pytest.fixture(scope="session")
+def trained():
+    "A small network that has learned the digits."
+    from fragility_nb.data import load_data
+    from fragility_nb.models import create_model
+    from fragility_nb.training import fit
+    model = create_model("cnn4")
+    fit(model, load_data("digits", "train"), epochs=6, lr=3e-3, batch_size=50, device="cpu", progress=False)
+    return model
+
+
+@pytest.fixture(scope="session")
+def stress_result(trained, digits):
+    "A stress sweep of it, with two seeds."
+    from fragility_nb.attacks import FGSM
+    from fragility_nb.stressors import GaussianBlur, GaussianNoise, Rotation
+    from fragility_nb.sweeps import stress_sweep
+    return stress_sweep(trained, digits, [GaussianNoise(), GaussianBlur(), Rotation(), FGSM(0.03)], (0, 1, 3), seeds=(0, 1), device="cpu", progress=False)

@@ -61,8 +61,9 @@ class Lab:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(value))
         folders = {f"JUPYTER_{k}_DIR": str(home / k.lower()) for k in ("CONFIG", "DATA", "RUNTIME")}
-        command = [Path(sys.executable).parent / "jupyter-lab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
-                   f"--ServerApp.port={self.url.rsplit(':', 1)[1]}", "--ServerApp.port_retries=0",
+        command = [Path(sys.executable).parent / "jupyter-lab", "--no-browser", "--allow-root",
+                   "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.url.rsplit(':', 1)[1]}",
+                   "--ServerApp.port_retries=0",
                    f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={root}"]
         self.log = (home / "log").open("w+")
         env = environment(**folders, IPYTHONDIR=str(home / "ipython"), TQDM_DISABLE="1")
@@ -108,7 +109,8 @@ def lab(browser, tmp_path_factory):
     finally: server.close()
 
 
-PROMPTS = """() => [...document.querySelectorAll('.jp-NotebookPanel .jp-CodeCell .jp-InputPrompt')].map(e => e.textContent.trim())"""
+PROMPTS = """() => [...document.querySelectorAll('.jp-NotebookPanel .jp-CodeCell .jp-InputPrompt')]
+    .map(prompt => prompt.textContent.trim())"""
 
 
 def run_all(lab, browser, path):
@@ -123,11 +125,13 @@ def run_all(lab, browser, path):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.locator(".lm-Menu-itemLabel", has_text=re.compile(r"^Run All Cells$")).click()
         wait_until(lambda: any(p != "[ ]:" for p in page.evaluate(PROMPTS)), 30, "the first cell to start")
-        wait_until(lambda: "[*]:" not in page.evaluate(PROMPTS) and lab.states() == ["idle"], RUN_LIMIT, "the last cell to end")
+        ended = lambda: "[*]:" not in page.evaluate(PROMPTS) and lab.states() == ["idle"]  # noqa: E731
+        wait_until(ended, RUN_LIMIT, "the last cell to end")
         page.keyboard.press("Control+s")
         saved = lambda: nbformat.read(lab.root / path, as_version=4)  # noqa: E731
         wait_until(lambda: any(cell.get("execution_count") for cell in saved().cells), 30, "the notebook to be saved")
-        if os.environ.get("LAB_SCREENSHOTS"): page.screenshot(path=f"{os.environ['LAB_SCREENSHOTS']}/{Path(path).stem}.png")
+        folder = os.environ.get("LAB_SCREENSHOTS")  # to look at what the test saw
+        if folder: page.screenshot(path=f"{folder}/{Path(path).stem}.png")
         return saved(), complaints
     finally:
         page.close()

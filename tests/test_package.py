@@ -35,7 +35,7 @@ def wheel(built):
 def installed(wheel, tmp_path_factory):
     "A folder into which the wheel alone was installed."
     target = tmp_path_factory.mktemp("installed")
-    run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel, cwd=target)
+    run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", target, wheel, cwd=target)
     return target
 
 

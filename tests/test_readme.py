@@ -28,7 +28,8 @@ def small(tmp_path):
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
     dot = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
     cells = [
-        new_markdown_cell("# Title\n\n> What it is.\n\n[a](api/00_core.ipynb) [b](../LICENSE) [c](https://x.org/y) [d](#here)"),
+        new_markdown_cell("# Title\n\n> What it is.\n\n"
+                          "[a](api/00_core.ipynb) [b](../LICENSE) [c](https://x.org/y) [d](#here)"),
         new_code_cell("#| hide\nsecret = 1"),
         new_code_cell("#| fig-alt: Accuracy against noise\nplot()",
                       outputs=[new_output("display_data", {"image/png": dot, "text/plain": "<Figure>"})]),

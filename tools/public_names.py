@@ -56,7 +56,7 @@ def main(check):
     old, new = path.read_text(encoding="utf-8"), updated()
     if old == new: return 0
     if check:
-        print("The table of public names in fragility_nb/__init__.py is out of date: run `make export`.", file=sys.stderr)
+        print("The table of names in fragility_nb/__init__.py is out of date: run `make export`.", file=sys.stderr)
         return 1
     path.write_text(new, encoding="utf-8")
     return 0

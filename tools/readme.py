@@ -101,7 +101,8 @@ def differences(root=ROOT):
     diff = list(difflib.unified_diff(there.splitlines(), text.splitlines(), README, NOTEBOOK, lineterm="", n=1))
     changed = [path for path, data in figures.items()
                if not (root / path).exists() or (root / path).read_bytes() != data]
-    return "\n".join(diff + [f"figure differs: {p}" for p in changed] + [f"stale figure: {p}" for p in stale(root, figures)])
+    left = [f"stale figure: {path}" for path in stale(root, figures)]
+    return "\n".join(diff + [f"figure differs: {path}" for path in changed] + left)
 
 
 def write(root=ROOT):
