@@ -30,6 +30,10 @@ _PUBLIC = {
         "synaptic_scores relabel scale_scores score_summary compactness smallest_fraction result_summary "
         "auc_difference "
     ),
+    "plots": (
+        "COLOURS SERIES MARKERS SYMBOLS LANDSCAPE SIGNS house_style plot_training plot_stress plot_comparison "
+        "plot_filter_response plot_scores plot_depth plot_landscape plot_compactness "
+    ),
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "
         "run_model summary_table run_demo "

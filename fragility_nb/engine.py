@@ -208,7 +208,7 @@ def _nodes(args) -> list[fx.Node]:
     fx.node.map_arg(args, lambda n: found.append(n) or n)
     return found
 
-# %% ../nbs/api/20_engine.ipynb #6196ef06
+# %% ../nbs/api/20_engine.ipynb #0cccf668
 class _Opaque(_Step):
     "A module of torch that is run as it is: attention, LayerNorm, ConvTranspose …"
     def __init__(self, node:fx.Node, module:nn.Module, names:Mapping[int, str]):
@@ -220,7 +220,8 @@ class _Opaque(_Step):
     def prepare(self, get, shapes):
         if not self.uses: return self.module
         values = {local: get(name) for local, name in self.own.items()}
-        return lambda *a, **k: functional_call(self.module, values, a, k)
+        wide = lambda v: v.float() if isinstance(v, Tensor) and v.is_floating_point() else v # bfloat16 is for layers that multiply
+        return lambda *a, **k: functional_call(self.module, values, tuple(map(wide, a)), {n: wide(v) for n, v in k.items()})
 
 class _Constant(_Step):
     "A parameter or buffer that functional code reads."
@@ -262,9 +263,10 @@ class _BatchNormStep(_Step):
         w, b = (get(name) if name else None for name in (n.weight, n.bias))
         return lambda x: F.batch_norm(x, n.mean, n.var, w, b, n.mean is None, 0., n.eps)
 
-# %% ../nbs/api/20_engine.ipynb #bd466dca
+# %% ../nbs/api/20_engine.ipynb #5750a38b
 class _Weighted(_Step):
     "A convolution or linear layer, with the BatchNorm that follows it."
+    dtype = torch.float32
     def __init__(self, node:fx.Node, conv:Callable, weight:str, bias:str|None, geometry:tuple=()):
         super().__init__(node, args=node.args[:1] or (node.kwargs["input"],))
         self.conv, self.weight, self.bias, self.geometry, self.norm = conv, weight, bias, geometry, None
@@ -280,11 +282,69 @@ class _Weighted(_Step):
 
     def prepare(self, get, shapes):
         w, b = self.folded(get)
-        if self.conv is F.linear: return partial(F.linear, weight=w, bias=b)
-        if w.ndim == 4: w = w.contiguous(memory_format=torch.channels_last)
-        return partial(_convolve, conv=self.conv, weight=w, bias=b, geometry=self.geometry)
+        w, b = w.to(self.dtype), None if b is None else b.to(self.dtype)
+        return _kernel(self, w, b, shapes.get(self.reads[0]), shapes.get(self.name))
 
-def _convolve(x:Tensor, conv:Callable, weight:Tensor, bias:Tensor|None, geometry:tuple) -> Tensor: return conv(x, weight, bias, *geometry)
+# %% ../nbs/api/20_engine.ipynb #85719159
+def _kernel(step:_Weighted, w:Tensor, b:Tensor|None, before:tuple|None, after:tuple|None) -> Callable: # x -> y
+    "The fastest way to run a layer on inputs of this shape (without the batch)."
+    if step.conv is F.linear: return partial(_linear, w=w, b=b)
+    if step.conv is not F.conv2d or before is None or len(before) != 3 or step.geometry[3] != 1: return _direct(step, w, b)
+    stride, padding, dilation = (_pair(g) for g in step.geometry[:3])
+    if padding is None: return _direct(step, w, b)
+    if w.shape[2:] == (1, 1) and padding == (0, 0) and stride == (1, 1): return partial(_pointwise, w=w.flatten(1), b=b)
+    if before[1] * before[2] >= w.shape[2] * w.shape[3]: return _direct(step, w, b)
+    dense = _dense_matrix(w, before, after, stride, padding, dilation)
+    return partial(_dense, w=dense, b=None if b is None else b.repeat(after[1] * after[2]), shape=(*after[1:], after[0]))
+
+class _PooledLinear(_Weighted):
+    "Adaptive average pooling, flatten, linear layer. Where pooling repeats pixels, the layer's weights are averaged instead."
+    def __init__(self, linear:_Weighted, pool:fx.Node, size:tuple[int, int]):
+        self.__dict__ |= linear.__dict__
+        self.args, self.reads, self.size = pool.args[:1], (pool.args[0].name,), size
+    def prepare(self, get, shapes):
+        w, b = (None if v is None else v.to(self.dtype) for v in self.folded(get))
+        before = shapes.get(self.reads[0])
+        if before is None or len(before) != 3 or before[1]*before[2] >= self.size[0]*self.size[1]: return partial(_pool_linear, w=w, b=b, size=self.size)
+        pixels = torch.eye(before[1]*before[2], device=w.device).view(1, -1, *before[1:]) # each pixel once
+        pooling = F.adaptive_avg_pool2d(pixels, self.size).flatten(2)[0].T # (H·W, h·w)
+        w = (w.view(-1, pooling.shape[0]) @ pooling.to(w.dtype)).view(len(w), -1) # (out, C·h·w)
+        return partial(_flat_linear, w=w, b=b)
+
+def _pool_linear(x:Tensor, w:Tensor, b:Tensor|None, size:tuple) -> Tensor: return _linear(F.adaptive_avg_pool2d(x, size).flatten(1), w, b)
+def _flat_linear(x:Tensor, w:Tensor, b:Tensor|None) -> Tensor: return _linear(x.flatten(1), w, b)
+
+def _pair(value) -> tuple|None:
+    "Two numbers from one or two; `None` from words such as 'same'."
+    return None if isinstance(value, str) else (value, value) if isinstance(value, int) else tuple(value)
+
+def _direct(step:_Weighted, w:Tensor, b:Tensor|None) -> Callable:
+    "torch's own convolution, channels last."
+    if w.ndim == 4: w = w.contiguous(memory_format=torch.channels_last)
+    return partial(_convolve, conv=step.conv, w=w, b=b, geometry=step.geometry)
+
+def _convolve(x:Tensor, conv:Callable, w:Tensor, b:Tensor|None, geometry:tuple) -> Tensor: return conv(x.to(w.dtype), w, b, *geometry)
+def _linear(x:Tensor, w:Tensor, b:Tensor|None) -> Tensor: return F.linear(x.to(w.dtype), w, b)
+def _pointwise(x:Tensor, w:Tensor, b:Tensor|None) -> Tensor:
+    return F.linear(x.to(w.dtype).permute(0, 2, 3, 1), w, b).permute(0, 3, 1, 2) # (N,H,W,C) and back
+def _dense(x:Tensor, w:Tensor, b:Tensor|None, shape:tuple) -> Tensor:
+    y = F.linear(x.to(w.dtype).permute(0, 2, 3, 1).flatten(1), w, b) # (N, h·w·C) -> (N, H·W·C')
+    return y.view(-1, *shape).permute(0, 3, 1, 2)
+
+# %% ../nbs/api/20_engine.ipynb #a5f4055d
+def _taps(size:int, out:int, kernel:int, stride:int, padding:int, dilation:int, device) -> tuple[Tensor, Tensor]: # (out, size) each
+    "For each output and input place along one axis: which tap of the kernel joins them, and whether one does."
+    o, i = torch.arange(out, device=device)[:, None], torch.arange(size, device=device)
+    offset = i + padding - o*stride
+    tap = offset.div(dilation, rounding_mode="floor")
+    return tap.clamp(0, kernel - 1), (offset % dilation == 0) & (tap >= 0) & (tap < kernel)
+
+def _dense_matrix(w:Tensor, before:tuple, after:tuple, stride, padding, dilation) -> Tensor: # (H·W·C', h·w·C)
+    "A convolution's weight as one matrix, channels innermost."
+    (rows, in_r), (cols, in_c) = (_taps(before[d+1], after[d+1], w.shape[d+2], stride[d], padding[d], dilation[d], w.device) for d in (0, 1))
+    full = w[:, :, rows[:, None, :, None], cols[None, :, None, :]] # (C', C, H, W, h, w)
+    full = torch.where(in_r[:, None, :, None] & in_c[None, :, None, :], full, 0)
+    return full.permute(2, 3, 0, 4, 5, 1).reshape(after[0]*after[1]*after[2], -1).contiguous()
 
 # %% ../nbs/api/20_engine.ipynb #6405a806
 CONVOLUTIONS = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
@@ -354,7 +414,7 @@ def _norm(node:fx.Node, m:nn.Module|None, net:nn.Module, names:Mapping[int, str]
     mean, var = (None if given["training"] or given[k] is None else _fetch(net, given[k].target) for k in ("running_mean", "running_var"))
     return _Norm(weight, bias, mean, var, given["eps"])
 
-# %% ../nbs/api/20_engine.ipynb #7c28f604
+# %% ../nbs/api/20_engine.ipynb #e618b121
 def _steps(net:nn.Module, names:Mapping[int, str]) -> tuple[list[_Step], str, str]: # steps in order, name of the input, of the output
     "The network as steps, BatchNorm folded where it can be."
     graph = _trace(net)
@@ -364,6 +424,7 @@ def _steps(net:nn.Module, names:Mapping[int, str]) -> tuple[list[_Step], str, st
         elif node.op == "output": end = node.args[0]
         else: steps[node.name] = _step(node, net, names)
     for node in graph.nodes: _fold(node, steps)
+    for node in graph.nodes: _join_pooling(node, net, steps)
     if not isinstance(end, fx.Node): raise Untraceable("it returns more than one tensor")
     return _needed(list(steps.values()), end.name), start, end.name
 
@@ -376,6 +437,32 @@ def _fold(node:fx.Node, steps:dict) -> None:
     conv.norm, conv.name, conv.uses = norm.norm, norm.name, conv.uses | norm.uses
     steps[norm.name] = conv
     del steps[norm.args[0].name]
+
+def _join_pooling(node:fx.Node, net:nn.Module, steps:dict) -> None:
+    "Lets a linear layer read what an adaptive average pooling before it reads, where nobody else does."
+    linear, chain = steps.get(node.name), []
+    if not isinstance(linear, _Weighted) or linear.conv is not F.linear: return
+    at = linear.args[0]
+    while len(at.users) == 1 and (_is_flatten(at, net) or _pooled_size(at, net)):
+        chain.append(at)
+        if _pooled_size(at, net): break
+        at = at.args[0]
+    if len(chain) != 2 or not _pooled_size(chain[-1], net): return
+    pool = chain[-1]
+    steps[node.name] = _PooledLinear(linear, pool, _pooled_size(pool, net))
+    for n in chain: del steps[n.name]
+
+def _is_flatten(node:fx.Node, net:nn.Module) -> bool:
+    "All but the batch into one dimension."
+    m = _module(node, net)
+    if type(m) is nn.Flatten: return (m.start_dim, m.end_dim) == (1, -1)
+    return node.target in (torch.flatten, "flatten") and node.args[1:] == (1,) and not node.kwargs
+
+def _pooled_size(node:fx.Node, net:nn.Module) -> tuple[int, int]|None:
+    "What an adaptive average pooling pools to."
+    m = _module(node, net)
+    size = m.output_size if type(m) is nn.AdaptiveAvgPool2d else _bound(node)["output_size"] if node.target is F.adaptive_avg_pool2d else None
+    return (size, size) if isinstance(size, int) else tuple(size) if size is not None and all(isinstance(v, int) for v in size) else None
 
 def _needed(steps:Sequence[_Step], *wanted:str) -> list[_Step]:
     "The steps that the wanted values depend on."
@@ -427,13 +514,14 @@ ADDITIONS = (operator.add, torch.add)
 def _add_to_first(a, b): return a.add_(b) if a.shape == b.shape and a.dtype == b.dtype else a + b
 def _add_to_second(a, b): return b.add_(a) if a.shape == b.shape and a.dtype == b.dtype else a + b
 
-# %% ../nbs/api/20_engine.ipynb #aa00dfea
+# %% ../nbs/api/20_engine.ipynb #2727fa02
 class _Network:
     "The inference copy as steps."
-    def __init__(self, net:nn.Module):
+    def __init__(self, net:nn.Module, dtype:torch.dtype=torch.float32):
         self.names = _parameter_names(net)
         self.parameters = {name: p for name, p in net.named_parameters()}
         self.steps, self.start, self.end = _steps(net, self.names)
+        for s in self.steps: s.dtype = dtype
         self.calls = None # functions of all steps, once the shapes are known
 
     def measure(self, images:Tensor) -> None: # (n ≥ 3, C, H, W)
@@ -479,7 +567,7 @@ def _right(logits:Tensor, labels:Tensor) -> Tensor: # (N,) bool
     "Whether the largest logit is the true class's; never where a logit is NaN or infinite."
     return (logits.argmax(1) == labels) & torch.isfinite(logits).all(1)
 
-# %% ../nbs/api/20_engine.ipynb #2901d2e5
+# %% ../nbs/api/20_engine.ipynb #6be49d35
 class EditEngine:
     "Which images each of many edited copies of a network classifies rightly."
     def __init__(self,
@@ -502,7 +590,7 @@ class EditEngine:
 
     def _cuttable(self) -> _Network|None:
         "The network as steps, or `None` and a warning."
-        try: return _Network(self.net)
+        try: return _Network(self.net, self.dtype)
         except Untraceable as e: return _announce(e)
 
     @property

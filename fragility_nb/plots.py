@@ -6,7 +6,7 @@
 __all__ = ['COLOURS', 'SERIES', 'MARKERS', 'SYMBOLS', 'LANDSCAPE', 'SIGNS', 'house_style', 'plot_training', 'plot_stress',
            'plot_comparison', 'plot_filter_response', 'plot_scores', 'plot_depth', 'plot_landscape', 'plot_compactness']
 
-# %% ../nbs/api/40_plots.ipynb #5e66552c
+# %% ../nbs/api/40_plots.ipynb #7d339f8e
 import math
 from collections.abc import Mapping, Sequence
 
@@ -18,8 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
-from .core import check_choice, check_kind, check_number, unknown
+from .core import check_choice, check_kind, check_number
 from .scores import compactness, relative_performance, smallest_fraction, stress_summary, synaptic_scores
 
 # %% ../nbs/api/40_plots.ipynb #aebe9a25
@@ -74,16 +75,18 @@ def _returned(axs:list[Axes]) -> Axes|np.ndarray:
     "One Axes as it is, several as an array."
     return axs[0] if len(axs) == 1 else np.array(axs, dtype=object)
 
-# %% ../nbs/api/40_plots.ipynb #4e415d19
+# %% ../nbs/api/40_plots.ipynb #e53a1166
 def _key(axs:list[Axes], handles:list, ncols:int, own:bool) -> None:
     "The key: above the only panel or the first of given ones, else above all panels of an own figure."
-    look = dict(handles=handles, ncols=ncols, frameon=False, fontsize=_pt(1.1), handlelength=1.5, columnspacing=1.2, handletextpad=0.5)
+    look = dict(handles=handles, ncols=ncols, frameon=False, fontsize=_pt(1.1),
+                handlelength=1.5, columnspacing=1.2, handletextpad=0.5)
     if own and len(axs) > 1: axs[0].figure.legend(loc="outside upper left", **look)
     else: axs[0].legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1, borderpad=0.1, labelspacing=0.25, **look)
 
 def _subtitle(ax:Axes, text:str) -> None:
     "One grey line between title and panel."
-    ax.annotate(text, (0, 1), xytext=(0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=_pt(1.05), color="0.35", va="bottom")
+    ax.annotate(text, (0, 1), xytext=(0, 4), xycoords="axes fraction", textcoords="offset points",
+                fontsize=_pt(1.05), color="0.35", va="bottom")
 
 # %% ../nbs/api/40_plots.ipynb #e5c8571b
 def _chosen(what:str, value, known) -> list[str]:
@@ -100,7 +103,7 @@ def _one_network(result:xr.Dataset, what:str) -> xr.Dataset:
                              f"choose one, e.g. `{what}.sel({dim}={result[dim].values[-1]})`.")
     return result
 
-# %% ../nbs/api/40_plots.ipynb #f3601e10
+# %% ../nbs/api/40_plots.ipynb #a5e109fc
 def _pretty(name:str) -> str:
     "`gaussian_noise` reads Gaussian noise, `fgsm` reads FGSM."
     words = str(name).replace("_", " ")
@@ -111,16 +114,18 @@ def _signed(v:float, digits:int=3) -> str:
     if math.isnan(v): return "undefined"
     return (f"{v:+.{digits}f}" if math.isfinite(v) else f"{v:+}".replace("inf", "∞")).replace("-", "−")
 
+def _percent(v:float) -> str: return f"{100*v:.0f} %"
+
 def _short(values:Sequence[float]) -> list[str]:
-    "Tick labels with as few digits as tell them apart."
+    "Tick labels with as few digits as are true to the values."
     for digits in (2, 3, 4):
-        text = [f"{v:.0f}" if abs(v) >= 100 else f"{v:.{max(digits, 2)}g}" for v in values]
-        if len(set(text)) == len(text): break
+        text = [f"{v:.0f}" if abs(v) >= 100 else f"{v:.{digits}g}" for v in values]
+        if np.allclose([float(s) for s in text], values, rtol=5e-3): break
     return text
 
 def _thin(ax:Axes, at:Sequence[float], text:Sequence[str], most:int) -> None:
-    "x ticks at every value, labels at no more than `most` of them."
-    step = math.ceil(len(at) / most)
+    "x ticks at every value, labels at no more than `most` of them (half as many if they are long)."
+    step = math.ceil(len(at) / (most if max(map(len, text)) <= 4 else most/2))
     ax.set_xticks(at, [t if i % step == 0 else "" for i, t in enumerate(text)])
 
 # %% ../nbs/api/40_plots.ipynb #888188e4
@@ -183,7 +188,7 @@ def plot_stress(
         _dress(one, _pretty(name), one.get_xlabel(), "accuracy" if _first_column(one) else "", rows=1)
     return _returned(axs)
 
-# %% ../nbs/api/40_plots.ipynb #75e1d357
+# %% ../nbs/api/40_plots.ipynb #7c70b61f
 def _summary(result, ci:float, what:str) -> xr.Dataset:
     "Accuracy with intervals, from a sweep or as it is."
     if isinstance(result, xr.Dataset) and result.attrs.get("kind") == "stress_summary": return result
@@ -201,8 +206,8 @@ def _stress_axis(ax:Axes, s:xr.Dataset, ticks:bool) -> None:
     classes = s.attrs.get("num_classes")
     if not classes: return
     ax.axhline(1/classes, color=COLOURS["baseline"], ls=":", lw=1.4)
-    ax.annotate(f"guess 1/{classes}", (0, 1/classes), xytext=(3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-                fontsize=_pt(), color="0.4")
+    ax.annotate(f"guess 1/{classes}", (0, 1/classes), xytext=(3, 3), xycoords=("axes fraction", "data"),
+                textcoords="offset points", fontsize=_pt(), color="0.4")
 
 # %% ../nbs/api/40_plots.ipynb #823dc15e
 def plot_comparison(
@@ -245,7 +250,7 @@ def _comparison_panel(ax:Axes, curves:dict[str, xr.Dataset]) -> None:
         _curve(ax, s, x, SERIES[i % len(SERIES)], "osD^vPX"[i % 7], label=name)
     _stress_axis(ax, first, ticks=same)
 
-# %% ../nbs/api/40_plots.ipynb #484d4fde
+# %% ../nbs/api/40_plots.ipynb #6bb2461f
 def plot_filter_response(
     result:xr.Dataset, # of `filter_sweep`
     layer:str, # name of a layer, or "global"
@@ -261,18 +266,19 @@ def plot_filter_response(
     curves, s = relative_performance(one).sel(layer=layer, filter=filter), s.sel(layer=layer, filter=filter)
     ax = _panels(ax, 1)[0]
     x, base = curves.threshold.values, curves.baseline.values
-    _areas(ax, x, curves.relative.sel(stress=stress).values, base)
+    _areas(ax, x, curves.relative.sel(stress=stress).values, base, curves.relative.transpose("stress", "threshold").values)
     for name in one.stress.values:
-        ax.plot(x, curves.relative.sel(stress=name), color=COLOURS[str(name)], lw=2.6, label=f"{name}: {_score_text(s, str(name))}")
+        ax.plot(x, curves.relative.sel(stress=name), color=COLOURS[str(name)], lw=2.6,
+                label=f"{name}: {_score_text(s, str(name))}")
     ax.plot(x, base, color=COLOURS["baseline"], ls=(0, (4, 2)), lw=2, label="baseline: share of weights left")
-    ax.set(xlim=(0, 1), ylim=(0, max(1.05, 1.05*np.nanmax(curves.relative, initial=0))))
+    ax.set(xlim=(0, 1), ylim=(0, _relative_top(ax, curves.relative)))
     _key([ax], ax.get_lines(), 1, own=False)
     words = "mean of the filters" if filter == "combined" else f"{filter.replace('_', '-')} filter"
     _dress(ax, f"{layer}, {words}", "normalised threshold (0 first, 1 last step of the sweep)",
            "accuracy relative to unfiltered", rows=len(ax.get_lines()))
     return ax
 
-# %% ../nbs/api/40_plots.ipynb #3335af5a
+# %% ../nbs/api/40_plots.ipynb #c9ac741b
 def _layer_of(result:xr.Dataset, layer:str, kind:str="filter_sweep", what:str="result") -> xr.Dataset:
     "One layer of a result of one network."
     _one_network(check_kind(result, kind, what), what)
@@ -283,15 +289,32 @@ def _score_text(s:xr.Dataset, kind:str) -> str:
     s = s.sel(kind=kind)
     return f"{SYMBOLS[kind]} = {_signed(float(s.score))} [{_signed(float(s.low))}, {_signed(float(s.high))}] {s.label.values}"
 
-def _areas(ax:Axes, x:np.ndarray, y:np.ndarray, base:np.ndarray) -> None:
-    "The area between a curve and its baseline, by its sign; the word goes where there is most room."
+def _relative_top(ax:Axes, relative:xr.DataArray) -> float:
+    "Upper limit of relative accuracies, which may pass 1; panels that share the axis keep room for theirs."
+    shared = [a.get_ylim()[1] for a in ax.get_shared_y_axes().get_siblings(ax) if a is not ax and a.has_data()]
+    return max([1.05, 1.05*float(np.nanmax(relative, initial=0)), *shared])
+
+def _areas(ax:Axes, x:np.ndarray, y:np.ndarray, base:np.ndarray, lines:np.ndarray) -> None:
+    "The area between a curve and its baseline, coloured and named by its sign; `lines` (S, A) must not be written over."
     for name, side in (("fragile", y < base), ("antifragile", y > base)):
         ax.fill_between(x, y, base, where=side, interpolate=True, color=COLOURS[name], alpha=0.35, lw=0)
-        gap = np.where(side, np.abs(y - base), 0)
-        i = int(np.argmax(gap))
-        if gap[i] > 0.15: ax.text(np.clip(x[i], 0.1, 0.9), (y[i] + base[i])/2, name, ha="center", va="center", fontsize=_pt(1.1), color="0.15")
+        if (place := _free_place(x, y, base, lines, *((1, 8) if name == "antifragile" else (-1, 5)))) is None: continue
+        ax.text(*place, name, ha="center", va="center", fontsize=_pt(1.1), color="0.15")
 
-# %% ../nbs/api/40_plots.ipynb #59f14582
+def _free_place(x:np.ndarray, y:np.ndarray, base:np.ndarray, lines:np.ndarray, sign:int, half:int) -> tuple[float, float]|None:
+    "Where, between curve and baseline, a word is farthest from every line; None if it would touch one."
+    fine = np.linspace(x[0], x[-1], 101)
+    lines = np.array([np.interp(fine, x, l) for l in (y, base, *lines)]) # (S + 2, 101)
+    best, clear = None, 0.04 # half the height of the word; `half` is half its width in %
+    for i in range(12, 89, 2):
+        if sign*(lines[0, i] - lines[1, i]) <= 0: continue
+        levels = np.unique(np.clip(lines[:, i], *sorted(lines[:2, i])))
+        near = lines[:, i - half:i + half + 1]
+        for h in (levels[1:] + levels[:-1])/2:
+            if (d := np.abs(near - h).min()) > clear: best, clear = (float(fine[i]), float(h)), d
+    return best
+
+# %% ../nbs/api/40_plots.ipynb #4e967206
 def plot_scores(
     scores:xr.Dataset, # of `synaptic_scores` (or `scale_scores`)
     ax:Axes|Sequence[Axes]|None=None, # one Axes per kind; default: a new figure, as high as the layers need
@@ -306,41 +329,48 @@ def plot_scores(
     axs, own = _panels(ax, len(kinds), (6.4, high), (3.4, high), ncols=len(kinds)), ax is None
     above = len(axs) == 1 or not own
     for one, k in zip(axs, kinds):
-        _score_panel(one, scores.sel(kind=k, filter=filter))
+        _score_panel(one, scores.sel(kind=k, filter=filter), _score_range(scores.sel(filter=filter), k))
         _dress(one, _pretty(k), f"score {SYMBOLS[k]}" + (", scaled" if scores.attrs.get("scaled") else ""), rows=int(above))
         one.tick_params(axis="y", labelsize=_pt(1.1 if n <= 25 else 0.85), length=0)
     _key(axs, _label_handles(scores.sel(kind=kinds, filter=filter)), 5, own)
     return _returned(axs)
 
-# %% ../nbs/api/40_plots.ipynb #272c37f2
-def _score_panel(ax:Axes, s:xr.Dataset) -> None:
+# %% ../nbs/api/40_plots.ipynb #e9c812de
+def _score_range(scores:xr.Dataset, kind:str) -> tuple[float, float]:
+    "Limits of the score axis; clean and adversarial scores share theirs, so that they can be compared."
+    same = [k for k in scores.kind.values if (k == "difference") == (kind == "difference")]
+    s = scores.sel(kind=same)
+    values = np.concatenate([s[k].values.ravel() for k in ("score", "low", "high")] + [[0.]])
+    values = values[np.isfinite(values)]
+    room = 0.06*np.ptp(values) or 0.1
+    return values.min() - room, values.max() + room
+
+def _score_panel(ax:Axes, s:xr.Dataset, limits:tuple[float, float]) -> None:
     "Dots and whiskers of one kind and filter."
-    n = s.sizes["layer"]
-    finite = np.concatenate([v[np.isfinite(v)] for v in (s.score.values, s.low.values, s.high.values)] + [[0.]])
-    room = 0.06*np.ptp(finite) or 0.1
-    low, high = finite.min() - room, finite.max() + room
+    n, size = s.sizes["layer"], 1. if s.sizes["layer"] <= 25 else 0.75
     if not s.attrs.get("scaled"): ax.axvspan(-s.attrs["band"], s.attrs["band"], color="0.87", lw=0, zorder=0)
     ax.axvline(0, color="0.4", lw=1, zorder=1)
-    size = 1. if n <= 25 else 0.75
-    for i, (score, a, b, label) in enumerate(zip(s.score.values, s.low.values, s.high.values, s.label.values)):
+    for i, (score, low, high, label) in enumerate(zip(s.score.values, s.low.values, s.high.values, s.label.values)):
+        if np.isnan(score): ax.text(0, i, "undefined", ha="center", va="center", fontsize=_pt(), color="0.4"); continue
         look = _look(str(label))
-        ax.plot(np.clip([a, b], low - room, high + room), [i, i], color=look["color"], lw=2.4*size, solid_capstyle="butt", zorder=2)
+        whisker = np.clip([low, high], 2*limits[0] - 1, 2*limits[1] + 1) # an infinite one leaves the panel
+        ax.plot(whisker, [i, i], color=look["color"], lw=2.4*size, solid_capstyle="butt", zorder=2)
         ax.plot([score], [i], ls="", **look | dict(markersize=look["markersize"]*size), zorder=3)
-    ax.set(xlim=(low, high), ylim=(n - 0.4, -0.6))
+    ax.set(xlim=limits, ylim=(n - 0.4, -0.6))
     ax.set_yticks(range(n), [str(l) for l in s.layer.values])
     ax.grid(axis="y", color="0.93", lw=0.8); ax.set_axisbelow(True)
     ax.locator_params(axis="x", nbins=5)
 
 def _look(label:str) -> dict:
     "How a label is drawn: shape and colour, hollow if undecided."
-    colour = COLOURS[label]
-    return dict(marker=MARKERS[label], color=colour, markersize=8.5, markeredgecolor=colour if label == "undecided" else "0.2",
-                markeredgewidth=1.6 if label == "undecided" else 0.7, markerfacecolor="white" if label == "undecided" else colour)
+    colour, hollow = COLOURS[label], label == "undecided"
+    return dict(marker=MARKERS[label], color=colour, markersize=8.5, markeredgecolor=colour if hollow else "0.2",
+                markeredgewidth=1.6 if hollow else 0.7, markerfacecolor="white" if hollow else colour)
 
 def _label_handles(scores:xr.Dataset) -> list:
     "The labels that occur, and the band."
     there = [l for l in MARKERS if (scores.label == l).any()]
-    band = [] if scores.attrs.get("scaled") else [Patch(color="0.87", label=f"±{scores.attrs['band']:g}")]
+    band = [] if scores.attrs.get("scaled") else [Patch(color="0.87", label=f"robust: ±{scores.attrs['band']:g}")]
     return [Line2D([], [], ls="", label=l, **_look(l)) for l in there] + band
 
 # %% ../nbs/api/40_plots.ipynb #2ba08f8f
@@ -366,11 +396,12 @@ def plot_depth(
     _dress(ax, f"{_pretty(kind)} score by depth", "relative depth of the layer (0 first, 1 last)", f"score {SYMBOLS[kind]}")
     return ax
 
-# %% ../nbs/api/40_plots.ipynb #983425a4
-LANDSCAPE = LinearSegmentedColormap.from_list("fragility", ["#8F3A00", "#D55E00", "#F6B48F", "#F7F7F7", "#9CCBE8", "#0072B2", "#003E63"]) # fragile to antifragile
+# %% ../nbs/api/40_plots.ipynb #58e7c5e5
+LANDSCAPE = LinearSegmentedColormap.from_list( # from fragile over 0 to antifragile
+    "fragility", ["#8F3A00", "#D55E00", "#F6B48F", "#F7F7F7", "#9CCBE8", "#0072B2", "#003E63"])
 SIGNS = dict(fragile="Fr", robust="Ro", antifragile="Af", undecided="–") # label -> letters in a landscape
 
-# %% ../nbs/api/40_plots.ipynb #1a997364
+# %% ../nbs/api/40_plots.ipynb #f6a2be3f
 def plot_landscape(
     scores:xr.Dataset, # of `synaptic_scores`, with a dimension `epoch`
     kind:str="clean", # "clean", "adversarial" or "difference"
@@ -380,8 +411,10 @@ def plot_landscape(
     "Scores as layer × epoch; the mean over initialisations, and their label where they agree."
     check_kind(scores, "synaptic_scores", "scores")
     if "epoch" not in scores.dims:
-        raise ValueError("Expected `scores` with a dimension `epoch` (of `filter_landscape`), but got one network: use `plot_scores`.")
-    s = scores.sel(kind=check_choice("kind", kind, scores.kind.values), filter=check_choice("filter", filter, scores.filter.values))
+        raise ValueError("Expected `scores` with a dimension `epoch` (from `filter_landscape`), but got those of one network: "
+                         "use `plot_scores`.")
+    check_choice("kind", kind, scores.kind.values); check_choice("filter", filter, scores.filter.values)
+    s = scores.sel(kind=kind, filter=filter)
     value, label = _over_inits(s)
     rows, columns = value.shape
     ax = _panels(ax, 1, (min(2.8 + 0.55*columns, 11), 1.6 + rows*(0.32 if rows <= 25 else 0.2)))[0]
@@ -392,7 +425,7 @@ def plot_landscape(
     ax.tick_params(axis="y", labelsize=_pt(1.1 if rows <= 25 else 0.85), length=0)
     return ax
 
-# %% ../nbs/api/40_plots.ipynb #469c575d
+# %% ../nbs/api/40_plots.ipynb #7f709c40
 def _over_inits(s:xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     "Scores and labels (layer, epoch): mean over initialisations, and the label that all of them have."
     value, label = s.score, s.label
@@ -412,12 +445,17 @@ def _landscape_axes(ax:Axes, s:xr.Dataset, mesh, label:np.ndarray) -> None:
     if cell >= 5:
         for (i, j), name in np.ndenumerate(label):
             dark = np.dot(mesh.cmap(mesh.norm(mesh.get_array()[i, j]))[:3], (0.299, 0.587, 0.114)) < 0.5
-            ax.text(j, i, SIGNS[str(name)], ha="center", va="center", fontsize=min(cell, _pt()), color="white" if dark else "0.15")
-    bar = ax.figure.colorbar(mesh, ax=ax, pad=0.02, aspect=max(10, 1.2*rows))
-    bar.outline.set_visible(False); bar.ax.tick_params(labelsize=_pt(1.05), color="0.5")
-    bar.set_label("← fragile     antifragile →", fontsize=_pt(1.1))
+            ax.text(j, i, SIGNS[str(name)], ha="center", va="center", fontsize=min(cell, _pt()),
+                    color="white" if dark else "0.15")
+    bar = ax.figure.colorbar(mesh, ax=ax, pad=0.02, aspect=15, shrink=min(1, 16/rows), anchor=(0, 1))
+    bar.outline.set_visible(False); bar.locator = MaxNLocator(5 if rows > 4 else 3); bar.update_ticks()
+    bar.ax.tick_params(labelsize=_pt(1.05), color="0.5")
+    for name, y, side in (("antifragile", 1, 1), ("fragile", 0, -1)):
+        bar.ax.annotate(name, (0, y), xytext=(0, 5*side), xycoords="axes fraction", textcoords="offset points",
+                        va="bottom" if side > 0 else "top", fontsize=_pt(1.1))
+    bar.set_label(f"score {SYMBOLS[str(s.kind.values)]}", fontsize=_pt(1.1))
 
-# %% ../nbs/api/40_plots.ipynb #00f853cd
+# %% ../nbs/api/40_plots.ipynb #7dc0bad9
 def plot_compactness(
     result:xr.Dataset, # of `filter_sweep`
     layer:str, # name of a layer, or "global"
@@ -433,19 +471,19 @@ def plot_compactness(
     ax = _panels(ax, 1)[0]
     ax.axhline(share, color=COLOURS["baseline"], ls=(0, (4, 2)), lw=1.4)
     handles = [_kept_curve(ax, both.sel(filter=f), float(smallest.sel(filter=f)), i) for i, f in enumerate(one.filter.values)]
-    ax.set(xlim=(-0.02, 1.02), ylim=(0, max(1.05, 1.05*np.nanmax(both.relative, initial=0))))
+    ax.set(xlim=(-0.02, 1.02), ylim=(0, _relative_top(ax, both.relative)))
     _key([ax], handles, 1, own=False)
-    _dress(ax, f"{layer}: weights that keep {share:.0%} of the {stress} accuracy", "fraction of weights kept",
+    _dress(ax, f"{layer}: weights that keep {_percent(share)} of the {stress} accuracy", "fraction of weights kept",
            "accuracy relative to unfiltered", rows=len(handles))
     return ax
 
-# %% ../nbs/api/40_plots.ipynb #f2932111
+# %% ../nbs/api/40_plots.ipynb #8a863955
 def _kept_curve(ax:Axes, s:xr.Dataset, smallest:float, i:int) -> Line2D:
     "One filter: a path, or the points of a pulse; the smallest sufficient fraction with a large marker."
     name, colour, marker = str(s["filter"].values), SERIES[i % len(SERIES)], "osD^vPX"[i % 7]
     order = np.argsort(s.kept.values, kind="stable")
     line, = ax.plot(s.kept.values[order], s.relative.values[order], ls="" if name == "pulse" else "-", marker=marker, ms=4,
-                    color=colour, lw=2.2, label=f"{name.replace('_', '-')}: {smallest:.0%} of the weights")
+                    color=colour, lw=2.2, label=f"{name.replace('_', '-')}: {_percent(smallest)} of the weights")
     at = np.nanmax(np.where(s.kept.values == smallest, s.relative.values, np.nan), initial=-np.inf)
-    if np.isfinite(at): ax.plot([smallest], [at], marker=marker, ms=11, color=colour, mec="0.2", label="_smallest")
+    if np.isfinite(at): ax.plot([smallest], [at], marker=marker, ms=13, mfc="none", mec=colour, mew=2, label="_smallest")
     return line

@@ -123,7 +123,7 @@ def _writable(out:Path) -> None:
     with write_atomic(out/".probe"): pass
     (out/".probe").unlink()
 
-# %% ../nbs/api/50_studies.ipynb #bc29c6af
+# %% ../nbs/api/50_studies.ipynb #d8a36543
 def run_study(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
     out:str|os.PathLike, # folder of the run
@@ -143,7 +143,8 @@ def run_study(
     given = dict(params) | ({"out": str(out.resolve())} if "out" in template_parameters(path).index else {})
     try:
         with _quiet_papermill():
-            papermill.execute_notebook(str(path), str(running), given, kernel_name="python3", progress_bar=progress, cwd=str(Path.cwd()))
+            papermill.execute_notebook(str(path), str(running), given, kernel_name="python3", progress_bar=progress, cwd=str(Path.cwd()),
+                                       extra_arguments=["--IPKernelApp.log_level=40"]) # the kernel's remarks on its transport are not ours
     except papermill.PapermillExecutionError as e:
         failed = running.replace(out/f"{path.stem}.failed.ipynb")
         raise RuntimeError(f"Cell {e.exec_count} of `{path.name}` failed: {e.ename}: {e.evalue}\nThe notebook up to there: {failed}") from e
@@ -234,18 +235,19 @@ def summary_table(
     "The figures that one line has room for."
     return pd.DataFrame({name: result_summary(load_result(path)) for name, path in results.items()}).T
 
-# %% ../nbs/api/50_studies.ipynb #d33d3289
+# %% ../nbs/api/50_studies.ipynb #d0e2d3b0
 def run_demo(
     out:str|os.PathLike="runs/demo", # folder of the demo
     *,
     models:Sequence[str]=("cnn3", "cnn9"), # the shallow and the deep network
+    image_size:int=16, # the 8×8 digits scaled to this size, so that the deep network has something to look at
     device:str|None=None, # default: a GPU if there is one
     progress:bool=True, # show progress bars
     **options, # of `run_model`
 ) -> pd.DataFrame: # one row per model
     "The main job on real digits: train, report, compare."
     out = Path(out)
-    for name in models: run_model(name, out/name, device=device, progress=progress, **options)
+    for name in models: run_model(name, out/name, image_size=image_size, device=device, progress=progress, **options)
     results = {name: str((out/name/"result.nc").resolve()) for name in models}
     run_study("comparison", out, progress=progress, results=list(results.values()), names=list(results))
     return summary_table(results)

@@ -173,23 +173,22 @@ def _unfiltered(layers:list[Layer]) -> Edits:
     "The network as it is, as an edit that changes nothing."
     return Edits((f"{layers[0].path}.weight",), 1, lambda j: {f"{layers[0].path}.weight": layers[0].weight}, ("none",))
 
-# %% ../nbs/api/21_sweeps.ipynb #42067a22
+# %% ../nbs/api/21_sweeps.ipynb #7dd6ee6b
 def _run_scopes(scopes, filters, thresholds, alpha_range, run, store, data, attrs, progress, keep) -> xr.Dataset:
     "Evaluates scope after scope; an interruption keeps the finished ones."
     first = next(iter(scopes.values()))
     reference = store.get(lambda: dict(correct=run(_unfiltered(first))[0]), "reference")["correct"]
     _warn_at_chance(reference, attrs)
     done, size = {}, len(filters)*thresholds
-    bar = tqdm(total=len(scopes)*size, desc=f"filtering {attrs['model']}", unit="copy", disable=not progress)
-    def tell(share): bar.update(int((len(done) + share)*size) - bar.n) # share of this scope that is done
+    bar = tqdm(total=len(scopes)*size, desc=f"filtering {attrs['model']}", unit="copy", disable=not progress, bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total} copies [{elapsed}<{remaining}]")
     try:
         for name, layers in scopes.items():
-            bar.set_postfix_str(name)
+            bar.set_description(f"filtering {attrs['model']}, {name}")
             plans = [plan_filter([l.weight for l in layers], f, thresholds, alpha_range=alpha_range, what=f"layer `{name}`") for f in filters]
             edits = filter_edits(plans, [f"{l.path}.weight" for l in layers])
-            part = store.get(lambda: dict(correct=run(edits, tell)), name, *[l.name for l in layers], *filters)
+            part = store.get(lambda: dict(correct=run(edits, bar.update)), name, *[l.name for l in layers], *filters)
             done[name] = plans, part["correct"]
-            tell(0)
+            bar.update(len(done)*size - bar.n) # a part that was there already, or rounding
     except KeyboardInterrupt:
         if keep or not done: raise
         warnings.warn(f"Interrupted: the result holds {len(done)} of {len(scopes)} layers ({', '.join(done)}).", stacklevel=4)

@@ -45,6 +45,15 @@ def python(code, cwd=ROOT, **env):
     return run(sys.executable, "-c", code, cwd=cwd, **env).strip()
 
 
+NO_TORCH = """
+import sys
+class NoTorch:
+    def find_spec(self, name, *rest):
+        if name.split(".")[0] == "torch": raise ImportError("torch is not to be imported here")
+sys.meta_path.insert(0, NoTorch())
+"""  # in front of code that shall run as on a machine without torch
+
+
 def api_notebooks():
     "The notebooks of nbs/api that become modules."
     return sorted((ROOT / "nbs" / "api").glob("[0-9][0-9]_*.ipynb"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from conftest import python
+from conftest import NO_TORCH, python
 
 from fragility_nb.attacks import FGSM, find_epsilon
 from fragility_nb.core import load_result, save_result
@@ -49,8 +49,7 @@ def test_every_dimension_has_a_coordinate_and_nothing_is_padded(results):
 
 def test_scores_are_the_same_from_a_file_without_torch(results, tmp_path):
     save_result(results["filters"], tmp_path / "filters.nc")
-    code = f"""
-import sys; sys.modules["torch"] = None
+    code = NO_TORCH + f"""
 from fragility_nb.core import load_result
 from fragility_nb.scores import synaptic_scores
 print(float(synaptic_scores(load_result({str(tmp_path / 'filters.nc')!r})).score.sum()))"""
