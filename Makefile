@@ -8,6 +8,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
+# Threads that wait for each other sleep; spinning costs dearly where cores are shared.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 # Two notebooks at a time, and together no more threads than cores.
 WORKERS ?= 2

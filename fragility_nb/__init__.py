@@ -21,7 +21,7 @@ _PUBLIC = {
     "training": "OPTIMIZERS epoch_order snapshot_path list_snapshots fit",
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
     "stressors": "STRESSORS Stressor GaussianNoise GaussianBlur Rotation apply_stress stress_id",
-    "attacks": "ATTACKS Attack cross_entropy FGSM PGD frozen attack_images find_epsilon",
+    "attacks": "ATTACKS Attack cross_entropy FGSM PGD frozen attack_images loss_gradient find_epsilon",
     "filters": "FILTERS high_pass low_pass pulse threshold_grid FilterPlan plan_filter baseline",
     "engine": "Edits EditEngine",
     "sweeps": "stress_sweep filter_sweep filter_landscape",

@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['app', 'demo', 'run', 'list_names']
 
-# %% ../nbs/api/60_cli.ipynb #fb7a3680
+# %% ../nbs/api/60_cli.ipynb #31d1a28d
 import contextlib
-import sys
-import warnings
+import os
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+
+# %% ../nbs/api/60_cli.ipynb #774acba0
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # %% ../nbs/api/60_cli.ipynb #1a7930d6
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,

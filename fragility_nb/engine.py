@@ -45,7 +45,7 @@ class Edits:
         return self.make(i)
     def key(self, i:int) -> Hashable: return i if self.keys is None else self.keys[i]
 
-# %% ../nbs/api/20_engine.ipynb #b71c5d17
+# %% ../nbs/api/20_engine.ipynb #e11dc82b
 def _inference_copy(model:nn.Module, device:torch.device) -> nn.Module:
     "A private float32 copy in eval mode, with plain parameters."
     net = copy.deepcopy(model).to(device).eval()
@@ -55,7 +55,10 @@ def _inference_copy(model:nn.Module, device:torch.device) -> nn.Module:
 def _plain_weights(m:nn.Module) -> None:
     "Replaces computed parameters by their values."
     if parametrize.is_parametrized(m):
-        for name in list(m.parametrizations): parametrize.remove_parametrizations(m, name, leave_parametrized=True)
+        values = {name: getattr(m, name).detach().clone() for name in m.parametrizations}
+        m.__class__ = type(m).__bases__[0] # torch's own removal would change the class that the original still has
+        del m._modules["parametrizations"]
+        for name, value in values.items(): m.register_parameter(name, nn.Parameter(value))
     for hook in list(getattr(m, "_forward_pre_hooks", {}).values()):
         kind = type(hook).__name__
         if kind == "WeightNorm": nn.utils.remove_weight_norm(m, hook.name)
@@ -285,14 +288,14 @@ class _Weighted(_Step):
         w, b = w.to(self.dtype), None if b is None else b.to(self.dtype)
         return _kernel(self, w, b, shapes.get(self.reads[0]), shapes.get(self.name))
 
-# %% ../nbs/api/20_engine.ipynb #85719159
+# %% ../nbs/api/20_engine.ipynb #6c488fe8
 def _kernel(step:_Weighted, w:Tensor, b:Tensor|None, before:tuple|None, after:tuple|None) -> Callable: # x -> y
     "The fastest way to run a layer on inputs of this shape (without the batch)."
     if step.conv is F.linear: return partial(_linear, w=w, b=b)
     if step.conv is not F.conv2d or before is None or len(before) != 3 or step.geometry[3] != 1: return _direct(step, w, b)
     stride, padding, dilation = (_pair(g) for g in step.geometry[:3])
     if padding is None: return _direct(step, w, b)
-    if w.shape[2:] == (1, 1) and padding == (0, 0) and stride == (1, 1): return partial(_pointwise, w=w.flatten(1), b=b)
+    if w.shape[2:] == (1, 1) and padding == (0, 0): return partial(_pointwise, w=w.flatten(1), b=b, stride=stride)
     if before[1] * before[2] >= w.shape[2] * w.shape[3]: return _direct(step, w, b)
     dense = _dense_matrix(w, before, after, stride, padding, dilation)
     return partial(_dense, w=dense, b=None if b is None else b.repeat(after[1] * after[2]), shape=(*after[1:], after[0]))
@@ -325,7 +328,8 @@ def _direct(step:_Weighted, w:Tensor, b:Tensor|None) -> Callable:
 
 def _convolve(x:Tensor, conv:Callable, w:Tensor, b:Tensor|None, geometry:tuple) -> Tensor: return conv(x.to(w.dtype), w, b, *geometry)
 def _linear(x:Tensor, w:Tensor, b:Tensor|None) -> Tensor: return F.linear(x.to(w.dtype), w, b)
-def _pointwise(x:Tensor, w:Tensor, b:Tensor|None) -> Tensor:
+def _pointwise(x:Tensor, w:Tensor, b:Tensor|None, stride:tuple) -> Tensor:
+    if stride != (1, 1): x = x[:, :, ::stride[0], ::stride[1]]
     return F.linear(x.to(w.dtype).permute(0, 2, 3, 1), w, b).permute(0, 3, 1, 2) # (N,H,W,C) and back
 def _dense(x:Tensor, w:Tensor, b:Tensor|None, shape:tuple) -> Tensor:
     y = F.linear(x.to(w.dtype).permute(0, 2, 3, 1).flatten(1), w, b) # (N, h·w·C) -> (N, H·W·C')
@@ -514,7 +518,7 @@ ADDITIONS = (operator.add, torch.add)
 def _add_to_first(a, b): return a.add_(b) if a.shape == b.shape and a.dtype == b.dtype else a + b
 def _add_to_second(a, b): return b.add_(a) if a.shape == b.shape and a.dtype == b.dtype else a + b
 
-# %% ../nbs/api/20_engine.ipynb #2727fa02
+# %% ../nbs/api/20_engine.ipynb #a2d40d2a
 class _Network:
     "The inference copy as steps."
     def __init__(self, net:nn.Module, dtype:torch.dtype=torch.float32):
@@ -528,7 +532,8 @@ class _Network:
         "Learns the shape of each value, which values have one row per image, and which do not depend on the images."
         self.shapes, self.constants = {}, {}
         self._prepare_constants()
-        two, three = self._look(images[:2]), self._look(images[:3])
+        calls = self.prepare({})
+        two, three = self._look(images[:2], calls), self._look(images[:3], calls)
         self.shapes = {k: tuple(v.shape[1:]) for k, v in two.items() if isinstance(v, Tensor) and v.ndim}
         self.batch_first = {k for k in self.shapes if two[k].shape[0] == 2 and three[k].shape[0] == 3 and two[k].shape[1:] == three[k].shape[1:]}
         self.calls = self.prepare({})
@@ -539,12 +544,9 @@ class _Network:
         for s in self.steps:
             if all(r in self.constants for r in s.reads): self.constants[s.name] = s.run(s.prepare(self.parameters.get, {}), self.constants)
 
-    def _look(self, images) -> dict:
+    def _look(self, images, calls) -> dict:
         "All values for a few images."
-        env = {self.start: images, **self.constants}
-        for s in self.steps:
-            if s.name not in env: env[s.name] = s.run(s.prepare(self.parameters.get, {}), env)
-        return env
+        return _run([s for s in self.steps if s.name not in self.constants], calls, {self.start: images, **self.constants})
 
     def prepare(self, edit:Mapping[str, Tensor], edited:frozenset[str]|None=None) -> dict[str, Callable]:
         "The functions of all steps, or of those that use edited parameters."
@@ -630,7 +632,7 @@ class EditEngine:
         if job.edited not in places: places[job.edited] = _Place(self.network, job.edited)
         return places[job.edited]
 
-# %% ../nbs/api/20_engine.ipynb #1a0005b3
+# %% ../nbs/api/20_engine.ipynb #b5f4216e
 def _announce(why:Untraceable) -> None:
     "Tells once that the slow path is taken."
     warnings.warn(f"This network cannot be cut ({why}), so all of it runs for each edit: same results, only slower.", stacklevel=4)
@@ -659,7 +661,7 @@ def _check_same(engine:EditEngine, few:Tensor) -> None:
             network.measure(few)
             got = _run(network.steps, network.calls, {network.start: few, **network.constants})[network.end].float()
         except Exception as e: raise Untraceable(f"its steps fail: {type(e).__name__}: {e}") from e
-        want = engine.net(few).float()
+        want = engine.net(few.contiguous()).float()
     loose = 1e-3 if engine.dtype is torch.float32 and not engine.by_batch else 5e-2
     if got.shape != want.shape or not torch.allclose(got, want, rtol=loose, atol=loose*float(want.abs().max())):
         raise Untraceable("its steps give other logits than the network")
@@ -819,8 +821,8 @@ def _version(t:Tensor) -> int:
     "Changes whenever a tensor is written to."
     return -1 if t.is_inference() else t._version
 
-# %% ../nbs/api/20_engine.ipynb #28fab09a
-CACHE = 16 * 2**20 # bytes of activations in flight for which a processor is fastest, measured
+# %% ../nbs/api/20_engine.ipynb #bfb8025b
+CACHE = 32 * 2**20 # bytes of activations in flight for which a processor is fastest, measured
 
 @dataclass
 class _Sizes:
@@ -877,7 +879,7 @@ def _repeated(value, name:str, times:int, network:_Network):
     "A value of the images for each edit; constants as they are."
     return value if name in network.constants else value.repeat(times, *[1]*(value.ndim - 1))
 
-# %% ../nbs/api/20_engine.ipynb #bfc3c899
+# %% ../nbs/api/20_engine.ipynb #e016edb7
 def _attacked(engine:EditEngine, job:_Job) -> Tensor: # bool (distinct edits, 2·N): clean, attacked
     "Clean images, and adversarial ones made on each edited network."
     place, network = engine._place(job), engine.network
@@ -885,7 +887,7 @@ def _attacked(engine:EditEngine, job:_Job) -> Tensor: # bool (distinct edits, 2�
     before = _needed([s for s in network.steps if s.name not in network.constants], *place.boundary)
     tape = 4 * sum(int(np.prod(network.shapes.get(s.name, ()))) for s in network.steps) # bytes per image, kept for the gradient
     prepared = _Prepared(engine, job)
-    for batch in job.batches(0, job.n, _batch_rows(engine, 2 * tape // 8)):
+    for batch in job.batches(0, job.n, _tape_rows(engine, tape)):
         images = _Attacked(engine, job, place, before, batch)
         for i in range(len(job.first)):
             calls = prepared[i]
@@ -894,6 +896,11 @@ def _attacked(engine:EditEngine, job:_Job) -> Tensor: # bool (distinct edits, 2�
             with torch.inference_mode(): done[i, 1, batch] = job.judge(images.network(x, calls), batch)
             job.tell(min(batch.stop, job.n) - batch.start, job.n)
     return done.flatten(1)
+
+def _tape_rows(engine:EditEngine, tape:int) -> int:
+    "Images at once when a gradient is needed: as many as make matrix products efficient, if the memory allows."
+    most = 128 if engine.device.type == "cpu" else 2**16
+    return min(max(int(engine.memory / 4 / max(tape, 1)) // BLOCK * BLOCK, BLOCK), most)
 
 class _Prepared:
     "The functions of each edit's steps; remembered while they fit into a quarter of the memory."
@@ -966,7 +973,7 @@ class _Frozen(nn.Module):
         self.run = lambda x: images.network(x, calls)
     def forward(self, x:Tensor) -> Tensor: return self.run(x).float()
 
-# %% ../nbs/api/20_engine.ipynb #1d52e0dc
+# %% ../nbs/api/20_engine.ipynb #b63d94ad
 def _whole(engine:EditEngine, job:_Job) -> Tensor: # bool (distinct edits, S·N or 2·N)
     "The slow path: whole passes of the copy."
     stresses = 2 if job.attack is not None else 1
@@ -974,7 +981,7 @@ def _whole(engine:EditEngine, job:_Job) -> Tensor: # bool (distinct edits, S·N 
     for i in range(len(job.first)):
         with _written(engine.net, job.edit(i)):
             for batch in job.batches(0, len(job.images), BLOCK):
-                x = job.rows_of(batch)
+                x = job.rows_of(batch).contiguous()
                 done[i, 0, batch] = job.judge(_logits(engine, x), batch)
                 if stresses == 2: done[i, 1, batch] = job.judge(_logits(engine, _adversarial(engine, job, x, batch)), batch)
         job.tell(1, 1)

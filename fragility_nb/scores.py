@@ -107,7 +107,7 @@ def label_scores(
     low, high = np.asarray(low), np.asarray(high)
     return np.select([high < -band, low > band, (low >= -band) & (high <= band)], ["fragile", "antifragile", "robust"], "undecided")
 
-# %% ../nbs/api/22_scores.ipynb #b6b21f1c
+# %% ../nbs/api/22_scores.ipynb #d2319b56
 def synaptic_scores(
     result:xr.Dataset, # of `filter_sweep`; may have dimensions `epoch` and `init`
     *,
@@ -129,10 +129,10 @@ def synaptic_scores(
     score = lambda a, r: _with_combined(_kinds(_ratio(a, r), flat))
     point = score(area.values.mean(0), ref.mean(0, dtype=float))
     draws = _draws(score, area.values, ref, n_boot, seed)
-    low, high = interval(draws, ci)
+    low, high = _meaningful(*interval(draws, ci), ref.mean(0), result.attrs.get("num_classes"))
     return _as_scores(point, low, high, result, area, outer, dict(rule=rule, band=band, ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
-# %% ../nbs/api/22_scores.ipynb #28567798
+# %% ../nbs/api/22_scores.ipynb #e852d05a
 def _kinds(area:np.ndarray, flat:np.ndarray) -> np.ndarray:
     "Relative areas (stress, layer, …) to scores (kind, layer, …): clean, and with an attack adversarial and difference."
     clean = area[0] - flat
@@ -141,6 +141,12 @@ def _kinds(area:np.ndarray, flat:np.ndarray) -> np.ndarray:
 def _with_combined(s:np.ndarray) -> np.ndarray:
     "(kind, layer, filter, …) with the mean over the filters as one more filter."
     return np.concatenate([s, s.mean(2, keepdims=True)], 2)
+
+def _meaningful(low, high, reference:np.ndarray, k:int|None) -> tuple[np.ndarray, np.ndarray]:
+    "Infinite bounds where the unfiltered accuracy is no better than a random guess: relative performance says nothing there (AIJ Def. 8)."
+    chance = reference <= 1/k if k else reference <= 0 # (stress, 1, 1, …)
+    chance = np.stack([chance[0], chance[1], chance[0] | chance[1]]) if len(chance) > 1 else chance
+    return np.where(chance, -np.inf, low), np.where(chance, np.inf, high)
 
 def _draws(score, area:np.ndarray, ref:np.ndarray, n_boot:int, seed:int) -> np.ndarray:
     "The scores of every bootstrap draw (B, kind, layer, filter, …); one draw serves all."

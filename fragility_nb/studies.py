@@ -165,11 +165,12 @@ def _finish(out:Path, path:Path, params:Mapping, began:float) -> None:
     (out/f"{path.stem}.failed.ipynb").unlink(missing_ok=True)
     shutil.rmtree(out/"parts", ignore_errors=True) # all of it is in result.nc now
 
-# %% ../nbs/api/50_studies.ipynb #4f6e77fe
+# %% ../nbs/api/50_studies.ipynb #c2ac7c28
 _PAGE_STYLE = """<style>
 body { background: #fff; } main, .jp-Notebook { max-width: 60rem; margin: 0 auto; padding: 1rem; }
 .jp-RenderedHTMLCommon { font-family: system-ui, sans-serif; font-size: 1.05rem; line-height: 1.5; }
 .jp-RenderedHTMLCommon table { margin: .5rem 0 1rem; font-size: .95rem; } .jp-RenderedImage img { max-width: 100%; height: auto; }
+.jp-RenderedHTMLCommon pre, .jp-RenderedHTMLCommon pre *, .jp-RenderedHTMLCommon code { font-family: ui-monospace, monospace; }
 .jp-OutputArea-prompt, .jp-InputPrompt { display: none; }
 </style></head>"""
 
@@ -235,19 +236,20 @@ def summary_table(
     "The figures that one line has room for."
     return pd.DataFrame({name: result_summary(load_result(path)) for name, path in results.items()}).T
 
-# %% ../nbs/api/50_studies.ipynb #d0e2d3b0
+# %% ../nbs/api/50_studies.ipynb #6ea0d83f
 def run_demo(
     out:str|os.PathLike="runs/demo", # folder of the demo
     *,
-    models:Sequence[str]=("cnn3", "cnn9"), # the shallow and the deep network
-    image_size:int=16, # the 8×8 digits scaled to this size, so that the deep network has something to look at
+    models:Sequence[str]=("cnn3", "cnn7"), # the shallow and the deep network
+    image_size:int=12, # the 8×8 digits scaled to this size, so that the deep network has something to look at
+    epochs:int=24, # of training
     device:str|None=None, # default: a GPU if there is one
     progress:bool=True, # show progress bars
     **options, # of `run_model`
 ) -> pd.DataFrame: # one row per model
     "The main job on real digits: train, report, compare."
     out = Path(out)
-    for name in models: run_model(name, out/name, image_size=image_size, device=device, progress=progress, **options)
+    for name in models: run_model(name, out/name, image_size=image_size, epochs=epochs, device=device, progress=progress, **options)
     results = {name: str((out/name/"result.nc").resolve()) for name in models}
     run_study("comparison", out, progress=progress, results=list(results.values()), names=list(results))
     return summary_table(results)

@@ -18,7 +18,7 @@ from fragility_nb.core import load_result
 from fragility_nb.studies import is_done, run_model, run_study, template_parameters
 
 FRAGILITY = [sys.executable, "-c", "from fragility_nb.cli import app; app()"]
-MODELS = ("cnn3", "cnn9")
+MODELS = ("cnn3", "cnn7")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_everything_is_there(demo):
         for file in ("model_report.ipynb", "model_report.html", "result.nc", "run.json"): assert (out / name / file).is_file(), file
         assert not list((out / name).glob("*running*")) and not (out / name / "parts").exists()
     page = (out / "comparison.html").read_text(encoding="utf-8")
-    assert "cnn3 against cnn9" in page and "data:image/png;base64" in page
+    assert "cnn3 against cnn7" in page and "data:image/png;base64" in page
     for words in ("clean accuracy", "accuracy at ε", "noise AUC", "blur AUC", "most fragile layer", "fragile / robust / antifragile / undecided", "comparison.html"):
         assert words in printed, printed
 
@@ -56,7 +56,7 @@ def test_the_saved_baselines_agree(demo):
         clean = report["stress"].correct.sel(severity=0).isel(seed=0)
         for stress in clean.stress.values: np.testing.assert_array_equal(clean.sel(stress=stress), report["filters"].reference_correct.sel(stress="clean"))
         assert float(report["filters"].reference_accuracy.sel(stress="adversarial")) == float(report["epsilon"].accuracy)
-        assert list(report["landscape"].epoch.values) == [5, 10, 15, 20]
+        assert list(report["landscape"].epoch.values) == [6, 12, 18, 24]
 
 
 def test_result_opens_with_plain_xarray_and_draws_without_torch(demo, tmp_path):
