@@ -183,7 +183,7 @@ def data_root(
     "Where data sets are looked for."
     return Path(root or os.environ.get("FRAGILITY_DATA") or "data").expanduser()
 
-# %% ../nbs/api/01_data.ipynb #73e8b005
+# %% ../nbs/api/01_data.ipynb #c1957157
 def load_data(
     name:str, # "digits", "mnist", or the path of a folder with one subfolder of images per class
     split:str="test", # "train" or "test"; of a folder: its subfolder of that name, where there is one
@@ -193,6 +193,7 @@ def load_data(
     *,
     image_size:int|None=None, # height and width in pixels to scale to (bilinear); default as stored
     download:bool=False, # fetch the set if it is not there
+    progress:bool=True, # show a progress bar while a folder is read
 ) -> ImageData:
     "Labelled images by name."
     check_choice("split", split, ("train", "test"))
@@ -202,7 +203,7 @@ def load_data(
         if image_size: images = _resize(images, image_size)
         title = name
     elif Path(name).is_dir():
-        images, labels, classes = _load_folder(_split_folder(Path(name), split), image_size)
+        images, labels, classes = _load_folder(_split_folder(Path(name), split), image_size, progress)
         title = Path(name).resolve().name
     elif os.sep in name: raise FileNotFoundError(f"No image folder at `{name}`.")
     else: raise unknown("dataset", name, [*DATASETS, "the path of an image folder"])
@@ -275,15 +276,15 @@ def _read_image(path:Path, image_size:int|None) -> Image.Image:
     except Exception as e: raise ValueError(f"`{path}` cannot be read as an image ({e}).") from e
     return im if image_size is None else ImageOps.fit(im, (image_size, image_size), Image.Resampling.BILINEAR)
 
-# %% ../nbs/api/01_data.ipynb #9990edd1
-def _load_folder(folder:Path, image_size:int|None=None) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+# %% ../nbs/api/01_data.ipynb #2c145520
+def _load_folder(folder:Path, image_size:int|None=None, progress:bool=True) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     "All images of a folder with one subfolder per class: uint8 (N, C, H, W), labels, class names (sorted)."
     known = Image.registered_extensions()
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     files = [(p, k) for k, c in enumerate(classes) for p in sorted((folder/c).rglob("*")) if p.suffix.lower() in known]
     if len(classes) < 2: raise ValueError(f"Expected `{folder}` to hold one subfolder per class, at least 2, but got {classes}.")
     if not files: raise ValueError(f"No images in `{folder}` (looked for {', '.join(sorted(known)[:6])}, …).")
-    read = [_read_image(p, image_size) for p, _ in tqdm(files, desc=f"reading {folder.name}", unit="image")]
+    read = [_read_image(p, image_size) for p, _ in tqdm(files, desc=f"reading {folder.name}", unit="image", disable=not progress)]
     sizes = {im.size for im in read}
     if len(sizes) > 1: raise ValueError(f"Images of {len(sizes)} sizes in `{folder}`, e.g. {sorted(sizes)[:2]}: pass `image_size`.")
     mode = "L" if all(im.mode == "L" for im in read) else "RGB"

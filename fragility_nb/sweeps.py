@@ -28,7 +28,7 @@ from .filters import FILTERS, FilterPlan, plan_filter
 from .models import evaluating, in_blocks, load_checkpoint, match, model_hash, model_name, predict
 from .stressors import Stressor, apply_stress, stress_id
 
-# %% ../nbs/api/21_sweeps.ipynb #d5a4134e
+# %% ../nbs/api/21_sweeps.ipynb #716d6380
 def stress_sweep(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -45,6 +45,7 @@ def stress_sweep(
     stressors = stressors if isinstance(stressors, (list, tuple)) else [stressors]
     severities, seeds = _check_severities(severities), [check_number("seeds", s, integer=True) for s in seeds]
     if not stressors or not seeds: raise ValueError("Expected `stressors` and `seeds` to be non-empty.")
+    names = _stress_names(stressors)
     data, device = match(model, data), pick_device(device)
     attrs = provenance("stress_sweep", **_subject(model, data), stressors="; ".join(map(stress_id, stressors)), seeds=seeds, device=device, precision="float32")
     store = PartStore(resume, attrs["model_hash"], attrs["data_hash"], data.index.tolist())
@@ -55,7 +56,7 @@ def stress_sweep(
             name, seed_used = (stress_id(stressors[k]), seed if getattr(stressors[k], "random", True) else 0) if severity else ("clean", 0)
             measure = lambda: _measure(net, data, stressors[k], severity, seed_used, batch_size, device)
             parts[k, severity, seed] = store.get(measure, name, float(severity), seed_used)
-    return _stress_result(parts, stressors, severities, seeds, data, attrs)
+    return _stress_result(parts, names, stressors, severities, seeds, data, attrs)
 
 # %% ../nbs/api/21_sweeps.ipynb #7beb0545
 def _check_severities(severities:Sequence[float]) -> list[float]:
@@ -92,7 +93,7 @@ def _answers(logits:Tensor, y:Tensor) -> dict[str, np.ndarray]:
     loss = F.cross_entropy(logits, y, reduction="none")
     return dict(pred=pred.numpy(), correct=(pred == y).numpy(), margin=margin.numpy(), loss=loss.numpy())
 
-# %% ../nbs/api/21_sweeps.ipynb #8e64b2e5
+# %% ../nbs/api/21_sweeps.ipynb #e3dcf56f
 def _stress_names(stressors:Sequence) -> list[str]:
     "Short names where they are unique, else the reprs."
     short = [getattr(s, "name", None) or stress_id(s) for s in stressors]
@@ -100,13 +101,13 @@ def _stress_names(stressors:Sequence) -> list[str]:
     if len(set(names)) < len(names): raise ValueError(f"Expected `stressors` to differ, but got {names}.")
     return names
 
-def _stress_result(parts:dict, stressors, severities, seeds, data:ImageData, attrs:dict) -> xr.Dataset:
+def _stress_result(parts:dict, names, stressors, severities, seeds, data:ImageData, attrs:dict) -> xr.Dataset:
     "The parts as one labelled result."
     dims = ("stress", "severity", "seed", "sample")
     shape = tuple(map(len, (stressors, severities, seeds, data)))
     fields = {k: (dims, np.stack(list(p[k] for p in parts.values())).reshape(shape)) for k in ("pred", "correct", "margin", "loss")}
     strength = [[s.strength(v) if hasattr(s, "strength") else v for v in severities] for s in stressors]
-    coords = dict(stress=_stress_names(stressors), severity=severities, seed=seeds, sample=data.index.numpy(),
+    coords = dict(stress=names, severity=severities, seed=seeds, sample=data.index.numpy(),
                   strength=(("stress", "severity"), np.array(strength, dtype=float)),
                   strength_unit=("stress", [getattr(s, "unit", "severity") for s in stressors]), label=("sample", data.labels.numpy()))
     return xr.Dataset(fields, coords, attrs)
