@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Edits', 'EditEngine']
 
-# %% ../nbs/api/20_engine.ipynb #127eda8f
+# %% ../nbs/api/20_engine.ipynb #ddb323e6
 import contextlib
 import copy
 import inspect
@@ -26,9 +26,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
 from .core import check_choice, check_number, unknown
-from .data import ImageData, load_data, pick_device
-from .models import BLOCK, create_model, evaluating, match
-from .activations import find_layers
+from .data import pick_device
+from .models import BLOCK
 
 # %% ../nbs/api/20_engine.ipynb #d1d8081f
 @dataclass(frozen=True, eq=False)
@@ -266,7 +265,7 @@ class _BatchNormStep(_Step):
         w, b = (get(name) if name else None for name in (n.weight, n.bias))
         return lambda x: F.batch_norm(x, n.mean, n.var, w, b, n.mean is None, 0., n.eps)
 
-# %% ../nbs/api/20_engine.ipynb #5750a38b
+# %% ../nbs/api/20_engine.ipynb #a9130c32
 class _Weighted(_Step):
     "A convolution or linear layer, with the BatchNorm that follows it."
     dtype = torch.float32
@@ -286,19 +285,21 @@ class _Weighted(_Step):
     def prepare(self, get, shapes):
         w, b = self.folded(get)
         w, b = w.to(self.dtype), None if b is None else b.to(self.dtype)
-        return _kernel(self, w, b, shapes.get(self.reads[0]), shapes.get(self.name))
+        return _kernel(self, w, b, shapes.get(self.reads[0]))
 
-# %% ../nbs/api/20_engine.ipynb #6c488fe8
-def _kernel(step:_Weighted, w:Tensor, b:Tensor|None, before:tuple|None, after:tuple|None) -> Callable: # x -> y
+# %% ../nbs/api/20_engine.ipynb #371e39e8
+def _kernel(step:_Weighted, w:Tensor, b:Tensor|None, before:tuple|None) -> Callable: # x -> y
     "The fastest way to run a layer on inputs of this shape (without the batch)."
     if step.conv is F.linear: return partial(_linear, w=w, b=b)
     if step.conv is not F.conv2d or before is None or len(before) != 3 or step.geometry[3] != 1: return _direct(step, w, b)
     stride, padding, dilation = (_pair(g) for g in step.geometry[:3])
     if padding is None: return _direct(step, w, b)
-    if w.shape[2:] == (1, 1) and padding == (0, 0): return partial(_pointwise, w=w.flatten(1), b=b, stride=stride)
+    small = before[1] * before[2] < 64 or stride != (1, 1) # on larger maps torch's convolution is faster
+    if w.shape[2:] == (1, 1) and padding == (0, 0) and small: return partial(_pointwise, w=w.flatten(1), b=b, stride=stride)
     if before[1] * before[2] >= w.shape[2] * w.shape[3]: return _direct(step, w, b)
-    dense = _dense_matrix(w, before, after, stride, padding, dilation)
-    return partial(_dense, w=dense, b=None if b is None else b.repeat(after[1] * after[2]), shape=(*after[1:], after[0]))
+    out = [(before[d+1] + 2*padding[d] - dilation[d]*(w.shape[d+2] - 1) - 1) // stride[d] + 1 for d in (0, 1)]
+    dense = _dense_matrix(w, before[1:], out, stride, padding, dilation)
+    return partial(_dense, w=dense, b=None if b is None else b.repeat(out[0] * out[1]), shape=(*out, len(w)))
 
 class _PooledLinear(_Weighted):
     "Adaptive average pooling, flatten, linear layer. Where pooling repeats pixels, the layer's weights are averaged instead."
@@ -308,7 +309,8 @@ class _PooledLinear(_Weighted):
     def prepare(self, get, shapes):
         w, b = (None if v is None else v.to(self.dtype) for v in self.folded(get))
         before = shapes.get(self.reads[0])
-        if before is None or len(before) != 3 or before[1]*before[2] >= self.size[0]*self.size[1]: return partial(_pool_linear, w=w, b=b, size=self.size)
+        if before is None or len(before) != 3 or before[1]*before[2] >= self.size[0]*self.size[1]:
+            return partial(_pool_linear, w=w, b=b, size=self.size)
         pixels = torch.eye(before[1]*before[2], device=w.device).view(1, -1, *before[1:]) # each pixel once
         pooling = F.adaptive_avg_pool2d(pixels, self.size).flatten(2)[0].T # (H·W, h·w)
         w = (w.view(-1, pooling.shape[0]) @ pooling.to(w.dtype)).view(len(w), -1) # (out, C·h·w)
@@ -335,7 +337,7 @@ def _dense(x:Tensor, w:Tensor, b:Tensor|None, shape:tuple) -> Tensor:
     y = F.linear(x.to(w.dtype).permute(0, 2, 3, 1).flatten(1), w, b) # (N, h·w·C) -> (N, H·W·C')
     return y.view(-1, *shape).permute(0, 3, 1, 2)
 
-# %% ../nbs/api/20_engine.ipynb #a5f4055d
+# %% ../nbs/api/20_engine.ipynb #682e9a1e
 def _taps(size:int, out:int, kernel:int, stride:int, padding:int, dilation:int, device) -> tuple[Tensor, Tensor]: # (out, size) each
     "For each output and input place along one axis: which tap of the kernel joins them, and whether one does."
     o, i = torch.arange(out, device=device)[:, None], torch.arange(size, device=device)
@@ -343,12 +345,12 @@ def _taps(size:int, out:int, kernel:int, stride:int, padding:int, dilation:int, 
     tap = offset.div(dilation, rounding_mode="floor")
     return tap.clamp(0, kernel - 1), (offset % dilation == 0) & (tap >= 0) & (tap < kernel)
 
-def _dense_matrix(w:Tensor, before:tuple, after:tuple, stride, padding, dilation) -> Tensor: # (H·W·C', h·w·C)
+def _dense_matrix(w:Tensor, size:Sequence[int], out:Sequence[int], stride, padding, dilation) -> Tensor: # (H·W·C', h·w·C)
     "A convolution's weight as one matrix, channels innermost."
-    (rows, in_r), (cols, in_c) = (_taps(before[d+1], after[d+1], w.shape[d+2], stride[d], padding[d], dilation[d], w.device) for d in (0, 1))
+    (rows, in_r), (cols, in_c) = (_taps(size[d], out[d], w.shape[d+2], stride[d], padding[d], dilation[d], w.device) for d in (0, 1))
     full = w[:, :, rows[:, None, :, None], cols[None, :, None, :]] # (C', C, H, W, h, w)
     full = torch.where(in_r[:, None, :, None] & in_c[None, :, None, :], full, 0)
-    return full.permute(2, 3, 0, 4, 5, 1).reshape(after[0]*after[1]*after[2], -1).contiguous()
+    return full.permute(2, 3, 0, 4, 5, 1).reshape(out[0]*out[1]*len(w), -1).contiguous()
 
 # %% ../nbs/api/20_engine.ipynb #6405a806
 CONVOLUTIONS = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
@@ -518,7 +520,7 @@ ADDITIONS = (operator.add, torch.add)
 def _add_to_first(a, b): return a.add_(b) if a.shape == b.shape and a.dtype == b.dtype else a + b
 def _add_to_second(a, b): return b.add_(a) if a.shape == b.shape and a.dtype == b.dtype else a + b
 
-# %% ../nbs/api/20_engine.ipynb #a2d40d2a
+# %% ../nbs/api/20_engine.ipynb #ea0c33af
 class _Network:
     "The inference copy as steps."
     def __init__(self, net:nn.Module, dtype:torch.dtype=torch.float32):
@@ -530,23 +532,22 @@ class _Network:
 
     def measure(self, images:Tensor) -> None: # (n ≥ 3, C, H, W)
         "Learns the shape of each value, which values have one row per image, and which do not depend on the images."
-        self.shapes, self.constants = {}, {}
-        self._prepare_constants()
-        calls = self.prepare({})
-        two, three = self._look(images[:2], calls), self._look(images[:3], calls)
-        self.shapes = {k: tuple(v.shape[1:]) for k, v in two.items() if isinstance(v, Tensor) and v.ndim}
-        self.batch_first = {k for k in self.shapes if two[k].shape[0] == 2 and three[k].shape[0] == 3 and two[k].shape[1:] == three[k].shape[1:]}
-        self.calls = self.prepare({})
+        self.shapes, self.constants, self.calls = {self.start: tuple(images.shape[1:])}, {}, {}
+        two = self._look(images[:2])
+        three = _run([s for s in self.steps if s.name not in self.constants], self.calls, {self.start: images[:3], **self.constants})
+        rows = lambda k: two[k].shape[0] == 2 and three[k].shape[0] == 3 and two[k].shape[1:] == three[k].shape[1:]
+        self.batch_first = {k for k, v in two.items() if k not in self.constants and isinstance(v, Tensor) and v.ndim and rows(k)}
         self.in_place, self.last_use = _in_place(self.steps), _last_uses(self.steps, {self.end})
 
-    def _prepare_constants(self):
-        "Values that come from weights and buffers alone."
+    def _look(self, images:Tensor) -> dict:
+        "All values for a few images; prepares each step when the shape of its input is known."
+        env, fixed = {self.start: images}, self.constants
         for s in self.steps:
-            if all(r in self.constants for r in s.reads): self.constants[s.name] = s.run(s.prepare(self.parameters.get, {}), self.constants)
-
-    def _look(self, images, calls) -> dict:
-        "All values for a few images."
-        return _run([s for s in self.steps if s.name not in self.constants], calls, {self.start: images, **self.constants})
+            call = self.calls[s.name] = s.prepare(self.parameters.get, self.shapes)
+            value = env[s.name] = s.run(call, env)
+            if all(r in fixed for r in s.reads): fixed[s.name] = value # from weights and buffers alone
+            elif isinstance(value, Tensor) and value.ndim: self.shapes[s.name] = tuple(value.shape[1:])
+        return env
 
     def prepare(self, edit:Mapping[str, Tensor], edited:frozenset[str]|None=None) -> dict[str, Callable]:
         "The functions of all steps, or of those that use edited parameters."
@@ -721,7 +722,7 @@ class _Job:
         "Reports a share of one distinct edit, counted as the edits that it stands for."
         if self.progress: self.progress(len(self.rows) / len(self.first) * images / total)
 
-# %% ../nbs/api/20_engine.ipynb #f67d6417
+# %% ../nbs/api/20_engine.ipynb #7bbd7f5a
 def _canonical(net:nn.Module) -> dict[str, str]:
     "Each name of each parameter -> its first name."
     first = _parameter_names(net)
@@ -737,7 +738,8 @@ def _distinct(edits) -> tuple[list[int], list[int]]: # indices of the distinct e
 def _check_job(images, labels, attack) -> None:
     "Errors for wrong shapes."
     if not isinstance(images, Tensor) or images.ndim != 5 or not images.is_floating_point() or not images.numel():
-        raise ValueError(f"Expected `images` to be a float tensor (S, N, C, H, W), but got {tuple(getattr(images, 'shape', ()))} {getattr(images, 'dtype', type(images).__name__)}.")
+        got = f"{tuple(images.shape)} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"Expected `images` to be a float tensor (S, N, C, H, W), but got {got}.")
     if labels.shape != images.shape[1:2]:
         raise ValueError(f"Expected `labels` to be of shape ({images.shape[1]},), one per image, but got {tuple(labels.shape)}.")
     if attack is not None and len(images) != 1:

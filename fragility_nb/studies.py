@@ -123,7 +123,7 @@ def _writable(out:Path) -> None:
     with write_atomic(out/".probe"): pass
     (out/".probe").unlink()
 
-# %% ../nbs/api/50_studies.ipynb #d8a36543
+# %% ../nbs/api/50_studies.ipynb #b89243c5
 def run_study(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
     out:str|os.PathLike, # folder of the run
@@ -144,7 +144,7 @@ def run_study(
     try:
         with _quiet_papermill():
             papermill.execute_notebook(str(path), str(running), given, kernel_name="python3", progress_bar=progress, cwd=str(Path.cwd()),
-                                       extra_arguments=["--IPKernelApp.log_level=40"]) # the kernel's remarks on its transport are not ours
+                                       extra_arguments=["--IPKernelApp.log_level=50"]) # the kernel's remarks on its transport are not ours
     except papermill.PapermillExecutionError as e:
         failed = running.replace(out/f"{path.stem}.failed.ipynb")
         raise RuntimeError(f"Cell {e.exec_count} of `{path.name}` failed: {e.ename}: {e.evalue}\nThe notebook up to there: {failed}") from e

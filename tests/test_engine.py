@@ -20,7 +20,7 @@ torchvision = pytest.importorskip("torchvision")
 zoo = torchvision.models
 NETWORKS = {"resnet18": zoo.resnet18, "resnet50": zoo.resnet50, "squeezenet1_1": zoo.squeezenet1_1,
             "shufflenet_v2_x1_0": zoo.shufflenet_v2_x1_0, "vgg11_bn": zoo.vgg11_bn, "densenet121": zoo.densenet121}
-N = 48
+N = 32
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no GPU")
 
 
@@ -119,8 +119,8 @@ def test_zoo_fixed(case, bn_mode):
     engine = EditEngine(net, bn_mode=bn_mode, device="cpu")
     assert engine.traced
     loose = 1e-5 if bn_mode == "running" else 1e-3
-    for layer in spread(net, 4):
-        agree(engine.evaluate(masks(layer, 2), x, y, batch_size=24), plain_logits(net, masks(layer, 2), x, bn_mode, 24), y, loose)
+    for layer in spread(net, 3):
+        agree(engine.evaluate(masks(layer, 2), x, y, batch_size=N//2), plain_logits(net, masks(layer, 2), x, bn_mode, N//2), y, loose)
     assert engine.traced and model_hash(net) == before and not any(m.training for m in net.modules())
 
 
@@ -134,21 +134,29 @@ def test_zoo_global(case):
 def test_zoo_adaptive(case, bn_mode):
     net, x, y = case
     attack = FGSM(2/255)
-    engine, wrong, judged = EditEngine(net, bn_mode=bn_mode, device="cpu"), 0, 0
-    for layer in spread(net, 3):
-        edits = masks(layer, 2)
-        got = engine.evaluate(edits, x[:1], y, attack=attack, batch_size=24)
-        assert got.shape == (2, 2, N)
-        agree(got[:, :1], plain_logits(net, edits, x[:1], bn_mode, 24), y, 1e-5 if bn_mode == "running" else 1e-3)
+    engine, wrong, unsure, judged = EditEngine(net, bn_mode=bn_mode, device="cpu"), 0, 0, 0
+    for layer in spread(net, 2):
+        edits = masks(layer, 1)
+        got = engine.evaluate(edits, x[:1], y, attack=attack, batch_size=N//2)
+        assert got.shape == (1, 2, N)
+        agree(got[:, :1], plain_logits(net, edits, x[:1], bn_mode, N//2), y, 1e-5 if bn_mode == "running" else 1e-3)
         for i in range(len(edits)):
-            copied = copy_with(net, edits[i], bn_mode)
-            for bx, by, part in zip(x[0].split(24), y.split(24), np.split(got[i, 1], N // 24)):
-                bad = bx.clone().requires_grad_()
-                F.cross_entropy(copied(bad), by, reduction="sum").backward()
-                with torch.no_grad(): logits = copied(attack.step(bx, bad.grad))
-                wrong += int((part != (logits.argmax(1) == by).numpy()).sum())
-                judged += len(by)
-    assert wrong <= 0.02 * judged, f"{wrong} of {judged}" # the sign of a gradient that is nearly 0 is decided by its last bit
+            want, again = (attacked(copy_with(net, edits[i], bn_mode), attack, x[0], y, layout) for layout in (torch.contiguous_format, torch.channels_last))
+            wrong += int((got[i, 1] != want).sum())
+            unsure += int((again != want).sum())
+            judged += N
+    # the sign of a gradient that is nearly 0 hangs on its last bit: the plain loop disagrees with itself in another memory layout
+    assert wrong <= 2*unsure + 0.02*judged, f"{wrong} of {judged}; the plain loop with itself {unsure}"
+
+
+def attacked(net, attack, x, y, layout):
+    "Which images are right after FGSM on this network, in one of two memory layouts; batches of half the images."
+    right, net = [], net.to(memory_format=layout)
+    for bx, by in zip(x.split(N // 2), y.split(N // 2)):
+        leaf = bx.clone().requires_grad_()
+        gradient, = torch.autograd.grad(F.cross_entropy(net(leaf), by, reduction="sum"), leaf)
+        with torch.no_grad(): right.append(net(attack.step(bx, gradient)).argmax(1) == by)
+    return torch.cat(right).numpy()
 
 
 # Networks with a shape of their own
