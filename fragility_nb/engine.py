@@ -122,8 +122,9 @@ def _is_identity(node:fx.Node, net:nn.Module) -> bool:
     if m is not None: return type(m) in (*DROPOUTS, nn.Identity) and not _hooked(m)
     return node.op == "call_function" and node.target in DROPPED and _bound(node)["training"] is False
 
-# %% ../nbs/api/20_engine.ipynb #257c2af0
-IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul, operator.itruediv: operator.truediv}
+# %% ../nbs/api/20_engine.ipynb #69187ca9
+IN_PLACE = {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul,
+            operator.itruediv: operator.truediv}
 
 def _out_of_place(node:fx.Node, net:nn.Module) -> None:
     "Gives an operation that overwrites its input an output of its own."
@@ -134,18 +135,21 @@ def _out_of_place(node:fx.Node, net:nn.Module) -> None:
     elif node.op == "call_function" and _asks_in_place(node): _without_flag(node)
     elif getattr(m, "inplace", False) is not True: return
     source = node.args[0] if node.args else None
-    if not isinstance(source, fx.Node) or source.op == "get_attr": raise Untraceable(f"`{node.name}` overwrites a constant")
+    if not isinstance(source, fx.Node) or source.op == "get_attr":
+        raise Untraceable(f"`{node.name}` overwrites a constant")
     _lead_on(source, node)
 
 def _underscored(node:fx.Node) -> bool:
     "Methods and functions such as `relu_`."
-    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "") if node.op == "call_function" else ""
+    if node.op not in ("call_method", "call_function"): return False
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
     return name.endswith("_") and not name.endswith("__")
 
 def _without_underscore(node:fx.Node):
     "`relu` for `relu_`."
     if node.op == "call_method": return node.target[:-1]
-    found = next((getattr(place, node.target.__name__[:-1]) for place in (F, torch) if hasattr(place, node.target.__name__[:-1])), None)
+    name = node.target.__name__[:-1]
+    found = getattr(F, name, None) or getattr(torch, name, None)
     if found is None: raise Untraceable(f"`{node.target.__name__}` works in place")
     return found
 
@@ -159,10 +163,11 @@ def _without_flag(node:fx.Node) -> None:
     call = _bound(node) | dict(inplace=False)
     node.args, node.kwargs = (call.pop(next(iter(call))),), call
 
-# %% ../nbs/api/20_engine.ipynb #c3481acc
-FRESH = (nn.modules.conv._ConvNd, nn.Linear, _BatchNorm, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU, nn.MaxPool2d, nn.AvgPool2d)
-FRESH_CALLS = {operator.add, operator.sub, operator.mul, operator.truediv, torch.add, torch.cat, torch.relu, F.relu, F.relu6, F.conv2d,
-               F.linear, F.batch_norm, F.max_pool2d, F.avg_pool2d}
+# %% ../nbs/api/20_engine.ipynb #c5bd40ef
+FRESH = (nn.modules.conv._ConvNd, nn.Linear, _BatchNorm, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.GELU,
+         nn.MaxPool2d, nn.AvgPool2d)
+FRESH_CALLS = {operator.add, operator.sub, operator.mul, operator.truediv, torch.add, torch.cat, torch.relu, F.relu, F.relu6,
+               F.conv2d, F.linear, F.batch_norm, F.max_pool2d, F.avg_pool2d}
 
 def _is_fresh(node:fx.Node, net:nn.Module) -> bool:
     "Whether a result surely shares no memory with an input."
@@ -210,7 +215,7 @@ def _nodes(args) -> list[fx.Node]:
     fx.node.map_arg(args, lambda n: found.append(n) or n)
     return found
 
-# %% ../nbs/api/20_engine.ipynb #0cccf668
+# %% ../nbs/api/20_engine.ipynb #1a7901c2
 class _Opaque(_Step):
     "A module of torch that is run as it is: attention, LayerNorm, ConvTranspose …"
     def __init__(self, node:fx.Node, module:nn.Module, names:Mapping[int, str]):
@@ -222,8 +227,8 @@ class _Opaque(_Step):
     def prepare(self, get, shapes):
         if not self.uses: return self.module
         values = {local: get(name) for local, name in self.own.items()}
-        wide = lambda v: v.float() if isinstance(v, Tensor) and v.is_floating_point() else v # bfloat16 is for layers that multiply
-        return lambda *a, **k: functional_call(self.module, values, tuple(map(wide, a)), {n: wide(v) for n, v in k.items()})
+        wide = lambda v: v.float() if isinstance(v, Tensor) and v.is_floating_point() else v # no bfloat16 here
+        return lambda *a, **k: functional_call(self.module, values, *torch.utils._pytree.tree_map(wide, (a, k)))
 
 class _Constant(_Step):
     "A parameter or buffer that functional code reads."
@@ -287,11 +292,11 @@ class _Weighted(_Step):
         w, b = w.to(self.dtype), None if b is None else b.to(self.dtype)
         return _kernel(self, w, b, shapes.get(self.reads[0]))
 
-# %% ../nbs/api/20_engine.ipynb #371e39e8
+# %% ../nbs/api/20_engine.ipynb #894e69e3
 def _kernel(step:_Weighted, w:Tensor, b:Tensor|None, before:tuple|None) -> Callable: # x -> y
     "The fastest way to run a layer on inputs of this shape (without the batch)."
     if step.conv is F.linear: return partial(_linear, w=w, b=b)
-    if step.conv is not F.conv2d or before is None or len(before) != 3 or step.geometry[3] != 1: return _direct(step, w, b)
+    if step.conv is not F.conv2d or step.geometry[3] != 1 or len(before or ()) != 3: return _direct(step, w, b)
     stride, padding, dilation = (_pair(g) for g in step.geometry[:3])
     if padding is None: return _direct(step, w, b)
     small = before[1] * before[2] < 64 or stride != (1, 1) # on larger maps torch's convolution is faster
@@ -302,7 +307,7 @@ def _kernel(step:_Weighted, w:Tensor, b:Tensor|None, before:tuple|None) -> Calla
     return partial(_dense, w=dense, b=None if b is None else b.repeat(out[0] * out[1]), shape=(*out, len(w)))
 
 class _PooledLinear(_Weighted):
-    "Adaptive average pooling, flatten, linear layer. Where pooling repeats pixels, the layer's weights are averaged instead."
+    "Adaptive average pooling, flatten, linear layer. Where pooling repeats pixels, the weights are summed instead."
     def __init__(self, linear:_Weighted, pool:fx.Node, size:tuple[int, int]):
         self.__dict__ |= linear.__dict__
         self.args, self.reads, self.size = pool.args[:1], (pool.args[0].name,), size
@@ -316,7 +321,9 @@ class _PooledLinear(_Weighted):
         w = (w.view(-1, pooling.shape[0]) @ pooling.to(w.dtype)).view(len(w), -1) # (out, C·h·w)
         return partial(_flat_linear, w=w, b=b)
 
-def _pool_linear(x:Tensor, w:Tensor, b:Tensor|None, size:tuple) -> Tensor: return _linear(F.adaptive_avg_pool2d(x, size).flatten(1), w, b)
+def _pool_linear(x:Tensor, w:Tensor, b:Tensor|None, size:tuple) -> Tensor:
+    return _linear(F.adaptive_avg_pool2d(x, size).flatten(1), w, b)
+
 def _flat_linear(x:Tensor, w:Tensor, b:Tensor|None) -> Tensor: return _linear(x.flatten(1), w, b)
 
 def _pair(value) -> tuple|None:
@@ -328,7 +335,9 @@ def _direct(step:_Weighted, w:Tensor, b:Tensor|None) -> Callable:
     if w.ndim == 4: w = w.contiguous(memory_format=torch.channels_last)
     return partial(_convolve, conv=step.conv, w=w, b=b, geometry=step.geometry)
 
-def _convolve(x:Tensor, conv:Callable, w:Tensor, b:Tensor|None, geometry:tuple) -> Tensor: return conv(x.to(w.dtype), w, b, *geometry)
+def _convolve(x:Tensor, conv:Callable, w:Tensor, b:Tensor|None, geometry:tuple) -> Tensor:
+    return conv(x.to(w.dtype), w, b, *geometry)
+
 def _linear(x:Tensor, w:Tensor, b:Tensor|None) -> Tensor: return F.linear(x.to(w.dtype), w, b)
 def _pointwise(x:Tensor, w:Tensor, b:Tensor|None, stride:tuple) -> Tensor:
     if stride != (1, 1): x = x[:, :, ::stride[0], ::stride[1]]
@@ -337,17 +346,18 @@ def _dense(x:Tensor, w:Tensor, b:Tensor|None, shape:tuple) -> Tensor:
     y = F.linear(x.to(w.dtype).permute(0, 2, 3, 1).flatten(1), w, b) # (N, h·w·C) -> (N, H·W·C')
     return y.view(-1, *shape).permute(0, 3, 1, 2)
 
-# %% ../nbs/api/20_engine.ipynb #682e9a1e
-def _taps(size:int, out:int, kernel:int, stride:int, padding:int, dilation:int, device) -> tuple[Tensor, Tensor]: # (out, size) each
+# %% ../nbs/api/20_engine.ipynb #650ed743
+def _taps(size:int, out:int, kernel:int, stride:int, padding:int, dilation:int) -> tuple[Tensor, Tensor]: # (out, size) each
     "For each output and input place along one axis: which tap of the kernel joins them, and whether one does."
-    o, i = torch.arange(out, device=device)[:, None], torch.arange(size, device=device)
+    o, i = torch.arange(out)[:, None], torch.arange(size)
     offset = i + padding - o*stride
     tap = offset.div(dilation, rounding_mode="floor")
     return tap.clamp(0, kernel - 1), (offset % dilation == 0) & (tap >= 0) & (tap < kernel)
 
 def _dense_matrix(w:Tensor, size:Sequence[int], out:Sequence[int], stride, padding, dilation) -> Tensor: # (H·W·C', h·w·C)
     "A convolution's weight as one matrix, channels innermost."
-    (rows, in_r), (cols, in_c) = (_taps(size[d], out[d], w.shape[d+2], stride[d], padding[d], dilation[d], w.device) for d in (0, 1))
+    axis = lambda d: _taps(size[d], out[d], w.shape[d+2], stride[d], padding[d], dilation[d])
+    (rows, in_r), (cols, in_c) = ([t.to(w.device) for t in axis(d)] for d in (0, 1))
     full = w[:, :, rows[:, None, :, None], cols[None, :, None, :]] # (C', C, H, W, h, w)
     full = torch.where(in_r[:, None, :, None] & in_c[None, :, None, :], full, 0)
     return full.permute(2, 3, 0, 4, 5, 1).reshape(out[0]*out[1]*len(w), -1).contiguous()
@@ -389,7 +399,7 @@ def _function(node:fx.Node) -> Callable:
 
 def _method(name:str, x, *args, **kwargs): return getattr(x, name)(*args, **kwargs)
 
-# %% ../nbs/api/20_engine.ipynb #7f15d849
+# %% ../nbs/api/20_engine.ipynb #06c48553
 def _weighted_module(node:fx.Node, net:nn.Module, names:Mapping[int, str]) -> _Weighted|None:
     "The step for torch's own convolutions and linear layers; `None` for other modules."
     m, name = _module(node, net), lambda p: None if p is None else names[id(p)]
@@ -417,12 +427,13 @@ def _norm(node:fx.Node, m:nn.Module|None, net:nn.Module, names:Mapping[int, str]
     by_name = [given[k] for k in ("weight", "bias")]
     weight, bias = (_name(n, net, names) for n in by_name)
     if any(n is not None and found is None for n, found in zip(by_name, (weight, bias))): return None
-    mean, var = (None if given["training"] or given[k] is None else _fetch(net, given[k].target) for k in ("running_mean", "running_var"))
+    fixed = not given["training"] and given["running_mean"] is not None
+    mean, var = (_fetch(net, given[k].target) if fixed else None for k in ("running_mean", "running_var"))
     return _Norm(weight, bias, mean, var, given["eps"])
 
-# %% ../nbs/api/20_engine.ipynb #e618b121
-def _steps(net:nn.Module, names:Mapping[int, str]) -> tuple[list[_Step], str, str]: # steps in order, name of the input, of the output
-    "The network as steps, BatchNorm folded where it can be."
+# %% ../nbs/api/20_engine.ipynb #8fc451d6
+def _steps(net:nn.Module, names:Mapping[int, str]) -> tuple[list[_Step], str, str]:
+    "The network as steps, BatchNorm folded where it can be; the names of its input and of its output."
     graph = _trace(net)
     steps, taken = {}, {}
     for node in graph.nodes:
@@ -467,8 +478,11 @@ def _is_flatten(node:fx.Node, net:nn.Module) -> bool:
 def _pooled_size(node:fx.Node, net:nn.Module) -> tuple[int, int]|None:
     "What an adaptive average pooling pools to."
     m = _module(node, net)
-    size = m.output_size if type(m) is nn.AdaptiveAvgPool2d else _bound(node)["output_size"] if node.target is F.adaptive_avg_pool2d else None
-    return (size, size) if isinstance(size, int) else tuple(size) if size is not None and all(isinstance(v, int) for v in size) else None
+    if type(m) is nn.AdaptiveAvgPool2d: size = m.output_size
+    elif node.target is F.adaptive_avg_pool2d: size = _bound(node)["output_size"]
+    else: return None
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    return size if all(isinstance(v, int) for v in size) else None
 
 def _needed(steps:Sequence[_Step], *wanted:str) -> list[_Step]:
     "The steps that the wanted values depend on."
@@ -504,7 +518,7 @@ def _last_uses(steps:Sequence[_Step], keep:set[str]) -> dict[str, list[str]]:
     last = {r: s.name for s in steps for r in (s.name, *s.reads)}
     return {s.name: [r for r, user in last.items() if user == s.name and r not in keep] for s in steps}
 
-# %% ../nbs/api/20_engine.ipynb #83e39dc3
+# %% ../nbs/api/20_engine.ipynb #8dbdb0ad
 def _in_place(steps:Sequence[_Step]) -> dict[str, Callable]:
     "For some steps a cheaper call that overwrites an input."
     made = {s.name for s in steps if isinstance(s, (_Weighted, _BatchNormStep)) or s.call in ADDITIONS}
@@ -513,14 +527,15 @@ def _in_place(steps:Sequence[_Step]) -> dict[str, Callable]:
         if s.kwargs or not s.plain: continue
         free = [i for i, n in enumerate(s.args) if n.name in made and len(n.users) == 1]
         if s.call is torch.relu and free: found[s.name] = torch.relu_
-        elif s.call in ADDITIONS and free and len(s.args) == 2: found[s.name] = _add_to_first if free[0] == 0 else _add_to_second
+        elif s.call in ADDITIONS and free and len(s.args) == 2:
+            found[s.name] = _add_to_first if free[0] == 0 else _add_to_second
     return found
 
 ADDITIONS = (operator.add, torch.add)
 def _add_to_first(a, b): return a.add_(b) if a.shape == b.shape and a.dtype == b.dtype else a + b
 def _add_to_second(a, b): return b.add_(a) if a.shape == b.shape and a.dtype == b.dtype else a + b
 
-# %% ../nbs/api/20_engine.ipynb #ea0c33af
+# %% ../nbs/api/20_engine.ipynb #fa18bb9e
 class _Network:
     "The inference copy as steps."
     def __init__(self, net:nn.Module, dtype:torch.dtype=torch.float32):
@@ -534,9 +549,11 @@ class _Network:
         "Learns the shape of each value, which values have one row per image, and which do not depend on the images."
         self.shapes, self.constants, self.calls = {self.start: tuple(images.shape[1:])}, {}, {}
         two = self._look(images[:2])
-        three = _run([s for s in self.steps if s.name not in self.constants], self.calls, {self.start: images[:3], **self.constants})
+        moving = [s for s in self.steps if s.name not in self.constants]
+        three = _run(moving, self.calls, {self.start: images[:3], **self.constants})
         rows = lambda k: two[k].shape[0] == 2 and three[k].shape[0] == 3 and two[k].shape[1:] == three[k].shape[1:]
-        self.batch_first = {k for k, v in two.items() if k not in self.constants and isinstance(v, Tensor) and v.ndim and rows(k)}
+        shown = {k for k, v in two.items() if k not in self.constants and isinstance(v, Tensor) and v.ndim}
+        self.batch_first = {k for k in shown if rows(k)}
         self.in_place, self.last_use = _in_place(self.steps), _last_uses(self.steps, {self.end})
 
     def _look(self, images:Tensor) -> dict:
@@ -570,13 +587,13 @@ def _right(logits:Tensor, labels:Tensor) -> Tensor: # (N,) bool
     "Whether the largest logit is the true class's; never where a logit is NaN or infinite."
     return (logits.argmax(1) == labels) & torch.isfinite(logits).all(1)
 
-# %% ../nbs/api/20_engine.ipynb #6be49d35
+# %% ../nbs/api/20_engine.ipynb #a96fe4f2
 class EditEngine:
     "Which images each of many edited copies of a network classifies rightly."
     def __init__(self,
         model:nn.Module, # images (N, C, H, W) in [0, 1] -> logits (N, K); never changed
         *,
-        bn_mode:str="running", # "running": statistics from training; "batch": of the images at hand, as in the published code
+        bn_mode:str="running", # statistics of "running": training; "batch": the images at hand, as in the published code
         precision:str="float32", # or "bfloat16": faster on hardware that has it, accuracies change a little
         device:torch.device|str|None=None, # default: a GPU if there is one
         memory:str|int="2GiB", # bytes that may be taken above model and data; splits batches, does not change results
@@ -606,9 +623,9 @@ class EditEngine:
         images:Tensor, # (S, N, C, H, W) float in [0, 1]: the same images under S stresses; S = 1 with an attack
         labels:Tensor, # (N,) true classes
         *,
-        attack:Callable|None=None, # `attack(net, x, y) -> x`, made anew on each edited network; its `step(x, gradient)` saves a forward pass
-        batch_size:int|None=None, # images at once. bn_mode "batch": part of the definition (default 100); else no effect on the result
-        progress:Callable[[float], object]|None=None, # called with the number of edits' worth of work just done; sums to `len(edits)`
+        attack:Callable|None=None, # `attack(net, x, y) -> x`, made anew on each edited network; see "Adaptive attacks"
+        batch_size:int|None=None, # images at once; changes the result only with bn_mode "batch" (default 100)
+        progress:Callable[[float], object]|None=None, # called with the edits' worth of work just done; sums to len(edits)
     ) -> np.ndarray: # bool (E, S, N); with an attack S = 2: clean, attacked
         "For each edit, stress and image: is the image classified rightly? NaN or infinity in the logits counts as wrong."
         job = _Job(self, edits, images, labels, attack, batch_size, progress)
@@ -773,7 +790,7 @@ def _after(network:_Network, place:_Place, calls:Sequence[dict], env:dict) -> Te
     env |= network.constants
     return _run(place.after, {**network.calls, **place.in_place, **calls[0]}, env, place.last_use)[network.end]
 
-# %% ../nbs/api/20_engine.ipynb #350d55c4
+# %% ../nbs/api/20_engine.ipynb #9167626f
 def _blocks(job:_Job, size:int) -> list[slice]:
     "Images whose boundary is stored at one time."
     total = len(job.images)
@@ -788,13 +805,13 @@ def _boundary(engine:EditEngine, job:_Job, place:_Place, block:slice) -> dict[st
     "The values that the edited part starts from; what the last call stored for the same images is used again."
     network, whole = engine.network, block == slice(0, len(job.images))
     kept = engine._kept.of(job) if whole and engine._kept else {}
-    steps = _needed([s for s in network.steps if s.name not in kept and s.name not in network.constants], *place.boundary)
+    steps = _needed([s for s in network.steps if s.name not in {*kept, *network.constants}], *place.boundary)
     keep = set(place.boundary)
     calls, last_use = {**network.calls, **_in_place(steps)}, _last_uses(steps, keep)
     size, out = _batch_rows(engine, _peak(steps, network.shapes, last_use)), {}
     for batch in job.batches(block.start, block.stop, size):
         env = {**_rows(kept, batch, block), **network.constants}
-        if any(network.start in s.reads for s in steps) or network.start in keep: env[network.start] = job.rows_of(batch)
+        if network.start in keep.union(*(s.reads for s in steps)): env[network.start] = job.rows_of(batch)
         _run(steps, calls, env, last_use)
         _store(out, {k: env[k] for k in keep}, batch, block)
     engine._kept = _Kept(job, out) if whole else None
@@ -808,13 +825,14 @@ def _store(out:dict, values:dict, batch:slice, block:slice) -> None:
         if name not in out:
             like = torch.channels_last if v.ndim == 4 else torch.contiguous_format
             extra = -rows % BLOCK
-            out[name] = torch.empty((rows + extra, *v.shape[1:]), dtype=v.dtype, device=v.device).contiguous(memory_format=like)
+            out[name] = v.new_empty((rows + extra, *v.shape[1:])).contiguous(memory_format=like)
         out[name][batch.start - block.start:batch.start - block.start + len(v)] = v
 
 class _Kept:
     "The boundary of the last place, for the images it was made from."
     def __init__(self, job:_Job, values:dict):
-        self.source, self.version, self.size, self.values = weakref.ref(job.source), _version(job.source), job.batch_size, values
+        self.source, self.version = weakref.ref(job.source), _version(job.source)
+        self.size, self.values = job.batch_size, values
     def of(self, job:_Job) -> dict[str, Tensor]:
         same = self.source() is job.source and self.version == _version(job.source) and self.size == job.batch_size
         return self.values if same else {}
@@ -823,7 +841,7 @@ def _version(t:Tensor) -> int:
     "Changes whenever a tensor is written to."
     return -1 if t.is_inference() else t._version
 
-# %% ../nbs/api/20_engine.ipynb #bfb8025b
+# %% ../nbs/api/20_engine.ipynb #99b02f86
 CACHE = 32 * 2**20 # bytes of activations in flight for which a processor is fastest, measured
 
 @dataclass
@@ -836,7 +854,7 @@ def _sizes(engine:EditEngine, place:_Place, total:int, edits:int) -> _Sizes:
     "How many images to store, how many to run at once, with how many edits."
     network, free = engine.network, engine.memory
     per_row = sum(_size(network.shapes, b) for b in place.boundary)
-    block = max(int(free / 2 / max(per_row, 1)) // BLOCK * BLOCK, BLOCK)
+    block = max(int(free / 3 / max(per_row, 1)) // BLOCK * BLOCK, BLOCK)
     peak = _peak(place.after, network.shapes, place.last_use)
     batch = _batch_rows(engine, peak)
     fit = int(free / 4 / max(peak * min(batch, total), 1)) if engine.stack is None else engine.stack
@@ -861,7 +879,7 @@ def _peak(steps:Sequence[_Step], shapes:Mapping, last_use:Mapping) -> int: # byt
         alive -= set(last_use.get(s.name, ()))
     return peak
 
-# %% ../nbs/api/20_engine.ipynb #3103d1e5
+# %% ../nbs/api/20_engine.ipynb #0d5cbc23
 def _stacked(network:_Network, place:_Place, calls:Sequence[dict], env:dict) -> Tensor: # (edits · n, K)
     "Several edits in one batch."
     clean, stacked = {**env, **network.constants}, {}
@@ -875,19 +893,20 @@ def _stacked(network:_Network, place:_Place, calls:Sequence[dict], env:dict) -> 
 def _edited_step(s:_Step, calls:Sequence[dict], clean:dict, stacked:dict) -> Tensor:
     "An edited step: each edit's function on its rows."
     parts = {r: stacked[r].chunk(len(calls)) for r in s.reads if r in stacked}
-    return torch.cat([s.run(c[s.name], {r: parts[r][j] if r in parts else clean[r] for r in s.reads}) for j, c in enumerate(calls)])
+    reads = lambda j: {r: parts[r][j] if r in parts else clean[r] for r in s.reads}
+    return torch.cat([s.run(c[s.name], reads(j)) for j, c in enumerate(calls)])
 
 def _repeated(value, name:str, times:int, network:_Network):
     "A value of the images for each edit; constants as they are."
     return value if name in network.constants else value.repeat(times, *[1]*(value.ndim - 1))
 
-# %% ../nbs/api/20_engine.ipynb #e016edb7
+# %% ../nbs/api/20_engine.ipynb #0cbdb81e
 def _attacked(engine:EditEngine, job:_Job) -> Tensor: # bool (distinct edits, 2·N): clean, attacked
     "Clean images, and adversarial ones made on each edited network."
     place, network = engine._place(job), engine.network
     done = torch.zeros(len(job.first), 2, job.n, dtype=torch.bool, device=engine.device)
     before = _needed([s for s in network.steps if s.name not in network.constants], *place.boundary)
-    tape = 4 * sum(int(np.prod(network.shapes.get(s.name, ()))) for s in network.steps) # bytes per image, kept for the gradient
+    tape = sum(_size(network.shapes, s.name) for s in network.steps) # bytes per image, kept for the gradient
     prepared = _Prepared(engine, job)
     for batch in job.batches(0, job.n, _tape_rows(engine, tape)):
         images = _Attacked(engine, job, place, before, batch)
