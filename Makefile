@@ -11,10 +11,11 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # Threads that wait for each other sleep; spinning costs dearly where cores are shared.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-# Two notebooks at a time, and together no more threads than cores.
+# Two notebooks, or two files of tests, at a time, and together no more threads than cores.
 WORKERS ?= 2
 CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 THREADS := $(shell n=$$(( $(CORES) / $(WORKERS) )); echo $$(( n > 0 ? n : 1 )))
+FEW_THREADS := OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS)
 
 # Python 3.11 or later that can make environments; `make PYTHON=... demo` chooses another one.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
@@ -51,10 +52,9 @@ test: $(STAMP) ## everything: exported and clean notebooks, each notebook execut
 	@echo "== Notebooks are exported and clean"
 	@python -m pytest -q tests/test_notebooks_clean.py
 	@echo "== Notebooks run ($(WORKERS) at a time, $(THREADS) thread(s) each)"
-	@OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) TQDM_DISABLE=1 MPLBACKEND=agg \
-	  nbdev_test --n_workers $(WORKERS) --timing
-	@echo "== Tests"
-	@python -m pytest --ignore=tests/test_notebooks_clean.py
+	@$(FEW_THREADS) TQDM_DISABLE=1 MPLBACKEND=agg nbdev_test --n_workers $(WORKERS) --timing
+	@echo "== Tests ($(WORKERS) files at a time)"
+	@$(FEW_THREADS) python -m pytest -n $(WORKERS) --dist loadfile --ignore=tests/test_notebooks_clean.py
 
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	@jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) --ServerApp.root_dir="$(CURDIR)" \
