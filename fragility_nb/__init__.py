@@ -18,7 +18,10 @@ _PUBLIC = {
         "MODELS BLOCK Normalized PlainCNN resnet18 list_models create_model channel_stats model_name model_hash "
         "evaluating in_blocks predict match save_checkpoint read_safetensors load_checkpoint checkpoint_facts "
     ),
-    "training": "OPTIMIZERS epoch_order snapshot_path list_snapshots fit",
+    "training": (
+        "OPTIMIZERS AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order snapshot_path "
+        "list_snapshots fit "
+    ),
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
     "stressors": "STRESSORS Stressor GaussianNoise GaussianBlur Rotation apply_stress stress_id",
     "attacks": "ATTACKS Attack cross_entropy FGSM PGD frozen attack_images loss_gradient find_epsilon",
