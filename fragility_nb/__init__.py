@@ -20,8 +20,8 @@ _PUBLIC = {
         "load_checkpoint checkpoint_facts "
     ),
     "training": (
-        "OPTIMIZERS AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order snapshot_path "
-        "list_snapshots fit "
+        "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
+        "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots "
     ),
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
     "stressors": "STRESSORS Stressor GaussianNoise GaussianBlur Rotation apply_stress stress_id",
