@@ -11,8 +11,10 @@ _PUBLIC = {
         "save_result load_result check_kind PartStore "
     ),
     "data": (
-        "DATASETS check_images check_labels ImageData as_data generator RandomStreams data_root load_data "
-        "load_digits load_mnist pick_device "
+        "DATASETS CORRUPTED IN_MEMORY LazyImages check_images check_labels ImageData channel_moments as_data "
+        "generator RandomStreams data_root load_data load_digits load_mnist load_fashion_mnist load_cifar10 "
+        "load_cifar100 cache_folder load_tiny_imagenet load_imagenet load_cifar10_jpeg list_corruptions "
+        "pick_device "
     ),
     "models": (
         "MODELS BLOCK Normalized PlainCNN resnet18 ShortcutBlock CifarResNet LeNet list_models create_model "
