@@ -23,7 +23,7 @@ _PUBLIC = {
     ),
     "training": (
         "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
-        "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots "
+        "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots train_model "
     ),
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
     "stressors": "STRESSORS Stressor GaussianNoise GaussianBlur Rotation apply_stress stress_id",

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .core import Registry, array_hash, check_choice, check_number, stable_seed, unknown, write_atomic
-from .data import ImageData, as_data, load_data, pick_device
+from .data import ImageData, as_data, channel_moments, load_data, pick_device
 
 # %% ../nbs/api/02_models.ipynb #ecfd195e
 class Normalized(nn.Module):
@@ -216,9 +216,9 @@ def channel_stats(
     data:ImageData, # usually the training set
 ) -> tuple[list[float], list[float]]: # mean and std per channel, in [0, 1] units, rounded to 4 digits
     "The mean and standard deviation to give to `create_model`."
-    x = data.images.double() / (255 if data.images.dtype == torch.uint8 else 1)
     rounded = lambda v: [round(float(i), 4) for i in v]
-    return rounded(x.mean((0, 2, 3))), rounded(x.std((0, 2, 3)).clamp(min=1e-3))
+    mean, std = channel_moments(data)
+    return rounded(mean), rounded(std.clamp(min=1e-3))
 
 # %% ../nbs/api/02_models.ipynb #3ea48758
 def model_name(model:nn.Module) -> str:
