@@ -11,8 +11,10 @@ _PUBLIC = {
         "save_result load_result check_kind PartStore "
     ),
     "data": (
-        "DATASETS check_images check_labels ImageData as_data generator RandomStreams data_root load_data "
-        "load_digits load_mnist pick_device "
+        "DATASETS CORRUPTED IN_MEMORY LazyImages check_images check_labels ImageData channel_moments as_data "
+        "generator RandomStreams data_root load_data load_digits load_mnist load_fashion_mnist load_cifar10 "
+        "load_cifar100 cache_folder load_tiny_imagenet load_imagenet load_cifar10_jpeg list_corruptions "
+        "pick_device "
     ),
     "models": (
         "MODELS BLOCK Normalized Architecture PlainCNN ShortcutBlock CifarResNet LeNet conv_module InceptionModule "
@@ -20,7 +22,10 @@ _PUBLIC = {
         "model_name model_hash evaluating in_blocks predict match save_checkpoint read_safetensors load_checkpoint "
         "checkpoint_facts "
     ),
-    "training": "OPTIMIZERS epoch_order snapshot_path list_snapshots fit",
+    "training": (
+        "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
+        "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots train_model "
+    ),
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
     "stressors": "STRESSORS Stressor GaussianNoise GaussianBlur Rotation apply_stress stress_id",
     "attacks": "ATTACKS Attack cross_entropy FGSM PGD frozen attack_images loss_gradient find_epsilon",

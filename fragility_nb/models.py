@@ -31,7 +31,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .core import Registry, array_hash, check_choice, check_number, stable_seed, unknown, write_atomic
-from .data import ImageData, as_data, load_data, pick_device
+from .data import ImageData, as_data, channel_moments, load_data, pick_device
 
 # %% ../nbs/api/02_models.ipynb #4d390197
 def _row(what:str, value) -> Tensor:
@@ -296,9 +296,9 @@ _FAMILIES = {
     "DenseNet": _Family("densenet121 densenet169 densenet201", "features.conv0", _without("features.pool0", **_3x3), (29, 8), nn.init.kaiming_normal_),
     "SqueezeNet": _Family("squeezenet1_1", "features.0", _without("features.2", stride=1, padding=1), (17, 4), nn.init.kaiming_uniform_),
     "ShuffleNet V2": _Family("shufflenet_v2_x0_5 shufflenet_v2_x1_0", "conv1.0", _without("maxpool", stride=1), (1, 1)),
-    "Inception v3": _Family("inception_v3", "Conv2d_1a_3x3.conv", _without("maxpool1", "maxpool2", stride=1, padding=1), (75, 21),
+    "Inception v3": _Family("inception_v3", "Conv2d_1a_3x3.conv", _without("maxpool1", "maxpool2", stride=1, padding=1), (75, 11),
                             lambda w: nn.init.trunc_normal_(w, 0, 0.1, -2, 2), 299, options=(("aux_logits", False), ("init_weights", True))),
-    "Inception v4": _Family("inception_v4", "features.0.conv", _keep_early_pixels, (75, 25), None, 299, "timm"),
+    "Inception v4": _Family("inception_v4", "features.0.conv", _keep_early_pixels, (75, 21), None, 299, "timm"),
 }
 
 # %% ../nbs/api/02_models.ipynb #74201e40
@@ -373,7 +373,7 @@ def list_models() -> list[str]:
 def _passes(build:Callable, in_chans:int, size:int) -> bool:
     "Does an image of this size pass through the network? Shapes only, no arithmetic."
     try:
-        with torch.device("meta"), torch.no_grad(): build(size).eval()(torch.empty(1, in_chans, size, size))
+        with torch.device("meta"), torch.no_grad(), warnings.catch_warnings(action="ignore"): build(size).eval()(torch.empty(1, in_chans, size, size))
     except Exception: return False
     return True
 
@@ -550,14 +550,10 @@ def _facts(name:str, num_classes:int, in_chans:int, image_size:int|None, stem:st
 def channel_stats(
     data:ImageData, # usually the training set
 ) -> tuple[list[float], list[float]]: # mean and std per channel, in [0, 1] units, rounded to 4 digits
-    "The mean and standard deviation to give to `create_model`; read in parts, so any size of set will do."
-    n, total, squares = 0, 0, 0
-    for i in range(0, len(data), 1000):
-        x = data.batch(i, i + 1000).double()
-        n, total, squares = n + x[:, 0].numel(), total + x.sum((0, 2, 3)), squares + x.square().sum((0, 2, 3))
-    mean = total / n
-    std = ((squares - n*mean**2).clamp(min=0) / max(n - 1, 1)).sqrt().clamp(min=1e-3)
-    return [round(v, 4) for v in mean.tolist()], [round(v, 4) for v in std.tolist()]
+    "The mean and standard deviation to give to `create_model`."
+    rounded = lambda v: [round(float(i), 4) for i in v]
+    mean, std = channel_moments(data)
+    return rounded(mean), rounded(std.clamp(min=1e-3))
 
 # %% ../nbs/api/02_models.ipynb #3ea48758
 def model_name(model:nn.Module) -> str:
