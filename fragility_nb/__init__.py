@@ -17,9 +17,10 @@ _PUBLIC = {
         "pick_device "
     ),
     "models": (
-        "MODELS BLOCK Normalized PlainCNN resnet18 ShortcutBlock CifarResNet LeNet list_models create_model "
-        "channel_stats model_name model_hash evaluating in_blocks predict match save_checkpoint read_safetensors "
-        "load_checkpoint checkpoint_facts "
+        "MODELS BLOCK Normalized Architecture PlainCNN ShortcutBlock CifarResNet LeNet conv_module InceptionModule "
+        "residual_module ModuleNet architecture list_models least_size create_model model_table channel_stats "
+        "model_name model_hash evaluating in_blocks predict match save_checkpoint read_safetensors load_checkpoint "
+        "checkpoint_facts "
     ),
     "training": (
         "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
