@@ -435,7 +435,7 @@ def _norm(node:fx.Node, m:nn.Module|None, net:nn.Module, names:Mapping[int, str]
 def _steps(net:nn.Module, names:Mapping[int, str]) -> tuple[list[_Step], str, str]:
     "The network as steps, BatchNorm folded where it can be; the names of its input and of its output."
     graph = _trace(net)
-    steps, taken = {}, {}
+    steps = {}
     for node in graph.nodes:
         if node.op == "placeholder": start = node.name
         elif node.op == "output": end = node.args[0]
@@ -630,15 +630,22 @@ class EditEngine:
         "For each edit, stress and image: is the image classified rightly? NaN or infinity in the logits counts as wrong."
         job = _Job(self, edits, images, labels, attack, batch_size, progress)
         with _exact_float32(self):
-            how = _whole if not self._ready(job) else _attacked if attack is not None else _fixed
+            how = _whole if not self._ready(job.images) else _attacked if attack is not None else _fixed
             done = how(self, job) # (distinct edits, S·N)
         return done.cpu().numpy().reshape(len(done), -1, job.n)[job.rows]
 
-    def _ready(self, job:"_Job") -> bool:
+    def rows_with_gradient(self,
+        images:Tensor, # (N, C, H, W) in [0, 1]; a few are enough
+    ) -> int: # a multiple of 32
+        "How many images may pass the whole network at once, with the tape of a gradient, within `memory`."
+        if not self._ready(images): return BLOCK
+        return _tape_rows(self, sum(_size(self.network.shapes, s.name) for s in self.network.steps))
+
+    def _ready(self, images:Tensor) -> bool: # (n, C, H, W)
         "Measures the network at the first images of their shape, and tries whether it still is the same function."
-        shape = tuple(job.images.shape[1:])
+        shape = tuple(images.shape[1:])
         if self.traced and shape not in self._places:
-            few = job.images[:8] if len(job.images) > 2 else job.images[[0, 0, -1]]
+            few = images[:8] if len(images) > 2 else images[[0, 0, -1]]
             self._kept, self._places = None, {shape: {}}
             try: _check_same(self, few.to(self.device).contiguous(memory_format=torch.channels_last))
             except Untraceable as e: self.network = _announce(e)
@@ -813,18 +820,18 @@ def _boundary(engine:EditEngine, job:_Job, place:_Place, block:slice) -> dict[st
         env = {**_rows(kept, batch, block), **network.constants}
         if network.start in keep.union(*(s.reads for s in steps)): env[network.start] = job.rows_of(batch)
         _run(steps, calls, env, last_use)
-        _store(out, {k: env[k] for k in keep}, batch, block)
+        _store(out, {k: env[k] for k in keep}, batch, block, 1 if engine.by_batch else BLOCK)
     engine._kept = _Kept(job, out) if whole else None
     return out
 
-def _store(out:dict, values:dict, batch:slice, block:slice) -> None:
-    "Files a batch's values in tensors for the whole block."
+def _store(out:dict, values:dict, batch:slice, block:slice, unit:int) -> None:
+    "Files a batch's values in tensors for the whole block, filled up to a multiple of `unit`."
     for name, v in values.items():
         if batch == block: out[name] = v; continue
         rows = block.stop - block.start
         if name not in out:
             like = torch.channels_last if v.ndim == 4 else torch.contiguous_format
-            extra = -rows % BLOCK
+            extra = -rows % unit
             out[name] = v.new_empty((rows + extra, *v.shape[1:])).contiguous(memory_format=like)
         out[name][batch.start - block.start:batch.start - block.start + len(v)] = v
 
