@@ -515,13 +515,15 @@ def plot_targets(
     axs = _panels(ax, 3, small=(3.1, 3.4))
     top, gap = max(1., np.nanmax(maps, initial=0)), np.nanmax(np.abs(maps[1] - maps[0]), initial=0) or 1.
     for one, z, name in zip(axs, (*maps, maps[1] - maps[0]), ("clean", "adversarial", "difference")):
-        look = dict(cmap=LANDSCAPE, vmin=-gap, vmax=gap) if name == "difference" else dict(cmap="cividis", vmin=0, vmax=top)
+        look = dict(cmap=LANDSCAPE.resampled(9), vmin=-gap, vmax=gap) if name == "difference" else dict(cmap=RESPONSE, vmin=0, vmax=top)
         mesh = _response_map(one, z, result, look)
         if name != "clean": _map_bar(one, mesh, "adversarial − clean" if name == "difference" else "relative performance", axs[:2])
         _dress(one, f"{_pretty(name)}", "epoch", "normalised threshold" if _first_column(one) else "")
     return _returned(axs)
 
 # %% ../nbs/api/40_plots.ipynb #engtarg3
+RESPONSE = mpl.colormaps["cividis"].resampled(10) # relative performance: from nothing to all
+
 def _response_map(ax:Axes, z:np.ndarray, result:xr.Dataset, look:dict):
     "One map (threshold, epoch); a column for each epoch."
     t, columns = result.threshold.values, z.shape[1]
