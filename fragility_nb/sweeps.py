@@ -225,17 +225,14 @@ class _Evaluator:
             self.kept = rows, x
         return self.kept[1]
 
-    def right(self, edits:Edits, rows:slice, tell:Callable|None=None) -> np.ndarray: # bool (E, S, n)
-        return self.engine.evaluate(edits, self.images(rows), self.data.labels[rows], attack=self.adaptive,
-                                    batch_size=self.s.batch_size, progress=tell)
-
-    def all_right(self, edits:Edits, tell:Callable|None=None) -> np.ndarray: # bool (E, S, N)
-        "Every image, chunk by chunk."
-        n, parts = len(self.data), []
-        for i in range(0, n, self.at_once):
-            rows = slice(i, min(i + self.at_once, n))
-            share = (rows.stop - rows.start) / n
-            parts.append(self.right(edits, rows, tell and (lambda done, share=share: tell(done * share))))
+    def right(self, edits:Edits, rows:slice|None=None, tell:Callable|None=None) -> np.ndarray: # bool (E, S, n)
+        "Every image, or those of `rows`, chunk by chunk; `tell` hears of edits done, as shares of all images."
+        rows, n, parts = rows or slice(0, len(self.data)), len(self.data), []
+        for i in range(rows.start, rows.stop, self.at_once):
+            part = slice(i, min(i + self.at_once, rows.stop))
+            share = (part.stop - part.start) / n
+            parts.append(self.engine.evaluate(edits, self.images(part), self.data.labels[part], attack=self.adaptive, batch_size=self.s.batch_size,
+                                              progress=tell and (lambda done, share=share: tell(done * share))))
         return np.concatenate(parts, -1)
 
 # %% ../nbs/api/21_sweeps.ipynb #e1c702bd
@@ -264,7 +261,7 @@ def _sweep(model:nn.Module, data:ImageData, s:_Settings, resume, bar:tqdm, title
     store = PartStore(resume, attrs["model_hash"], attrs["data_hash"], sorted((k, str(v)) for k, v in s.facts().items()))
     if s.tolerance is not None: data = data.take(torch.randperm(len(data), generator=generator(ORDER, len(data))))
     run, alone = _Evaluator(model, data, s), title is None
-    reference = store.get(lambda: dict(correct=run.all_right(_unfiltered(next(iter(scopes.values()))))[0]), "reference")["correct"]
+    reference = store.get(lambda: dict(correct=run.right(_unfiltered(next(iter(scopes.values()))))[0]), "reference")["correct"]
     if alone: _warn_at_chance(reference, attrs)
     done = {}
     try:
@@ -284,7 +281,7 @@ def _scope(run:_Evaluator, name:str, layers:list[Layer], reference:np.ndarray, s
     s, start = run.s, bar.n
     plans = [plan_filter([l.weight for l in layers], f, s.thresholds, alpha_range=s.alpha_range, what=f"layer `{name}`") for f in s.filters]
     edits = filter_edits(plans, [f"{l.path}.weight" for l in layers])
-    measure = lambda: dict(correct=run.all_right(edits, bar.update)) if s.tolerance is None else _until_known(run, edits, reference, bar.update)
+    measure = lambda: dict(correct=run.right(edits, tell=bar.update)) if s.tolerance is None else _until_known(run, edits, reference, bar.update)
     part = store.get(measure, name, *[l.name for l in layers], *s.filters)
     bar.update(start + len(edits) - bar.n) # a part that was there already, or rounding
     return plans, part
@@ -301,10 +298,9 @@ def _until_known(run:_Evaluator, edits:Edits, reference:np.ndarray, tell:Callabl
     pairs, used = np.zeros((len(edits), len(reference), 4), int), np.zeros(len(edits), int)
     active = np.array([i for i in range(len(edits)) if edits.key(i) != "none"], int)
     tell(len(edits) - len(active))
-    for rows in looks(n, run.at_once):
+    for rows in looks(n):
         if not len(active): break
-        share = (rows.stop - rows.start) / n
-        right = run.right(_some(edits, active), rows, lambda done: tell(done * share))
+        right = run.right(_some(edits, active), rows, tell)
         pairs[active] += count_pairs(right, reference[:, rows])
         used[active] = rows.stop
         low, high = ratio_interval(pairs[active], INTERVAL, n)
