@@ -27,6 +27,7 @@ _PUBLIC = {
         "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots train_model "
     ),
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
+    "sequential": "PAIRS count_pairs ratio ratio_interval looks",
     "stressors": "STRESSORS Stressor GaussianNoise GaussianBlur Rotation apply_stress stress_id",
     "attacks": "ATTACKS Attack cross_entropy FGSM PGD frozen attack_images loss_gradient find_epsilon",
     "filters": "FILTERS high_pass low_pass pulse threshold_grid FilterPlan plan_filter baseline",
@@ -34,12 +35,13 @@ _PUBLIC = {
     "sweeps": "stress_sweep filter_sweep filter_landscape",
     "scores": (
         "KINDS RULES resampled_means interval stress_summary area_weights relative_performance label_scores "
-        "synaptic_scores relabel scale_scores score_summary compactness smallest_fraction result_summary "
-        "auc_difference "
+        "synaptic_scores relabel scale_scores score_summary average_inits compactness smallest_fraction "
+        "result_summary auc_difference "
     ),
     "plots": (
         "COLOURS SERIES MARKERS SYMBOLS LANDSCAPE SIGNS house_style plot_training plot_stress plot_comparison "
-        "plot_filter_response plot_scores plot_depth plot_landscape plot_compactness "
+        "plot_filter_response plot_scores plot_depth plot_landscape plot_learning plot_targets plot_compactness "
+        "plot_smallest_fraction "
     ),
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "

@@ -261,14 +261,36 @@ class _Norm:
         return scale.float(), shift.float()
 
 class _BatchNormStep(_Step):
-    "A BatchNorm that could not be folded."
+    "A BatchNorm that could not be folded; with the ReLU that alone reads it, if there is one."
+    dtype, relu = torch.float32, False
     def __init__(self, node:fx.Node, norm:_Norm):
         super().__init__(node, args=node.args[:1] or (node.kwargs["input"],))
         self.norm, self.uses = norm, frozenset(norm.uses)
     def prepare(self, get, shapes):
         n = self.norm
+        if n.mean is not None and self.dtype is torch.float32: return partial(_affine, *n.affine(get), relu=self.relu)
         w, b = (get(name) if name else None for name in (n.weight, n.bias))
-        return lambda x: F.batch_norm(x, n.mean, n.var, w, b, n.mean is None, 0., n.eps)
+        run = lambda x: F.batch_norm(x, n.mean, n.var, w, b, n.mean is None, 0., n.eps)
+        return (lambda x: torch.relu(run(x))) if self.relu else run
+
+def _affine(scale:Tensor, shift:Tensor, x:Tensor, relu:bool) -> Tensor:
+    "s·x + t per channel; and ReLU."
+    s, t = (v.view(-1, *[1]*(x.ndim - 2)) for v in (scale, shift))
+    if relu and x.requires_grad and torch.is_grad_enabled(): return _AffineReLU.apply(x, s, t)
+    y = torch.addcmul(t, x, s)
+    return y.relu_() if relu else y
+
+class _AffineReLU(torch.autograd.Function):
+    "relu(s·x + t) that keeps one tensor for its gradient instead of two."
+    @staticmethod
+    def forward(ctx, x, s, t):
+        y = torch.addcmul(t, x, s).relu_()
+        ctx.save_for_backward(y, s)
+        return y
+    @staticmethod
+    def backward(ctx, g):
+        y, s = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(g, y, 0) * s, None, None
 
 # %% ../nbs/api/20_engine.ipynb #a9130c32
 class _Weighted(_Step):
@@ -347,20 +369,19 @@ def _dense(x:Tensor, w:Tensor, b:Tensor|None, shape:tuple) -> Tensor:
     return y.view(-1, *shape).permute(0, 3, 1, 2)
 
 # %% ../nbs/api/20_engine.ipynb #650ed743
-def _taps(size:int, out:int, kernel:int, stride:int, padding:int, dilation:int) -> tuple[Tensor, Tensor]: # (out, size) each
-    "For each output and input place along one axis: which tap of the kernel joins them, and whether one does."
-    o, i = torch.arange(out)[:, None], torch.arange(size)
-    offset = i + padding - o*stride
-    tap = offset.div(dilation, rounding_mode="floor")
-    return tap.clamp(0, kernel - 1), (offset % dilation == 0) & (tap >= 0) & (tap < kernel)
+def _taps(size:int, out:int, kernel:int, stride:int, padding:int, dilation:int) -> list[tuple[int, int, int]]:
+    "Along one axis: which output place, which input place and which tap of the kernel meet."
+    meet = [(o, o*stride + t*dilation - padding, t) for o in range(out) for t in range(kernel)]
+    return [(o, i, t) for o, i, t in meet if 0 <= i < size]
 
 def _dense_matrix(w:Tensor, size:Sequence[int], out:Sequence[int], stride, padding, dilation) -> Tensor: # (H·W·C', h·w·C)
     "A convolution's weight as one matrix, channels innermost."
-    axis = lambda d: _taps(size[d], out[d], w.shape[d+2], stride[d], padding[d], dilation[d])
-    (rows, in_r), (cols, in_c) = ([t.to(w.device) for t in axis(d)] for d in (0, 1))
-    full = w[:, :, rows[:, None, :, None], cols[None, :, None, :]] # (C', C, H, W, h, w)
-    full = torch.where(in_r[:, None, :, None] & in_c[None, :, None, :], full, 0)
-    return full.permute(2, 3, 0, 4, 5, 1).reshape(out[0]*out[1]*len(w), -1).contiguous()
+    taps = w.permute(2, 3, 0, 1).contiguous() # (kh, kw, C', C)
+    full = w.new_zeros(*out, len(w), *size, w.shape[1]) # (H, W, C', h, w, C)
+    rows, columns = (_taps(size[d], out[d], w.shape[d+2], stride[d], padding[d], dilation[d]) for d in (0, 1))
+    for r, i, a in rows:
+        for c, j, b in columns: full[r, c, :, i, j] = taps[a, b]
+    return full.view(out[0]*out[1]*len(w), -1)
 
 # %% ../nbs/api/20_engine.ipynb #6405a806
 CONVOLUTIONS = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
@@ -435,12 +456,13 @@ def _norm(node:fx.Node, m:nn.Module|None, net:nn.Module, names:Mapping[int, str]
 def _steps(net:nn.Module, names:Mapping[int, str]) -> tuple[list[_Step], str, str]:
     "The network as steps, BatchNorm folded where it can be; the names of its input and of its output."
     graph = _trace(net)
-    steps, taken = {}, {}
+    steps = {}
     for node in graph.nodes:
         if node.op == "placeholder": start = node.name
         elif node.op == "output": end = node.args[0]
         else: steps[node.name] = _step(node, net, names)
     for node in graph.nodes: _fold(node, steps)
+    for node in graph.nodes: _join_relu(node, steps)
     for node in graph.nodes: _join_pooling(node, net, steps)
     if not isinstance(end, fx.Node): raise Untraceable("it returns more than one tensor")
     return _needed(list(steps.values()), end.name), start, end.name
@@ -454,6 +476,15 @@ def _fold(node:fx.Node, steps:dict) -> None:
     conv.norm, conv.name, conv.uses = norm.norm, norm.name, conv.uses | norm.uses
     steps[norm.name] = conv
     del steps[norm.args[0].name]
+
+def _join_relu(node:fx.Node, steps:dict) -> None:
+    "Lets a BatchNorm of its own do the ReLU that alone reads it."
+    relu = steps.get(node.name)
+    if relu is None or relu.call is not torch.relu: return
+    norm = steps.get(relu.reads[0])
+    if not isinstance(norm, _BatchNormStep) or len(relu.args[0].users) > 1: return
+    steps[node.name], norm.name, norm.relu = norm, node.name, True
+    del steps[relu.args[0].name]
 
 def _join_pooling(node:fx.Node, net:nn.Module, steps:dict) -> None:
     "Lets a linear layer read what an adaptive average pooling before it reads, where nobody else does."
@@ -521,7 +552,7 @@ def _last_uses(steps:Sequence[_Step], keep:set[str]) -> dict[str, list[str]]:
 # %% ../nbs/api/20_engine.ipynb #8dbdb0ad
 def _in_place(steps:Sequence[_Step]) -> dict[str, Callable]:
     "For some steps a cheaper call that overwrites an input."
-    made = {s.name for s in steps if isinstance(s, (_Weighted, _BatchNormStep)) or s.call in ADDITIONS}
+    made = {s.name for s in steps if isinstance(s, _Weighted) or isinstance(s, _BatchNormStep) and not s.relu or s.call in ADDITIONS}
     found = {}
     for s in steps:
         if s.kwargs or not s.plain: continue
@@ -630,15 +661,22 @@ class EditEngine:
         "For each edit, stress and image: is the image classified rightly? NaN or infinity in the logits counts as wrong."
         job = _Job(self, edits, images, labels, attack, batch_size, progress)
         with _exact_float32(self):
-            how = _whole if not self._ready(job) else _attacked if attack is not None else _fixed
+            how = _whole if not self._ready(job.images) else _attacked if attack is not None else _fixed
             done = how(self, job) # (distinct edits, S·N)
         return done.cpu().numpy().reshape(len(done), -1, job.n)[job.rows]
 
-    def _ready(self, job:"_Job") -> bool:
+    def rows_with_gradient(self,
+        images:Tensor, # (N, C, H, W) in [0, 1]; a few are enough
+    ) -> int: # a multiple of 32
+        "How many images may pass the whole network at once, with the tape of a gradient, within `memory`."
+        if not self._ready(images): return BLOCK
+        return _tape_rows(self, sum(_size(self.network.shapes, s.name) for s in self.network.steps))
+
+    def _ready(self, images:Tensor) -> bool: # (n, C, H, W)
         "Measures the network at the first images of their shape, and tries whether it still is the same function."
-        shape = tuple(job.images.shape[1:])
+        shape = tuple(images.shape[1:])
         if self.traced and shape not in self._places:
-            few = job.images[:8] if len(job.images) > 2 else job.images[[0, 0, -1]]
+            few = images[:8] if len(images) > 2 else images[[0, 0, -1]]
             self._kept, self._places = None, {shape: {}}
             try: _check_same(self, few.to(self.device).contiguous(memory_format=torch.channels_last))
             except Untraceable as e: self.network = _announce(e)
@@ -813,18 +851,18 @@ def _boundary(engine:EditEngine, job:_Job, place:_Place, block:slice) -> dict[st
         env = {**_rows(kept, batch, block), **network.constants}
         if network.start in keep.union(*(s.reads for s in steps)): env[network.start] = job.rows_of(batch)
         _run(steps, calls, env, last_use)
-        _store(out, {k: env[k] for k in keep}, batch, block)
+        _store(out, {k: env[k] for k in keep}, batch, block, 1 if engine.by_batch else BLOCK)
     engine._kept = _Kept(job, out) if whole else None
     return out
 
-def _store(out:dict, values:dict, batch:slice, block:slice) -> None:
-    "Files a batch's values in tensors for the whole block."
+def _store(out:dict, values:dict, batch:slice, block:slice, unit:int) -> None:
+    "Files a batch's values in tensors for the whole block, filled up to a multiple of `unit`."
     for name, v in values.items():
         if batch == block: out[name] = v; continue
         rows = block.stop - block.start
         if name not in out:
             like = torch.channels_last if v.ndim == 4 else torch.contiguous_format
-            extra = -rows % BLOCK
+            extra = -rows % unit
             out[name] = v.new_empty((rows + extra, *v.shape[1:])).contiguous(memory_format=like)
         out[name][batch.start - block.start:batch.start - block.start + len(v)] = v
 

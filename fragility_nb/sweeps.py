@@ -10,7 +10,7 @@ import copy
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -22,10 +22,11 @@ from tqdm.auto import tqdm
 from .activations import Layer, find_layers
 from .attacks import Attack, attack_images
 from .core import PartStore, check_choice, check_number, provenance
-from .data import ImageData, pick_device
+from .data import ImageData, generator, pick_device
 from .engine import EditEngine, Edits
 from .filters import FILTERS, FilterPlan, plan_filter
-from .models import evaluating, in_blocks, load_checkpoint, match, model_hash, model_name, predict
+from .models import BLOCK, evaluating, in_blocks, load_checkpoint, match, model_hash, model_name
+from .sequential import count_pairs, looks, ratio, ratio_interval
 from .stressors import Stressor, apply_stress, stress_id
 
 # %% ../nbs/api/21_sweeps.ipynb #716d6380
@@ -125,6 +126,7 @@ def filter_sweep(
     attack_mode:str="fixed", # "fixed" or "adaptive"
     bn_mode:str="running", # BatchNorm by "running" statistics, or by those of the "batch" (the published code)
     alpha_range:tuple[float, float]|None=None, # default: smallest to largest weight; the published global loop fixes (−1, 1)
+    tolerance:float|None=None, # stop adding images to a threshold when its relative performance is known this well; default: all images
     precision:str="float32", # "float32", or "bfloat16" where the device has it
     batch_size:int|None=None, # images at once; changes the result only with bn_mode="batch" (default there 100)
     memory:str="2GiB", # what the sweep may take above model and data
@@ -133,32 +135,105 @@ def filter_sweep(
     progress:bool=True, # show a progress bar
 ) -> xr.Dataset: # accuracy, correct, removed, alpha, weights, reference_accuracy, reference_correct
     "Accuracy of a network under synaptic filtering, on clean and on attacked images (AIJ §4.1)."
-    check_choice("scope", scope, ("local", "global", "both")); check_choice("attack_mode", attack_mode, ("fixed", "adaptive"))
-    check_choice("bn_mode", bn_mode, ("running", "batch")); check_number("thresholds", thresholds, low=2, integer=True)
-    filters = [filters] if isinstance(filters, str) else list(filters)
-    for f in filters: FILTERS[f]
-    data, device = match(model, data), pick_device(device)
-    scopes = _scopes(find_layers(model, layers), scope)
-    settings = dict(thresholds=thresholds, attack=repr(attack) if attack else None, attack_mode=attack_mode if attack else None,
-                    bn_mode=bn_mode, alpha_range=alpha_range, precision=precision, batch_size=batch_size if bn_mode == "batch" else None)
-    attrs = provenance("filter_sweep", **_subject(model, data), **settings, device=device, scope=scope)
-    store = PartStore(resume, attrs["model_hash"], attrs["data_hash"], sorted((k, str(v)) for k, v in settings.items()))
-    engine = EditEngine(model, bn_mode=bn_mode, precision=precision, device=device, memory=memory)
-    adaptive = attack if attack and attack_mode == "adaptive" else None
-    images = _stressed_images(model, data, None if adaptive else attack, device)
-    run = lambda edits, tell=None: engine.evaluate(edits, images, data.labels, attack=adaptive, batch_size=batch_size, progress=tell)
-    return _run_scopes(scopes, filters, thresholds, alpha_range, run, store, data, attrs, progress, keep=resume is not None)
+    settings = _Settings(scope, layers, filters, thresholds, attack, attack_mode, bn_mode, alpha_range, tolerance,
+                         precision, batch_size, memory, device)
+    data = match(model, data)
+    with _bar(settings.copies(model), progress) as bar: return _sweep(model, data, settings, resume, bar)
 
-# %% ../nbs/api/21_sweeps.ipynb #17854cdf
-def _scopes(layers:list[Layer], scope:str) -> dict[str, list[Layer]]:
-    "Name -> the layers filtered together."
-    local = {l.name: [l] for l in layers} if scope != "global" else {}
-    return local | ({"global": layers} if scope != "local" else {})
+# %% ../nbs/api/21_sweeps.ipynb #engset01
+@dataclass(frozen=True)
+class _Settings:
+    "The options of a filter sweep, checked."
+    scope:str="local"
+    layers:Sequence[str]|str|None=None
+    filters:Sequence[str]=("high_pass", "low_pass", "pulse")
+    thresholds:int=25
+    attack:Attack|None=None
+    attack_mode:str="fixed"
+    bn_mode:str="running"
+    alpha_range:tuple[float, float]|None=None
+    tolerance:float|None=None
+    precision:str="float32"
+    batch_size:int|None=None
+    memory:str|int="2GiB"
+    device:torch.device|str|None=None
 
-def _stressed_images(model, data:ImageData, attack, device) -> Tensor:
-    "Clean, and with a fixed attack adversarial, images (S, N, C, H, W)."
-    clean = data.batch(0, len(data))
-    return torch.stack([clean, attack_images(model, data, attack, device=device)]) if attack else clean[None]
+    def __post_init__(self):
+        put = lambda k, v: object.__setattr__(self, k, v) # frozen
+        check_choice("scope", self.scope, ("local", "global", "both"))
+        check_choice("attack_mode", self.attack_mode, ("fixed", "adaptive"))
+        check_choice("bn_mode", self.bn_mode, ("running", "batch"))
+        check_number("thresholds", self.thresholds, low=2, integer=True)
+        put("filters", [self.filters] if isinstance(self.filters, str) else list(self.filters))
+        for f in self.filters: FILTERS[f]
+        put("device", pick_device(self.device))
+        if self.tolerance is not None: self._check_tolerance()
+
+    def _check_tolerance(self):
+        check_number("tolerance", self.tolerance, above=0)
+        if self.bn_mode == "batch":
+            raise ValueError('Expected `tolerance` with bn_mode="running": by the batch, one image\'s answer depends on the others, '
+                             "and no interval for independent images holds.")
+
+    def scopes(self, model:nn.Module) -> dict[str, list[Layer]]:
+        "Name -> the layers filtered together."
+        layers = find_layers(model, self.layers)
+        local = {l.name: [l] for l in layers} if self.scope != "global" else {}
+        return local | ({"global": layers} if self.scope != "local" else {})
+
+    def copies(self, model:nn.Module) -> int: # of the network, all told
+        return len(self.scopes(model)) * len(self.filters) * self.thresholds
+
+    def facts(self) -> dict:
+        "What the answers depend on, besides model and data."
+        return dict(thresholds=self.thresholds, attack=repr(self.attack) if self.attack else None,
+                    attack_mode=self.attack_mode if self.attack else None, bn_mode=self.bn_mode, alpha_range=self.alpha_range,
+                    precision=self.precision, batch_size=self.batch_size if self.bn_mode == "batch" else None, tolerance=self.tolerance)
+
+# %% ../nbs/api/21_sweeps.ipynb #engbar01
+def _bar(copies:int, progress:bool) -> tqdm:
+    "One bar for all copies of all networks, with the time left."
+    return tqdm(total=copies, unit="copy", disable=not progress,
+                bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total} copies [{elapsed}<{remaining}]")
+
+# %% ../nbs/api/21_sweeps.ipynb #engimg02
+class _Evaluator:
+    "The engine, and the images of a sweep chunk by chunk."
+    def __init__(self, model:nn.Module, data:ImageData, settings:_Settings):
+        self.model, self.data, self.s = model, data, settings
+        self.engine = EditEngine(model, bn_mode=settings.bn_mode, precision=settings.precision, device=settings.device, memory=settings.memory)
+        few = data.batch(0, 3)
+        self.attacked = settings.attack if settings.attack_mode == "fixed" else None
+        self.adaptive = settings.attack if settings.attack_mode == "adaptive" else None
+        self.at_once = self._at_once(4 * few[0].numel() * (2 if self.attacked else 1))
+        self.engine.memory -= self.engine.memory // 4 # the images have their quarter
+        self.rows = self.engine.rows_with_gradient(few) if self.attacked else None
+        self.kept = None, None # the last chunk: its place, its images
+
+    def _at_once(self, row:int) -> int: # row: bytes of an image under all stresses
+        "Images of a chunk: a multiple of a batch."
+        unit = (self.s.batch_size or 100) if self.engine.by_batch else BLOCK
+        return max(int(self.engine.memory / 4 / row) // unit * unit, unit)
+
+    def images(self, rows:slice) -> Tensor: # (S, n, C, H, W): clean, and with a fixed attack adversarial
+        if self.kept[0] != rows:
+            self.kept = None, None
+            part = self.data if rows == slice(0, len(self.data)) else self.data.take(range(rows.start, rows.stop))
+            clean = part.batch(0, len(part))
+            if self.attacked is None: x = clean[None]
+            else: x = torch.stack([clean, attack_images(self.model, part, self.attacked, batch_size=self.rows, device=self.s.device)])
+            self.kept = rows, x
+        return self.kept[1]
+
+    def right(self, edits:Edits, rows:slice|None=None, tell:Callable|None=None) -> np.ndarray: # bool (E, S, n)
+        "Every image, or those of `rows`, chunk by chunk; `tell` hears of edits done, as shares of all images."
+        rows, n, parts = rows or slice(0, len(self.data)), len(self.data), []
+        for i in range(rows.start, rows.stop, self.at_once):
+            part = slice(i, min(i + self.at_once, rows.stop))
+            share = (part.stop - part.start) / n
+            parts.append(self.engine.evaluate(edits, self.images(part), self.data.labels[part], attack=self.adaptive, batch_size=self.s.batch_size,
+                                              progress=tell and (lambda done, share=share: tell(done * share))))
+        return np.concatenate(parts, -1)
 
 # %% ../nbs/api/21_sweeps.ipynb #e1c702bd
 def filter_edits(
@@ -174,28 +249,67 @@ def _unfiltered(layers:list[Layer]) -> Edits:
     "The network as it is, as an edit that changes nothing."
     return Edits((f"{layers[0].path}.weight",), 1, lambda j: {f"{layers[0].path}.weight": layers[0].weight}, ("none",))
 
+def _some(edits:Edits, rows:Sequence[int]) -> Edits:
+    "A part of the edits."
+    return Edits(edits.paths, len(rows), lambda j: edits.make(rows[j]), [edits.key(i) for i in rows])
+
 # %% ../nbs/api/21_sweeps.ipynb #7dd6ee6b
-def _run_scopes(scopes, filters, thresholds, alpha_range, run, store, data, attrs, progress, keep) -> xr.Dataset:
-    "Evaluates scope after scope; an interruption keeps the finished ones."
-    first = next(iter(scopes.values()))
-    reference = store.get(lambda: dict(correct=run(_unfiltered(first))[0]), "reference")["correct"]
-    _warn_at_chance(reference, attrs)
-    done, size = {}, len(filters)*thresholds
-    bar = tqdm(total=len(scopes)*size, desc=f"filtering {attrs['model']}", unit="copy", disable=not progress, bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total} copies [{elapsed}<{remaining}]")
+def _sweep(model:nn.Module, data:ImageData, s:_Settings, resume, bar:tqdm, title:str|None=None) -> xr.Dataset:
+    "Scope after scope of one network; an interruption keeps the finished ones. With a title: one snapshot of several."
+    scopes = s.scopes(model)
+    attrs = provenance("filter_sweep", **_subject(model, data), **s.facts(), device=s.device, scope=s.scope)
+    store = PartStore(resume, attrs["model_hash"], attrs["data_hash"], sorted((k, str(v)) for k, v in s.facts().items()))
+    if s.tolerance is not None: data = data.take(torch.randperm(len(data), generator=generator(ORDER, len(data))))
+    run, alone = _Evaluator(model, data, s), title is None
+    reference = store.get(lambda: dict(correct=run.right(_unfiltered(next(iter(scopes.values()))))[0]), "reference")["correct"]
+    if alone: _warn_at_chance(reference, attrs)
+    done = {}
     try:
         for name, layers in scopes.items():
-            bar.set_description(f"filtering {attrs['model']}, {name}")
-            plans = [plan_filter([l.weight for l in layers], f, thresholds, alpha_range=alpha_range, what=f"layer `{name}`") for f in filters]
-            edits = filter_edits(plans, [f"{l.path}.weight" for l in layers])
-            part = store.get(lambda: dict(correct=run(edits, bar.update)), name, *[l.name for l in layers], *filters)
-            done[name] = plans, part["correct"]
-            bar.update(len(done)*size - bar.n) # a part that was there already, or rounding
+            bar.set_description(f"{title or attrs['model']}, {name}")
+            done[name] = _scope(run, name, layers, reference, store, bar)
     except KeyboardInterrupt:
-        if keep or not done: raise
-        warnings.warn(f"Interrupted: the result holds {len(done)} of {len(scopes)} layers ({', '.join(done)}).", stacklevel=4)
-        attrs["incomplete"] = 1
-    finally: bar.close()
-    return _filter_result(done, reference, filters, thresholds, data, attrs)
+        if not alone or resume is not None or not done: raise
+        _say_interrupted(f"{len(done)} of {len(scopes)} layers", done, attrs)
+    return _filter_result(done, reference, data, s, attrs)
+
+# %% ../nbs/api/21_sweeps.ipynb #engscope
+ORDER = "order of images" # names the random stream that orders the images where not all are used
+
+def _scope(run:_Evaluator, name:str, layers:list[Layer], reference:np.ndarray, store:PartStore, bar:tqdm) -> tuple[list, dict]:
+    "The plans of one scope, and what came out for each threshold of each filter."
+    s, start = run.s, bar.n
+    plans = [plan_filter([l.weight for l in layers], f, s.thresholds, alpha_range=s.alpha_range, what=f"layer `{name}`") for f in s.filters]
+    edits = filter_edits(plans, [f"{l.path}.weight" for l in layers])
+    measure = lambda: dict(correct=run.right(edits, tell=bar.update)) if s.tolerance is None else _until_known(run, edits, reference, bar.update)
+    part = store.get(measure, name, *[l.name for l in layers], *s.filters)
+    bar.update(start + len(edits) - bar.n) # a part that was there already, or rounding
+    return plans, part
+
+def _say_interrupted(what:str, names, attrs:dict) -> None:
+    "The warning that a result is not all that was asked for."
+    warnings.warn(f"Interrupted: the result holds {what} ({', '.join(map(str, names))}).", stacklevel=5)
+    attrs["incomplete"] = 1
+
+# %% ../nbs/api/21_sweeps.ipynb #engseq02
+def _until_known(run:_Evaluator, edits:Edits, reference:np.ndarray, tell:Callable) -> dict[str, np.ndarray]:
+    "Pairs of answers (E, S, 4), and how many images each edit has seen (E,)."
+    n, s = reference.shape[-1], run.s
+    pairs, used = np.zeros((len(edits), len(reference), 4), int), np.zeros(len(edits), int)
+    active = np.array([i for i in range(len(edits)) if edits.key(i) != "none"], int)
+    tell(len(edits) - len(active))
+    for rows in looks(n):
+        if not len(active): break
+        right = run.right(_some(edits, active), rows, tell)
+        pairs[active] += count_pairs(right, reference[:, rows])
+        used[active] = rows.stop
+        low, high = ratio_interval(pairs[active], INTERVAL, n)
+        known = (high - low < s.tolerance).all(-1)
+        tell(known.sum() * (1 - rows.stop/n))
+        active = active[~known]
+    return dict(pairs=pairs, used=used)
+
+INTERVAL = 0.95 # coverage of the intervals of a sweep with `tolerance`
 
 # %% ../nbs/api/21_sweeps.ipynb #2a9334df
 def _warn_at_chance(reference:np.ndarray, attrs:dict) -> None:
@@ -205,23 +319,53 @@ def _warn_at_chance(reference:np.ndarray, attrs:dict) -> None:
             warnings.warn(f"The unfiltered accuracy on {name} images is {p:.3f}, not above a random guess (1/{attrs['num_classes']}): "
                           f"relative performance means nothing there.", stacklevel=5)
 
-def _filter_result(done:dict, reference:np.ndarray, filters, thresholds:int, data:ImageData, attrs:dict) -> xr.Dataset:
+def _filter_result(done:dict, reference:np.ndarray, data:ImageData, s:_Settings, attrs:dict) -> xr.Dataset:
     "Plans and answers as one labelled result."
-    n, F_, A = len(data), len(filters), thresholds
-    correct = np.stack([c.reshape(F_, A, -1, n) for _, c in done.values()]).transpose(3, 0, 1, 2, 4) # stress, layer, filter, threshold, sample
-    plans = [p for p, _ in done.values()]
-    three, dims = ("layer", "filter", "threshold"), ("stress", "layer", "filter", "threshold", "sample")
-    fields = dict(correct=(dims, correct), accuracy=(dims[:-1], correct.mean(-1)),
-                  removed=(three, np.array([[p.removed for p in ps] for ps in plans])), alpha=(three, np.array([[p.alpha for p in ps] for ps in plans])),
-                  weights=("layer", [ps[0].weights for ps in plans]),
-                  reference_correct=(("stress", "sample"), reference), reference_accuracy=("stress", reference.mean(-1)))
-    coords = dict(stress=["clean", "adversarial"][:len(reference)], layer=list(done), filter=filters,
-                  threshold=np.linspace(0, 1, A), sample=data.index.numpy(), label=("sample", data.labels.numpy()))
-    return xr.Dataset(fields, coords, attrs)
+    plans, parts = zip(*done.values())
+    three = ("layer", "filter", "threshold")
+    found = dict(removed=(three, np.array([[p.removed for p in ps] for ps in plans])), alpha=(three, np.array([[p.alpha for p in ps] for ps in plans])),
+                 weights=("layer", [ps[0].weights for ps in plans]),
+                 reference_correct=(("stress", "sample"), reference), reference_accuracy=("stress", reference.mean(-1)))
+    coords = dict(stress=["clean", "adversarial"][:len(reference)], layer=list(done), filter=s.filters,
+                  threshold=np.linspace(0, 1, s.thresholds), sample=data.index.numpy(), label=("sample", data.labels.numpy()))
+    answers = _all_answers(parts, s) if s.tolerance is None else _some_answers(parts, found, reference, s)
+    if s.tolerance is not None: attrs["interval_ci"] = INTERVAL
+    return xr.Dataset(answers | found, coords, attrs)
+
+# %% ../nbs/api/21_sweeps.ipynb #engans01
+def _by_step(parts:Sequence[dict], name:str, s:_Settings) -> np.ndarray: # (layer, filter, threshold, …)
+    "One quantity of every scope's edits."
+    return np.stack([p[name].reshape(len(s.filters), s.thresholds, *p[name].shape[1:]) for p in parts])
+
+def _all_answers(parts:Sequence[dict], s:_Settings) -> dict:
+    "Right or wrong for every image, and the accuracy."
+    dims = ("stress", "layer", "filter", "threshold", "sample")
+    correct = np.moveaxis(_by_step(parts, "correct", s), 3, 0)
+    return dict(correct=(dims, correct), accuracy=(dims[:-1], correct.mean(-1)))
+
+def _some_answers(parts:Sequence[dict], found:dict, reference:np.ndarray, s:_Settings) -> dict:
+    "Accuracy from the images used (ratio estimate), the interval of relative performance, and how many images it took."
+    dims = ("stress", "layer", "filter", "threshold")
+    pairs, used = np.moveaxis(_by_step(parts, "pairs", s), 3, 0), _by_step(parts, "used", s)
+    low, high = ratio_interval(pairs, INTERVAL, reference.shape[-1])
+    relative, nothing = ratio(pairs), found["removed"][1] == 0
+    relative, low, high = (np.where(nothing, 1., v) for v in (relative, low, high))
+    p0 = reference.mean(-1)[:, None, None, None]
+    accuracy = np.where(np.isnan(relative), pairs[..., :2].sum(-1) / np.maximum(used, 1), relative * p0)
+    return dict(accuracy=(dims, accuracy), relative_low=(dims, low), relative_high=(dims, high), n_used=(dims[1:], used))
 
 # %% ../nbs/api/21_sweeps.ipynb #080162ad
-_JOIN = dict(data_vars=["correct", "accuracy", "removed", "alpha", "reference_correct", "reference_accuracy"],
-             coords="minimal", compat="override", join="exact", combine_attrs="override")
+def _joined(results:Sequence[xr.Dataset], dim:str, values:Sequence) -> xr.Dataset:
+    "Results of networks of one shape along a new dimension; only the number of weights is common to all."
+    return xr.concat(results, xr.Variable(dim, list(values)), data_vars=[k for k in results[0] if k != "weights"],
+                     coords="minimal", compat="override", join="exact", combine_attrs="override")
+
+def _check_snapshots(snapshots) -> list[Mapping]:
+    "One mapping epoch -> checkpoint per initialisation."
+    inits = [snapshots] if isinstance(snapshots, Mapping) else list(snapshots)
+    if not inits or not all(inits): raise ValueError("Expected `snapshots` to name at least one epoch and its checkpoint.")
+    if len({tuple(s) for s in inits}) > 1: raise ValueError("Expected `snapshots` of the same epochs for every initialisation.")
+    return inits
 
 # %% ../nbs/api/21_sweeps.ipynb #c0980c43
 def filter_landscape(
@@ -230,20 +374,36 @@ def filter_landscape(
     data, # anything that `as_data` takes
     *,
     attack:Attack|None=None, # the same ε at every epoch
+    resume:str|os.PathLike|None=None, # folder for finished layers of finished snapshots; a second call goes on there
     progress:bool=True, # show a progress bar
-    **options, # of `filter_sweep`: layers, filters, thresholds, resume, …
+    **options, # the other options of `filter_sweep`: scope, layers, filters, thresholds, tolerance, …
 ) -> xr.Dataset: # like `filter_sweep`, with dimension `epoch` (and `init`)
-    "A filter sweep of every snapshot."
-    several = not isinstance(snapshots, Mapping)
-    inits = list(snapshots) if several else [snapshots]
-    if not inits or not all(inits): raise ValueError("Expected `snapshots` to name at least one epoch and its checkpoint.")
-    if len({tuple(s) for s in inits}) > 1: raise ValueError("Expected `snapshots` of the same epochs for every initialisation.")
-    net, todo = copy.deepcopy(model), [(i, e, p) for i, s in enumerate(inits) for e, p in s.items()]
-    results = {}
-    for i, epoch, path in tqdm(todo, desc="snapshots", unit="snapshot", disable=not progress):
-        with warnings.catch_warnings(): # early epochs are at chance: their scores are marked by their intervals
-            warnings.filterwarnings("ignore", message="The unfiltered accuracy")
-            results[i, epoch] = filter_sweep(load_checkpoint(path, net), data, attack=attack, progress=False, **options)
-    by_init = [xr.concat([results[i, e] for e in s], xr.Variable("epoch", list(s)), **_JOIN) for i, s in enumerate(inits)]
-    out = xr.concat(by_init, xr.Variable("init", range(len(inits))), **_JOIN) if several else by_init[0]
-    return out.assign_attrs(model_hash="; ".join(r.attrs["model_hash"] for r in results.values()))
+    "A filter sweep of every snapshot of one or several initialisations (AIJ §5)."
+    inits, known = _check_snapshots(snapshots), [f.name for f in fields(_Settings)]
+    for name in options: check_choice("options", name, known)
+    s, net, done = _Settings(attack=attack, **options), copy.deepcopy(model), {}
+    data, todo = match(model, data), [(i, epoch, path) for i, paths in enumerate(inits) for epoch, path in paths.items()]
+    attrs = {}
+    with _bar(len(todo)*s.copies(model), progress) as bar:
+        try:
+            for i, epoch, path in todo:
+                title = f"epoch {epoch}" + (f" of init {i}" if len(inits) > 1 else "")
+                done[i, epoch] = _sweep(load_checkpoint(path, net), data, s, resume, bar, title)
+        except KeyboardInterrupt:
+            if resume is not None or not done: raise
+            done = _finished(done, list(inits[0]))
+            _say_interrupted(f"{len(done)} of {len(todo)} snapshots", [e if len(inits) == 1 else f"{e} of init {i}" for i, e in done], attrs)
+    return _landscape(done, isinstance(snapshots, Mapping), attrs)
+
+# %% ../nbs/api/21_sweeps.ipynb #england1
+def _finished(done:dict, epochs:list) -> dict:
+    "The whole initialisations among the finished snapshots; if there is none, the epochs of the first."
+    whole = [i for i, _ in done if all((i, e) in done for e in epochs)]
+    return {k: v for k, v in done.items() if k[0] in whole} if whole else done
+
+def _landscape(done:dict, single:bool, attrs:dict) -> xr.Dataset:
+    "The sweeps of all snapshots as one result."
+    inits, epochs = (list(dict.fromkeys(k)) for k in zip(*done))
+    rows = [_joined([done[i, e] for e in epochs], "epoch", epochs) for i in inits]
+    hashes = "; ".join(r.attrs["model_hash"] for r in done.values())
+    return (rows[0] if single else _joined(rows, "init", inits)).assign_attrs(model_hash=hashes, **attrs)

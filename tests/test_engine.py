@@ -4,6 +4,7 @@ import resource
 import threading
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,8 +19,40 @@ from fragility_nb.models import Normalized, create_model, model_hash
 
 torchvision = pytest.importorskip("torchvision")
 zoo = torchvision.models
+
+
+class CifarBlock(nn.Module):
+    "A basic block of He et al. 2016 (§4.2) with option A: the shortcut takes every second pixel and pads channels with zeros."
+    def __init__(self, w_in, w_out, stride):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(w_in, w_out, 3, stride, 1, bias=False), nn.BatchNorm2d(w_out)
+        self.conv2, self.bn2 = nn.Conv2d(w_out, w_out, 3, 1, 1, bias=False), nn.BatchNorm2d(w_out)
+        self.stride, self.more = stride, w_out - w_in
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.more: x = F.pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, self.more//2, self.more//2))
+        return F.relu(y + x)
+
+def cifar_resnet20(weights=None, num_classes=10):
+    blocks = [CifarBlock(w_in, w_out, s) for w_in, w_out, s in [(16, 16, 1)]*3 + [(16, 32, 2)] + [(32, 32, 1)]*2 + [(32, 64, 2)] + [(64, 64, 1)]*2]
+    return nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True), *blocks,
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes))
+
+def vgg11_bn(weights=None, num_classes=10):
+    "torchvision's, with 64 instead of 4,096 units in its linear layers, to be quick."
+    net = zoo.vgg11_bn(weights=None, num_classes=num_classes)
+    a, b, c = nn.Linear(512*7*7, 64), nn.Linear(64, 64), nn.Linear(64, num_classes)
+    net.classifier = nn.Sequential(a, nn.ReLU(True), nn.Dropout(), b, nn.ReLU(True), nn.Dropout(), c)
+    return net
+
+def inception_v4(weights=None, num_classes=10):
+    return pytest.importorskip("timm").create_model("inception_v4", pretrained=False, num_classes=num_classes)
+
 NETWORKS = {"resnet18": zoo.resnet18, "resnet50": zoo.resnet50, "squeezenet1_1": zoo.squeezenet1_1,
-            "shufflenet_v2_x1_0": zoo.shufflenet_v2_x1_0, "vgg11_bn": zoo.vgg11_bn, "densenet121": zoo.densenet121}
+            "shufflenet_v2_x1_0": zoo.shufflenet_v2_x1_0, "vgg11_bn": vgg11_bn, "densenet121": zoo.densenet121,
+            "googlenet": partial(zoo.googlenet, aux_logits=False, init_weights=False), "cifar_resnet20": cifar_resnet20,
+            "inception_v3": partial(zoo.inception_v3, init_weights=False), "inception_v4": inception_v4}
+LARGE = {"inception_v3": 75, "inception_v4": 75} # smallest images that they take, in pixels
 N = 32
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no GPU")
 
@@ -28,11 +61,10 @@ def settled(net, x):
     "The network with BatchNorm statistics of real activations."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net.train()
+        norms = [m.train() for m in net.eval().modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         with torch.no_grad(): net(x)
-        for m in net.modules():
-            if isinstance(m, nn.modules.batchnorm._BatchNorm):
-                with torch.no_grad(): m.weight.uniform_(0.5, 1.5); m.bias.uniform_(-0.2, 0.2)
+        for m in norms:
+            with torch.no_grad(): m.weight.uniform_(0.5, 1.5); m.bias.uniform_(-0.2, 0.2)
     return net.eval()
 
 
@@ -106,57 +138,58 @@ def spread(net, n):
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def case(request):
-    "A network, its images under two stresses, its labels."
-    x = images()
+    "A network, its images under two stresses, its labels, layers to edit; of the large ones fewer."
+    size = LARGE.get(request.param, 32)
+    x = images(size, N if size == 32 else 8)
     net = settled(named(request.param), x)
-    return net, torch.stack([x, (x + 0.05*torch.randn(x.shape, generator=torch.Generator().manual_seed(3))).clamp(0, 1)]), own_labels(net, x)
+    both = torch.stack([x, (x + 0.05*torch.randn(x.shape, generator=torch.Generator().manual_seed(3))).clamp(0, 1)])
+    return net, both, own_labels(net, x), spread(net, 3)[:3 if size == 32 else 2]
 
 
 @pytest.mark.parametrize("bn_mode", ["running", "batch"])
 def test_zoo_fixed(case, bn_mode):
-    net, x, y = case
-    before = model_hash(net)
+    net, x, y, layers = case
+    before, half = model_hash(net), len(y) // 2
     engine = EditEngine(net, bn_mode=bn_mode, device="cpu")
     assert engine.traced
     loose = 1e-5 if bn_mode == "running" else 1e-3
-    for layer in spread(net, 3):
-        agree(engine.evaluate(masks(layer, 2), x, y, batch_size=N//2), plain_logits(net, masks(layer, 2), x, bn_mode, N//2), y, loose)
+    for layer in layers[1:]:
+        agree(engine.evaluate(masks(layer, 2), x, y, batch_size=half), plain_logits(net, masks(layer, 2), x, bn_mode, half), y, loose)
+    if bn_mode == "running":
+        edits = global_masks(net, 1)
+        agree(engine.evaluate(edits, x, y), plain_logits(net, edits, x), y, 1e-4)
     assert engine.traced and model_hash(net) == before and not any(m.training for m in net.modules())
-
-
-def test_zoo_global(case):
-    net, x, y = case
-    edits = global_masks(net, 2)
-    agree(EditEngine(net, device="cpu").evaluate(edits, x, y), plain_logits(net, edits, x), y, 1e-4)
 
 
 @pytest.mark.parametrize("bn_mode", ["running", "batch"])
 def test_zoo_adaptive(case, bn_mode):
-    net, x, y = case
-    attack = FGSM(2/255)
+    net, x, y, layers = case
+    attack, half = FGSM(2/255), len(y) // 2
     engine, wrong, unsure, judged = EditEngine(net, bn_mode=bn_mode, device="cpu"), 0, 0, 0
-    for layer in spread(net, 2):
+    for layer in layers[:1] if bn_mode == "running" else layers[1:2]:
         edits = masks(layer, 1)
-        got = engine.evaluate(edits, x[:1], y, attack=attack, batch_size=N//2)
-        assert got.shape == (1, 2, N)
-        agree(got[:, :1], plain_logits(net, edits, x[:1], bn_mode, N//2), y, 1e-5 if bn_mode == "running" else 1e-3)
-        for i in range(len(edits)):
-            want, again = (attacked(copy_with(net, edits[i], bn_mode), attack, x[0], y, layout) for layout in (torch.contiguous_format, torch.channels_last))
-            wrong += int((got[i, 1] != want).sum())
-            unsure += int((again != want).sum())
-            judged += N
+        got = engine.evaluate(edits, x[:1], y, attack=attack, batch_size=half)
+        assert got.shape == (1, 2, len(y))
+        copied = copy_with(net, edits[0], bn_mode)
+        want, again = (attacked(copied, attack, x[0], y, layout) for layout in (torch.contiguous_format, torch.channels_last))
+        agree(got[:, :1], want[0][None, None], y, 1e-5 if bn_mode == "running" else 1e-3)
+        wrong += int((got[0, 1] != want[1]).sum())
+        unsure += int((again[1] != want[1]).sum())
+        judged += len(y)
     # the sign of a gradient that is nearly 0 hangs on its last bit: the plain loop disagrees with itself in another memory layout
     assert wrong <= 2*unsure + 0.02*judged, f"{wrong} of {judged}; the plain loop with itself {unsure}"
 
 
 def attacked(net, attack, x, y, layout):
-    "Which images are right after FGSM on this network, in one of two memory layouts; batches of half the images."
-    right, net = [], net.to(memory_format=layout)
-    for bx, by in zip(x.split(N // 2), y.split(N // 2)):
+    "Logits of the clean images, and which are right after FGSM on this network, in a memory layout; batches of half the images."
+    clean, right, net = [], [], net.to(memory_format=layout)
+    for bx, by in zip(x.split(len(y) // 2), y.split(len(y) // 2)):
         leaf = bx.clone().requires_grad_()
-        gradient, = torch.autograd.grad(F.cross_entropy(net(leaf), by, reduction="sum"), leaf)
+        logits = net(leaf)
+        gradient, = torch.autograd.grad(F.cross_entropy(logits, by, reduction="sum"), leaf)
         with torch.no_grad(): right.append(net(attack.step(bx, gradient)).argmax(1) == by)
-    return torch.cat(right).numpy()
+        clean.append(logits.detach())
+    return torch.cat(clean), torch.cat(right).numpy()
 
 
 # Networks with a shape of their own
@@ -349,7 +382,7 @@ def test_what_is_not_finite_is_wrong(value):
 
 def test_results_do_not_depend_on_batches_memory_or_history():
     x = images(32, 70)
-    net = settled(named("resnet18"), x)
+    net = settled(named("shufflenet_v2_x1_0"), x)
     y, both = own_labels(net, x), torch.stack([x, 1 - x])
     layers = spread(net, 4)
     fresh = [EditEngine(net, device="cpu").evaluate(masks(la), both, y) for la in layers]
@@ -361,6 +394,43 @@ def test_results_do_not_depend_on_batches_memory_or_history():
     assert (engine.evaluate(masks(layers[1]), 1 - both, y) == EditEngine(net, device="cpu").evaluate(masks(layers[1]), 1 - both, y)).all()
     both[0] = 0.5 # the same tensor with other values must not meet stored activations
     assert (engine.evaluate(masks(layers[1]), both, y) == EditEngine(net, device="cpu").evaluate(masks(layers[1]), both, y)).all()
+
+
+@pytest.mark.parametrize("memory", ["2GiB", "100kB"])
+def test_statistics_of_the_batch_see_only_the_batch(memory):
+    x = images(12, 45) # neither the images nor the stresses nor the last batch fill a multiple of 32
+    net = small(transposed)
+    y, both = own_labels(net, x), torch.stack([x, 1 - x])
+    for layer in find_layers(net)[1:]:
+        got = EditEngine(net, bn_mode="batch", device="cpu", memory=memory).evaluate(masks(layer), both, y, batch_size=20)
+        agree(got, plain_logits(net, masks(layer), both, "batch", 20), y, 1e-4)
+
+
+class Preactivated(nn.Module):
+    "BatchNorm that nothing can take in, with and without a ReLU of its own, and one whose ReLU is added to in place."
+    def __init__(self):
+        super().__init__()
+        self.conv, self.mix, self.out = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 1), nn.Linear(6, 10)
+        self.a, self.b, self.c = (nn.BatchNorm2d(6) for _ in range(3))
+    def forward(self, x):
+        x = F.max_pool2d(self.conv(x), 2)
+        y = F.relu(self.a(x)) + self.mix(x)
+        z = self.b(y)
+        return self.out((F.relu(self.c(z)) + z).mean((2, 3)))
+
+
+@pytest.mark.parametrize("attack", [None, FGSM(0.03)])
+def test_batchnorm_with_its_relu(attack):
+    x, net = images(12), small(Preactivated)
+    y, engine = own_labels(net, x), EditEngine(net, device="cpu")
+    for layer in find_layers(net):
+        edits = masks(layer)
+        got = engine.evaluate(edits, x[None], y, attack=attack)
+        for i in range(len(edits)):
+            copied = copy_with(net, edits[i])
+            stresses = [copied(x)] + ([copied(attack.perturb(copied, x, y))] if attack else [])
+            agree(got[i], torch.stack(stresses).detach(), y, 1e-4)
+    assert engine.traced
 
 
 def test_equal_edits_once_and_progress():
