@@ -8,6 +8,7 @@ __all__ = ['COMMON', 'EXTRA', 'Corruption', 'GaussianNoiseC', 'ShotNoise', 'Impu
            'Brightness', 'Contrast', 'Saturate', 'Elastic', 'Pixelate', 'JPEG', 'common_corruptions']
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00005
+import io
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from scipy.fft import next_fast_len
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
 from .core import check_choice, check_number
 from .data import load_data
@@ -84,8 +86,11 @@ class ImpulseNoise(Corruption):
     measure, random = (0, "share of values replaced"), True
 
     def perturb(self, x, severity, streams):
-        half, u = self.at(severity)[0]/2, streams.uniform(*x.shape[1:])
-        return x.masked_fill(u < half, 0.).masked_fill_(u >= 1 - half, 1.)
+        steps, u = 2**24, streams.uniform(*x.shape[1:]) # u is a whole number of these steps, so each share below is exactly 0 or 1
+        half = round(self.at(severity)[0]/2*steps)/steps
+        pepper = (half - u).mul_(steps).clamp_(0, 1)
+        salt = u.sub_(1 - half - 1/steps).mul_(steps).clamp_(0, 1)
+        return x.addcmul(x, pepper, value=-1).lerp_(torch.ones_like(x), salt)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00012
 @STRESSORS.register("speckle_noise")
@@ -135,19 +140,15 @@ def _pad(x:Tensor, margin:int, border:str) -> Tensor:
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00016
 def _correlate(x:Tensor, kernel:Tensor) -> Tensor:
-    "Correlation with one small kernel (k, k), mirrored at the border: a sum of row blurs, one for each different row of the kernel."
+    "Correlation with one small symmetric kernel (k, k), mirrored at the border: tap by tap, or by Fourier transform if it is large."
     k, (h, w) = len(kernel), x.shape[-2:]
-    wide = _pad(x, k//2, "mirror") # (N, C, h + k − 1, w + k − 1)
-    rows, where = kernel.unique(dim=0, return_inverse=True)
-    columns = torch.arange(w, device=x.device)
-    out = torch.zeros_like(x)
-    for r, row in enumerate(rows):
-        if not row.any(): continue
-        band = torch.zeros(w + k - 1, w, device=x.device)
-        for i, weight in enumerate(row.tolist()): band[columns + i, columns] = weight
-        blurred = wide @ band # (N, C, h + k − 1, w)
-        for i in (where == r).nonzero().flatten().tolist(): out += blurred[:, :, i:i + h]
-    return out
+    wide = _pad(x, k//2, "mirror")
+    if k <= 5:
+        taps = [(i, j, v) for i, row in enumerate(kernel.tolist()) for j, v in enumerate(row) if v]
+        return sum(wide[:, :, i:i + h, j:j + w]*v for i, j, v in taps)
+    size = [next_fast_len(n, True) for n in wide.shape[-2:]]
+    spectrum = torch.fft.rfft2(wide, size).mul_(torch.fft.rfft2(kernel, size))
+    return torch.fft.irfft2(spectrum, size)[:, :, k - 1:k - 1 + h, k - 1:k - 1 + w]
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00017
 @STRESSORS.register("defocus_blur")
@@ -162,19 +163,21 @@ class DefocusBlur(Corruption):
         return _correlate(x, _disk(*self.at(severity), str(x.device))).clamp_(0, 1)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00018
-def _shuffle(places:Tensor, h:int, w:int, reach:int, streams:CounterStreams) -> Tensor:
+def _shuffle(places:Tensor, size:tuple[int, int], reach:int, streams:CounterStreams) -> Tensor:
     """One round of glass: pixel after pixel, from the last to the first, becomes a copy of a near one, as that one is by then.
-    The copies of copies are resolved by pointer doubling, for all pixels at once. (N, h·w) places to read -> the same."""
-    n, inner = h*w, torch.zeros(h, w, dtype=torch.bool, device=places.device)
-    inner[reach + 1:h - reach + 1, reach + 1:w - reach + 1] = True
-    own, inner = torch.arange(n, device=places.device), inner.flatten()
-    step = streams.integers(-reach, reach, 2, n)
-    target = torch.where(inner, own + step[:, 0]*w + step[:, 1], own) # (N, n)
-    later = inner[target.clamp(0, n - 1)] & (target > own) # was it replaced before this pixel?
-    follow = torch.where(later, target, target + n) # ≥ n: the old content of follow − n, settled
-    settled = (own + n).expand(len(places), n)
-    while (follow < n).any(): follow = torch.cat([follow, settled], 1).gather(1, follow)
-    return places.gather(1, follow - n)
+    The copies of copies are resolved by pointer doubling, for all pixels at once. (N·h·w,) places to read, int32 -> the same."""
+    (h, w), n = size, size[0]*size[1]
+    inner = torch.zeros(h, w, dtype=torch.int32, device=places.device)
+    inner[reach + 1:h - reach + 1, reach + 1:w - reach + 1] = 1
+    inner, own = inner.flatten(), torch.arange(len(places), dtype=torch.int32, device=places.device).view(-1, n)
+    step = streams.uniform(2, n).mul_(2*reach).int().sub_(reach)
+    move = (step[:, 0]*w + step[:, 1]).mul_(inner) # (N, n): which pixel comes here, counted from here
+    copied = inner.index_select(0, (own[0] + move).flatten()).view_as(move) # was that one replaced before?
+    target = own + move
+    follow = torch.where((move > 0) & (copied > 0), target, ~target).flatten() # negative: the old content of ~follow
+    while (follow >= 0).any():
+        follow = torch.where(follow < 0, follow, follow.index_select(0, follow.clamp(min=0)))
+    return places.index_select(0, ~follow)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00019
 @STRESSORS.register("glass_blur")
@@ -190,10 +193,10 @@ class GlassBlur(Corruption):
         reach, (n, c, h, w) = int(reach + 0.5), x.shape
         x = gaussian_filter(x, sigma, "nearest")
         if reach and min(h, w) > 2*reach:
-            places = torch.arange(h*w, device=x.device).expand(n, -1)
-            for _ in range(int(rounds + 0.5)): places = _shuffle(places, h, w, reach, streams)
-            x = x.reshape(n, c, -1).gather(2, places[:, None].expand(-1, c, -1)).view(n, c, h, w)
-        return gaussian_filter(x, sigma, "nearest").clamp_(0, 1)
+            places = torch.arange(n*h*w, dtype=torch.int32, device=x.device)
+            for _ in range(int(rounds + 0.5)): places = _shuffle(places, (h, w), reach, streams)
+            x = x.transpose(0, 1).reshape(c, -1).index_select(1, places).view(c, n, h, w).transpose(0, 1)
+        return gaussian_filter(x, sigma, "nearest").clamp(0, 1)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00020
 def _trail(radius:float, sigma:float, angle:Tensor) -> tuple[list[float], Tensor]:
@@ -208,18 +211,16 @@ def _motion(x:Tensor, radius:float, sigma:float, angle:Tensor) -> Tensor:
     "Motion blur along a line, at one angle for each image (N,); the image's edge goes on beyond it."
     k, taps = _trail(radius, sigma, angle)
     m, (n, c, h, w) = len(k), x.shape
-    wide, out = _pad(x, m, "nearest"), torch.empty_like(x)
-    for rows, way in _alike(taps):
-        part, total = wide[rows], torch.zeros(len(rows), c, h, w, device=x.device)
-        for weight, (down, right) in zip(k, way): total.add_(part[:, :, m + down:m + down + h, m + right:m + right + w], alpha=weight)
-        out[rows] = total
+    wide, out = _pad(x, m, "nearest"), torch.zeros_like(x)
+    if x.device.type != "cpu" or h*w <= 64*64: # all images at once, pixel by pixel
+        across, flat, out = w + 2*m, wide.flatten(2), out.flatten(2)
+        start = ((torch.arange(h)[:, None] + m)*across + torch.arange(w) + m).flatten().to(x.device)
+        for weight, way in zip(k, (taps[..., 0]*across + taps[..., 1]).T.to(x.device)):
+            out.add_(flat.gather(2, (start + way[:, None])[:, None].expand(-1, c, -1)), alpha=weight)
+        return out.view(x.shape)
+    for total, part, way in zip(out, wide, taps.tolist()): # image by image, shifted as a whole
+        for weight, (down, right) in zip(k, way): total.add_(part[:, m + down:m + down + h, m + right:m + right + w], alpha=weight)
     return out
-
-def _alike(taps:Tensor) -> list[tuple[list[int], list]]:
-    "Images whose taps fall on the same pixels: their row numbers, and the taps."
-    groups = {}
-    for row, way in enumerate(taps.tolist()): groups.setdefault(str(way), ([], way))[0].append(row)
-    return list(groups.values())
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00021
 @STRESSORS.register("motion_blur")
@@ -311,7 +312,7 @@ def _needles(rng:np.random.Generator, size:int) -> tuple[np.ndarray, np.ndarray]
             long = length[:, None]*ratio*(1 - t[:, k])*rng.uniform(0.4, 1, (len(xs), len(k)))
             out.append((xs[:, k].ravel(), ys[:, k].ravel(), angle.ravel(), long.ravel()))
         return [np.concatenate(v) for v in zip(*out)]
-    for _ in range(size**2//2500):
+    for _ in range(size**2//2000):
         x, y, angle = rng.uniform(0, size, 1), rng.uniform(0, size, 1), rng.uniform(0, 2*np.pi, 1)
         length = size*rng.uniform(0.08, 0.35, 1)
         bend = rng.normal(0, 0.7, 1)
@@ -368,7 +369,7 @@ def _frost_layer(size:int, seed:int, fine:bool) -> Tensor:
 
 def _ice_colour(layer:Tensor, x:Tensor) -> Tensor:
     "Ice from dark blue (none) to white, (N, C, H, W)."
-    return _colour((40., 55., 75.), x)*(1 - layer) + _colour((235., 243., 250.), x)*layer
+    return _colour((75., 100., 118.), x)*(1 - layer) + _colour((235., 243., 250.), x)*layer
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00029
 def _plasma(size:int, decay:float, streams:CounterStreams) -> Tensor:
@@ -377,12 +378,14 @@ def _plasma(size:int, decay:float, streams:CounterStreams) -> Tensor:
     while grid.shape[-1] < size:
         n, k = len(grid), grid.shape[-1]
         noise = streams.uniform(3, k, k).mul_(2*wobble).sub_(wobble)
-        right = grid + grid.roll(-1, 2)
-        centre = (right + right.roll(-1, 1))/4 + noise[:, 0]
-        top = (right + centre + centre.roll(1, 1))/4 + noise[:, 1]
-        side = (grid + grid.roll(-1, 1) + centre + centre.roll(1, 2))/4 + noise[:, 2]
-        grid = torch.stack([torch.stack([grid, top], -1), torch.stack([side, centre], -1)], 2).view(n, 2*k, 2*k)
-        wobble /= decay**2
+        fine, right = torch.empty(n, 2*k, 2*k, device=grid.device), grid + grid.roll(-1, 2)
+        centre = noise[:, 0].add_(right, alpha=0.25).add_(right.roll(-1, 1), alpha=0.25)
+        top = noise[:, 1].add_(right.add_(centre), alpha=0.25)
+        side = noise[:, 2].add_(grid, alpha=0.25).add_(grid.roll(-1, 1), alpha=0.25).add_(centre, alpha=0.25)
+        fine[:, ::2, ::2], fine[:, 1::2, 1::2] = grid, centre
+        torch.add(top, centre.roll(1, 1), alpha=0.25, out=fine[:, ::2, 1::2])
+        torch.add(side, centre.roll(1, 2), alpha=0.25, out=fine[:, 1::2, ::2])
+        grid, wobble = fine, wobble/decay**2
     low, high = grid.amin((1, 2), keepdim=True), grid.amax((1, 2), keepdim=True)
     return (grid - low)/(high - low).clamp(min=1e-12)
 
@@ -422,9 +425,9 @@ class Rain(Corruption):
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00033
 def _slide(x:Tensor, kernel:Sequence[Sequence[float]], border:str="mirror") -> Tensor:
-    "Correlation of (N, 1, H, W) with a small kernel."
-    k = torch.tensor(kernel, dtype=x.dtype, device=x.device)[None, None]
-    return F.conv2d(_pad(x, k.shape[-1]//2, border), k)
+    "Correlation of (N, 1, H, W) with a 3×3 kernel."
+    wide, (h, w) = _pad(x, 1, border), x.shape[-2:]
+    return sum(wide[:, :, i:i + h, j:j + w]*v for i, row in enumerate(kernel) for j, v in enumerate(row) if v)
 
 def _edges(x:Tensor, threshold:float) -> Tensor:
     "Canny's edges (N, 1, H, W) of images in 0 … 255: Sobel, thinned across the edge, above one threshold."
@@ -541,9 +544,11 @@ class Saturate(Corruption):
 # %% ../nbs/api/13_corruptions.ipynb #13c00039
 def _sample(x:Tensor, right:Tensor, down:Tensor, corners:bool) -> Tensor:
     "x read at these pixel positions (N, H, W), bilinear; mirrored about the border pixels, or (`corners=False`) about their outer edges."
-    (h, w), pixels = x.shape[-2:], []
-    for at, n in ((right, w), (down, h)): pixels.append((2*at/max(n - 1, 1) - 1) if corners else (2*at + 1)/n - 1)
-    return F.grid_sample(x, torch.stack(pixels, -1), padding_mode="reflection", align_corners=corners)
+    (h, w), grid = x.shape[-2:], torch.empty(*right.shape, 2, device=x.device)
+    for k, (at, n) in enumerate(((right, w), (down, h))):
+        scale, shift = (2/max(n - 1, 1), -1) if corners else (2/n, 1/n - 1)
+        grid[..., k] = at.mul(scale).add_(shift)
+    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=corners)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00040
 @STRESSORS.register("elastic")
@@ -607,23 +612,30 @@ class Pixelate(Corruption):
         small = _shrink(_shrink(x, 2, *rows[:2]), 3, *cols[:2])
         return small.index_select(3, cols[2]).index_select(2, rows[2]).clamp_(0, 1)
 
+# %% ../nbs/api/13_corruptions.ipynb #13c00053
+def _jpeg(image:np.ndarray, quality:int) -> np.ndarray:
+    "uint8 (H, W, 3) or (H, W), encoded and decoded."
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
 # %% ../nbs/api/13_corruptions.ipynb #13c00043
 @STRESSORS.register("jpeg")
 @dataclass(frozen=True)
 class JPEG(Corruption):
-    "Written as JPEG and read again (torchvision's codec, on the CPU); quality is rounded to a whole number."
+    "Written as JPEG and read again (Pillow's codec, on the CPU); quality is rounded to a whole number."
     imagenet, cifar, none = (25, 18, 15, 10, 7), (80, 65, 58, 50, 40), 100.
     measure = (0, "JPEG quality")
 
     def perturb(self, x, severity, streams):
         if x.shape[1] not in (1, 3): raise ValueError(f"Expected `x` to have 1 or 3 channels for JPEG, but got {x.shape[1]}.")
-        quality, mode = int(self.at(severity)[0] + 0.5), ImageReadMode.GRAY if x.shape[1] == 1 else ImageReadMode.RGB
-        again = lambda image: decode_jpeg(encode_jpeg(image, quality), mode)
-        images, threads = x.mul(255).round_().byte().cpu(), min(torch.get_num_threads(), len(x))
-        if threads == 1: done = [again(image) for image in images]
+        quality, threads = int(self.at(severity)[0] + 0.5), min(torch.get_num_threads(), len(x))
+        images = x.permute(0, 2, 3, 1).mul(255).round_().byte().cpu().squeeze(3).numpy() # (N, H, W, 3) or (N, H, W)
+        if threads == 1: done = [_jpeg(image, quality) for image in images]
         else:
-            with ThreadPoolExecutor(threads) as pool: done = list(pool.map(again, images))
-        return torch.stack(done).to(x.device).float().div_(255)
+            with ThreadPoolExecutor(threads) as pool: done = list(pool.map(lambda image: _jpeg(image, quality), images))
+        again = torch.from_numpy(np.stack(done)).view(x.shape[0], *x.shape[2:], -1)
+        return again.to(x.device).permute(0, 3, 1, 2).float().div_(255)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00045
 COMMON = ("gaussian_noise_c", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",

@@ -219,9 +219,9 @@ class Perspective(Stressor):
     def strength(self, severity): return severity * self.tilt
     def perturb(self, x, severity, streams):
         h, w = x.shape[-2:]
-        lost = check_number("severity × tilt", self.strength(severity), high=0.95) * (w - 1)/2
-        start = [[0, 0], [w - 1, 0], [w - 1, h - 1], [0, h - 1]]
-        end = [[lost, 0], [w - 1 - lost, 0], [w - 1, h - 1], [0, h - 1]]
+        lost = check_number("severity × tilt", self.strength(severity), high=0.95) * w/2
+        start = [[0, 0], [w, 0], [w, h], [0, h]] # torchvision counts from the outer edge of the first pixel
+        end = [[lost, 0], [w - lost, 0], [w, h], [0, h]]
         return TF.perspective(x, start, end, interpolation=InterpolationMode.BILINEAR, fill=0.)
 
 # %% ../nbs/api/10_stressors.ipynb #10c00011
