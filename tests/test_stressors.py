@@ -1,0 +1,269 @@
+"Stressors: random streams, geometry, chains, and the common corruptions against their plain twins, image by image."
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy import ndimage, stats
+
+from fragility_nb.corruptions import COMMON, EXTRA, Corruption, common_corruptions
+from fragility_nb.streams import CounterStreams
+from fragility_nb.stressors import (BARTSCHAT_BLUR, BARTSCHAT_NOISE, BARTSCHAT_SIGMAS, STRESSORS, Chain, GaussianBlur, GaussianNoise, Hue, Occlusion,
+                                    Perspective, Rotation, Scale, Shear, Stressor, Translation, apply_stress, border_index, gaussian_filter, stress_id)
+
+twins = pytest.importorskip("corruption_twins", reason="the twins need scikit-image")
+ALL = [*COMMON, *EXTRA]
+
+
+def photographs(size, n=2):
+    "Parts of scikit-learn's two sample photographs, (n, 3, size, size)."
+    from sklearn.datasets import load_sample_images
+    whole = torch.tensor(np.stack(load_sample_images().images)).permute(0, 3, 1, 2).float().div(255)
+    x = F.interpolate(whole[:, :, :, 100:527], (size, size), mode="bilinear", antialias=True)
+    return (x.repeat(math.ceil(n/2), 1, 1, 1)[:n]*255).round().clamp(0, 255)/255
+
+
+class Draw:
+    "The numbers of one image's stream, for a twin: the same calls give the same numbers."
+    def __init__(self, stressor, severity, image):
+        self.streams = CounterStreams(stress_id(stressor), float(severity), 0, index=[image])
+        self.channels = None
+    def uniform(self, *shape): return self._as_hwc(self.streams.uniform, shape)
+    def normal(self, *shape): return self._as_hwc(self.streams.normal, shape)
+    def poisson(self, rate): return stats.poisson.ppf(self.uniform(*rate.shape), rate)
+    def _as_hwc(self, draw, shape):
+        image = len(shape) == 3 and shape[-1] == 3 and shape[0] > 3
+        values = draw(*((3, *shape[:2]) if image else shape))[0].double().numpy()
+        return values.transpose(1, 2, 0) if image else values
+
+
+def twin_of(name, constants, severity, x):
+    "What the twin makes of the images, with the random numbers of the package."
+    table, stressor, out = getattr(twins, constants.upper()), STRESSORS[name](constants), []
+    for i, image in enumerate(x):
+        hwc, extra = image.double().permute(1, 2, 0).numpy(), {}
+        if name == "frost": extra["ice"] = ice(x, i, severity, constants)
+        y = getattr(twins, name)(hwc, table[name][severity - 1], Draw(stressor, severity, i), **extra)
+        out.append(torch.from_numpy(np.ascontiguousarray(y)).permute(2, 0, 1))
+    return torch.stack(out).float()
+
+
+def ice(x, i, severity, constants):
+    "The cut-out of the drawn texture that image i gets: the texture is ours, so the twin takes it as it is."
+    from fragility_nb.corruptions import _frost_layer, _ice_colour
+    streams = CounterStreams(stress_id(STRESSORS["frost"](constants)), float(severity), 0, index=[i])
+    layer, (top, left), n = int(streams.integers(0, 3, 1)), streams.uniform(2)[0].tolist(), x.shape[-1]
+    t = _frost_layer(512, layer, constants == "cifar")
+    cut = t[int(top*(len(t) - n + 1)):, int(left*(len(t) - n + 1)):][:n, :n]
+    return _ice_colour(cut[None, None], x[:1])[0].permute(1, 2, 0).double().numpy()
+
+
+@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("name", ALL)
+def test_corruptions_are_their_twins(name, severity):
+    "The same random numbers: mean absolute difference below 0.01, mean and standard deviation within 2 %."
+    for constants, size in (("cifar", 32), ("imagenet", 48)):
+        x = photographs(size)
+        if name == "glass_blur" and constants == "imagenet" and severity not in (2, 5): continue # the twin's loops are slow
+        ours, twin = apply_stress(STRESSORS[name](constants), x, severity), twin_of(name, constants, severity, x)
+        assert (ours - twin).abs().mean() < 0.01
+        assert abs(ours.mean()/twin.mean() - 1) < 0.02 and abs(ours.std()/twin.std() - 1) < 0.02
+        assert (ours - x).abs().mean() > 1e-4, "nothing happened"
+
+
+@pytest.mark.parametrize("name", ["gaussian_blur_c", "defocus_blur", "motion_blur", "elastic", "pixelate", "zoom_blur", "fog", "spatter", "jpeg"])
+def test_corruptions_are_their_twins_on_large_images(name):
+    "The ways that only large images take: sums of shifted images, Fourier transforms, one image at a time."
+    x = photographs(224, n=1)
+    assert (apply_stress(STRESSORS[name]("imagenet"), x, 3) - twin_of(name, "imagenet", 3, x)).abs().mean() < 0.005
+
+
+def test_edges_of_spatter_are_distances_away():
+    "The truncated distance is scipy's."
+    from fragility_nb.corruptions import _distance
+    edges = CounterStreams("edges", index=[0, 1]).uniform(1, 40, 53) > torch.tensor([0.995, 0.9])[:, None, None, None]
+    for e, d in zip(edges, _distance(edges)):
+        np.testing.assert_allclose(d[0], np.minimum(ndimage.distance_transform_edt(~e[0].numpy()), 20), atol=1e-5)
+    assert (_distance(torch.zeros(1, 1, 9, 9, dtype=torch.bool)) == 20).all()
+
+
+@pytest.mark.parametrize("name", [*ALL, "rain"])
+def test_corruptions_of_any_size(name):
+    "8 to 299 pixels, oblong, one channel and three; whatever the batch; severity 0 and what lies between the published ones."
+    for shape, constants in (((2, 1, 8, 8), "imagenet"), ((2, 3, 8, 8), "cifar"), ((3, 3, 20, 33), "auto"), ((1, 1, 299, 299), "imagenet")):
+        x = photographs(max(shape[2:]), shape[0])[:, :shape[1], :shape[2], :shape[3]].contiguous()
+        stressor = STRESSORS[name](constants)
+        assert apply_stress(stressor, x, 0) is x
+        for severity in (0.4, 2.6) if shape[2] < 100 else (3,):
+            y = apply_stress(stressor, x, severity, seed=1)
+            assert y.shape == x.shape and y.min() >= 0 and y.max() <= 1 and torch.isfinite(y).all()
+            assert torch.equal(apply_stress(stressor, x[-1:], severity, seed=1, index=[shape[0] - 1])[0], y[-1])
+        if stressor.random and shape[2] == 20: assert not torch.equal(apply_stress(stressor, x, 2.6, seed=2), y)
+
+
+@pytest.mark.parametrize("name", [*ALL, "rain"])
+def test_severities_join_up(name):
+    "A little more severity changes the image a little more: the constants are continuous, and severity 0+ is nearly nothing."
+    x, stressor = photographs(32), STRESSORS[name]("cifar")
+    change = [(apply_stress(stressor, x, s) - x).abs().mean() for s in (0.02, 1)]
+    assert change[0] < (0.02 if name == "jpeg" else max(0.25*change[1], 0.005)) # JPEG halves the colour's resolution at any quality
+    np.testing.assert_allclose(stressor.at(1.5), (np.array(stressor.at(1)) + stressor.at(2))/2 if name != "spatter" else stressor.at(2))
+    assert all(np.isfinite(stressor.strength(s)) for s in range(6)) and stressor.unit
+    assert stressor.name == name and stressor.strength(0) == np.atleast_1d(stressor.none)[stressor.measure[0]] if stressor.measure else True
+
+
+def test_constants_follow_the_size():
+    assert STRESSORS["fog"]().resolve((64, 64)) == STRESSORS["fog"]("cifar") and STRESSORS["fog"]().resolve((65, 30)) == STRESSORS["fog"]("imagenet")
+    x = photographs(32)
+    assert torch.equal(apply_stress(STRESSORS["fog"](), x, 2), apply_stress(STRESSORS["fog"]("cifar"), x, 2))
+    assert [s.name for s in common_corruptions("cifar", extra=True)] == ALL and all(isinstance(s, Corruption) for s in common_corruptions())
+
+
+# Random streams
+
+def test_streams_are_independent_of_company():
+    whole = CounterStreams("a", 2., 3, index=range(100))
+    parts = CounterStreams("a", 2., 3, index=torch.tensor([70, 3]))
+    for draw in ("normal", "uniform"):
+        for shape in ((3, 5, 7), (1,)): assert torch.equal(getattr(whole, draw)(*shape)[[70, 3]], getattr(parts, draw)(*shape))
+
+
+@pytest.mark.parametrize("draw, distribution", [("normal", stats.norm), ("uniform", stats.uniform)])
+def test_streams_have_their_distribution(draw, distribution):
+    a = getattr(CounterStreams("test", index=range(300)), draw)(333).numpy()
+    for sample in (a.ravel(), a[:, 0], a[:, -1], a[0]): assert stats.kstest(sample, distribution.cdf).pvalue > 1e-3
+    b = getattr(CounterStreams("test", 1, index=range(300)), draw)(333).numpy()
+    for x, y in ((a[:, 1:], a[:, :-1]), (a[1:], a[:-1]), (a, b), (a[:, :166], a[:, 166:332])):
+        assert abs(np.corrcoef(x.ravel(), y.ravel())[0, 1]) < 4*x.size**-0.5
+
+
+@pytest.mark.parametrize("rate", [0., 0.3, 3.9, 4.1, 12., 400.])
+def test_poisson_numbers(rate):
+    k = CounterStreams("poisson", index=range(200)).poisson(torch.full((200, 500), rate)).numpy()
+    assert abs(k.mean() - rate) <= 5*(rate/k.size)**0.5 and abs(k.var() - rate) <= 5*rate*(2/k.size)**0.5 + 5*(rate/k.size)**0.5
+    if rate:
+        count = np.bincount(k.astype(int).ravel())
+        expected = stats.poisson.pmf(np.arange(len(count)), rate)*k.size
+        big = expected > 20
+        assert stats.chisquare(count[big], expected[big]*count[big].sum()/expected[big].sum()).pvalue > 1e-4
+
+
+# Blur, geometry and colour
+
+@pytest.mark.parametrize("border", ["mirror", "reflect", "nearest"])
+@pytest.mark.parametrize("size", [8, 33, 130])
+def test_gaussian_filter_is_scipys(border, size):
+    x = CounterStreams("blur", index=[0]).uniform(2, size, size + 3)
+    for sigma, truncate in ((0.4, 4), (1.3, 4), (5, 3), (40, 4)):
+        twin = ndimage.gaussian_filter(x.numpy(), (0, 0, sigma, sigma), mode=border, truncate=truncate)
+        np.testing.assert_allclose(gaussian_filter(x, sigma, border, truncate), twin, atol=2e-6)
+    for margin in (1, 7, 40): assert (border_index(size, margin, border).numpy() == np.pad(np.arange(size), margin, mode=dict(mirror="reflect", reflect="symmetric", nearest="edge")[border])).all()
+
+
+def moved(stressor, severity, to):
+    "Where a bright dot goes that stood at `to` (row, column) of 41 × 41 pixels: its centre of mass."
+    x = torch.zeros(1, 1, 41, 41); x[0, 0, to[0] - 1:to[0] + 2, to[1] - 1:to[1] + 2] = 1
+    return np.array(ndimage.center_of_mass(apply_stress(stressor, x, severity)[0, 0].numpy()))
+
+
+def test_geometry_goes_where_it_should():
+    np.testing.assert_allclose(moved(Translation(2/41), 2, (20, 20)), (20, 24), atol=1e-3)
+    np.testing.assert_allclose(moved(Translation(2/41, direction=90), 3, (20, 20)), (14, 20), atol=1e-3)
+    np.testing.assert_allclose(moved(Rotation(30), 1, (20, 32)), (20 - 12*0.5, 20 + 12*math.cos(math.pi/6)), atol=0.05)
+    np.testing.assert_allclose(moved(Scale(0.5), 1, (8, 20)), (14, 20), atol=0.05)
+    np.testing.assert_allclose(moved(Shear(45/2), 2, (14, 20)), (14, 26), atol=0.15)
+    assert moved(Perspective(0.2), 2, (5, 10))[1] > 12 and abs(moved(Perspective(0.2), 2, (5, 20))[1] - 20) < 0.1
+    x = photographs(24)
+    for s in (Translation(1e-6), Scale(1 + 1e-6), Shear(1e-6), Perspective(1e-6), Rotation(1e-6), Hue(1e-6)):
+        assert (apply_stress(s, x, 1) - x).abs().max() < 1e-3
+
+
+def test_occlusion_covers_its_share():
+    x = torch.ones(4000, 1, 20, 20)
+    y = apply_stress(Occlusion(0.1, value=0.), x, 3)
+    assert ((y == 0).flatten(1).sum(1) == 36).all()
+    assert (y == 0).any(0).all(), "every pixel is covered in some image"
+    assert (apply_stress(Occlusion(0.25), x, 4) == 0).all()
+
+
+def test_hue_turns_the_circle():
+    x = photographs(16)
+    turned = x
+    for _ in range(3): turned = apply_stress(Hue(120), turned, 1)
+    assert (turned - x).abs().max() < 2e-3
+    red = torch.tensor([1., 0, 0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    assert torch.allclose(apply_stress(Hue(120), red, 1)[0, :, 0, 0], torch.tensor([0., 1, 0]), atol=1e-5)
+    grey = torch.rand(1, 1, 5, 5)
+    assert torch.equal(apply_stress(Hue(), grey, 2), grey)
+
+
+def test_presets_of_bartschat():
+    x = photographs(32)
+    for sigma in BARTSCHAT_SIGMAS[:5]:
+        assert abs((apply_stress(BARTSCHAT_NOISE, x, sigma) - x).std()/(sigma/2) - 1) < 0.05
+    assert apply_stress(BARTSCHAT_NOISE, x, 5).min() < -1, "not clipped"
+    assert BARTSCHAT_BLUR.strength(5) == 5
+
+
+# Chains
+
+def test_a_chain_is_one_after_the_other():
+    x, a, b = photographs(16), GaussianBlur(0.5), Rotation(5)
+    chain = a >> b
+    assert repr(chain) == f"{a!r} >> {b!r}" == stress_id(chain) and chain.name == "gaussian_blur >> rotation"
+    assert torch.equal(apply_stress(chain, x, 2), apply_stress(b, apply_stress(a, x, 2), 2))
+    assert (a >> b) >> a == a >> (b >> a) == Chain((a, b, a)) and chain.strengths(2) == (1., 10.) and chain.strength(2) == 2
+    assert not chain.random and (a >> GaussianNoise()).random and chain.clip and not (BARTSCHAT_NOISE >> b).clip
+    assert apply_stress(chain, x, 0) is x
+
+
+def test_the_parts_of_a_chain_draw_their_own_numbers():
+    x = torch.full((2, 1, 32, 32), 0.5)
+    twice = apply_stress(GaussianNoise(0.01) >> GaussianNoise(0.01), x, 1) - x
+    assert abs(twice.std()/(0.01*2**0.5) - 1) < 0.05
+    chain = STRESSORS["fog"]() >> GaussianNoise(0.05)
+    y = apply_stress(chain, photographs(32, 4), 2)
+    assert torch.equal(apply_stress(chain, photographs(32, 4)[2:3], 2, index=[2])[0], y[2])
+    assert "fog" in chain.name and chain.unit
+
+
+def test_a_function_may_be_part_of_a_chain():
+    def invert(x, severity, streams): return 1 - x
+    x = photographs(16)
+    assert torch.equal(apply_stress(GaussianBlur() >> invert, x, 1), 1 - apply_stress(GaussianBlur(), x, 1))
+    assert torch.allclose(apply_stress(invert >> GaussianBlur(), x, 1), 1 - apply_stress(GaussianBlur(), x, 1), atol=1e-5)
+    with pytest.raises(TypeError, match="part of a chain"): GaussianBlur() >> 3
+
+
+# Bad input
+
+X = torch.rand(2, 3, 8, 8)
+WRONG = {
+    "negative sigma": (lambda: GaussianNoise(-1), "`sigma`.*larger than 0"), "sigma of text": (lambda: GaussianBlur("1"), "`sigma`"),
+    "angle": (lambda: Rotation(270), "`degrees`.*180"), "factor 1": (lambda: Scale(1.), "`factor`"), "tilt": (lambda: Perspective(0), "`tilt`"),
+    "side": (lambda: Occlusion(2), "`side`"), "too large a side": (lambda: apply_stress(Occlusion(0.5), X, 3), "severity × side"),
+    "constants": (lambda: STRESSORS["fog"]("imagenett"), "Unknown `constants`.*Did you mean 'imagenet'"),
+    "name": (lambda: STRESSORS["frog"], "Did you mean 'fog'"), "severity 6": (lambda: apply_stress(STRESSORS["fog"](), X, 6), "`severity`.*between 0 and 5, but got 6"),
+    "negative severity": (lambda: apply_stress(STRESSORS["fog"](), X, -1), "`severity`"), "strength": (lambda: STRESSORS["jpeg"]("cifar").strength(5.5), "`severity`"),
+    "NaN severity": (lambda: apply_stress(GaussianNoise(), X, math.nan), "`severity`"),
+    "uint8": (lambda: apply_stress(GaussianNoise(), (X*255).byte(), 1), "float32.*uint8.*/255"), "0–255": (lambda: apply_stress(GaussianNoise(), X*255, 1), r"\[0, 1\]"),
+    "three dims": (lambda: apply_stress(GaussianNoise(), X[0], 1), r"\(N, C, H, W\)"), "array": (lambda: apply_stress(GaussianNoise(), X.numpy(), 1), "torch.Tensor"),
+    "index": (lambda: apply_stress(GaussianNoise(), X, 1, index=[0]), "`index` to name 2 places"),
+    "shape": (lambda: apply_stress(lambda x, s, r: x[..., :4], X, 1), r"to return \(2, 3, 8, 8\)"), "dtype": (lambda: apply_stress(lambda x, s, r: x.double(), X, 1), "float64"),
+    "NaN": (lambda: apply_stress(lambda x, s, r: x*math.nan, X, 1), "NaN"), "range": (lambda: apply_stress(lambda x, s, r: x + 0.1, X*0 + 1, 1), "stay in"),
+    "none": (lambda: apply_stress(lambda x, s, r: None, X, 1), "NoneType"), "border": (lambda: gaussian_filter(X, 1., "mirrored"), "Did you mean 'mirror'"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_bad_input_is_one_clear_error(what):
+    call, message = WRONG[what]
+    with pytest.raises((ValueError, TypeError), match=message): call()
+
+
+def test_every_stressor_can_be_listed():
+    for name, cls in STRESSORS.items():
+        stressor = cls()
+        assert stressor.unit and np.isfinite(stressor.strength(1)) and cls.__doc__ and stressor.name == name
+        assert eval(repr(stressor), {type(stressor).__name__: type(stressor)}) == stressor and isinstance(stressor, Stressor)
