@@ -11,16 +11,24 @@ _PUBLIC = {
         "save_result load_result check_kind PartStore "
     ),
     "data": (
-        "DATASETS check_images check_labels ImageData as_data generator RandomStreams data_root load_data "
-        "load_digits load_mnist pick_device "
+        "DATASETS CORRUPTED IN_MEMORY LazyImages check_images check_labels ImageData channel_moments as_data "
+        "generator RandomStreams data_root load_data load_digits load_mnist load_fashion_mnist load_cifar10 "
+        "load_cifar100 cache_folder load_tiny_imagenet load_imagenet load_cifar10_jpeg list_corruptions "
+        "pick_device "
     ),
     "models": (
-        "MODELS BLOCK Normalized PlainCNN resnet18 list_models create_model channel_stats model_name model_hash "
-        "evaluating in_blocks predict match save_checkpoint read_safetensors load_checkpoint checkpoint_facts "
+        "MODELS BLOCK Normalized Architecture PlainCNN ShortcutBlock CifarResNet LeNet conv_module InceptionModule "
+        "residual_module ModuleNet architecture list_models least_size create_model model_table channel_stats "
+        "model_name model_hash evaluating in_blocks predict match save_checkpoint read_safetensors load_checkpoint "
+        "checkpoint_facts "
     ),
-    "training": "OPTIMIZERS epoch_order snapshot_path list_snapshots fit",
+    "training": (
+        "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
+        "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots train_model "
+    ),
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
     "streams": "CounterStreams poisson_quantile",
+    "sequential": "PAIRS count_pairs ratio ratio_interval looks",
     "stressors": (
         "STRESSORS BARTSCHAT_SIGMAS BARTSCHAT_NOISE BARTSCHAT_BLUR Stressor GaussianNoise border_index "
         "gaussian_filter GaussianBlur Rotation Translation Scale Shear Perspective Occlusion Hue apply_stress "
@@ -37,12 +45,13 @@ _PUBLIC = {
     "sweeps": "stress_sweep filter_sweep filter_landscape",
     "scores": (
         "KINDS RULES resampled_means interval stress_summary area_weights relative_performance label_scores "
-        "synaptic_scores relabel scale_scores score_summary compactness smallest_fraction result_summary "
-        "auc_difference "
+        "synaptic_scores relabel scale_scores score_summary average_inits compactness smallest_fraction "
+        "result_summary auc_difference "
     ),
     "plots": (
         "COLOURS SERIES MARKERS SYMBOLS LANDSCAPE SIGNS house_style plot_training plot_stress plot_comparison "
-        "plot_filter_response plot_scores plot_depth plot_landscape plot_compactness "
+        "plot_filter_response plot_scores plot_depth plot_landscape plot_learning plot_targets plot_compactness "
+        "plot_smallest_fraction "
     ),
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "
