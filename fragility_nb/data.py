@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 
 from .core import Registry, array_hash, check_choice, check_number, stable_seed, unknown, write_atomic
 
-# %% ../nbs/api/01_data.ipynb #364da35c
+# %% ../nbs/api/01_data.ipynb #1a4fcf61
 def _upright(path) -> Image.Image:
     "One image file as 8-bit grey (L) or colour (RGB), turned as its camera says; a damaged file is named."
     try:
@@ -48,7 +48,7 @@ def _square(im:Image.Image, size:int, share:float) -> Image.Image:
     from torchvision.transforms.functional import center_crop, resize
     return center_crop(resize(im, round(size / share)), size)
 
-# %% ../nbs/api/01_data.ipynb #c710f0a8
+# %% ../nbs/api/01_data.ipynb #5e2557e9
 def _read_image(path, shape:tuple[int, int, int], share:float|None=None) -> np.ndarray: # uint8 (C, H, W)
     "One image file in this shape; grey becomes colour by repetition. Without `share` it must have the size already."
     im = _upright(path)
@@ -65,7 +65,7 @@ def _in_threads(f:Callable, items:Sequence, bar=None) -> list:
         return done
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool: return [y for part in pool.map(chunk, range(0, len(items), 64)) for y in part]
 
-# %% ../nbs/api/01_data.ipynb #cc6a5678
+# %% ../nbs/api/01_data.ipynb #3681ba9c
 class LazyImages:
     "Images in files, read when they are asked for: `images[3]`, `images[10:20]`, `images[rows]` are uint8 tensors."
     dtype, ndim, device = torch.uint8, 4, torch.device("cpu")
@@ -106,7 +106,7 @@ class LazyImages:
         out = dict(names=np.frombuffer(names.encode(), np.uint8), bytes=np.array([s.st_size for s in stats]), shape=np.array([*self.shape, self.share or 0]))
         return out | (dict(times=np.array([s.st_mtime_ns for s in stats])) if times else {})
 
-# %% ../nbs/api/01_data.ipynb #0b6812c7
+# %% ../nbs/api/01_data.ipynb #1aaa09c2
 def _read_all(images:LazyImages, damaged:str="refuse", progress:bool=True, what:str="images") -> tuple[Tensor, Tensor]: # uint8 (n, C, H, W), (N,) which were read
     "All images in memory. Files that cannot be read are named and counted: an error, or with \"skip\" a warning."
     out, bad = np.empty(images.shape, np.uint8), {}
@@ -208,7 +208,7 @@ def _as_float(x:Tensor) -> Tensor:
     "uint8 0–255 to float32 0–1; floats as they are."
     return x.float().div_(255) if x.dtype == torch.uint8 else x.float()
 
-# %% ../nbs/api/01_data.ipynb #be712b4e
+# %% ../nbs/api/01_data.ipynb #417d1fb0
 def channel_moments(
     data:ImageData, # usually the training set
     most:int=20_000, # of images in files, this many are looked at, evenly spaced
@@ -263,7 +263,7 @@ def _class_names(source) -> Sequence[str]|None:
     names = getattr(source, "classes", None) or getattr((getattr(source, "features", None) or {}).get("label"), "names", None)
     return tuple(map(str, names)) if names else None
 
-# %% ../nbs/api/01_data.ipynb #c885662d
+# %% ../nbs/api/01_data.ipynb #8f647412
 _IMAGE_KEYS, _LABEL_KEYS = ("image", "img", "pixel_values", "images"), ("label", "labels", "fine_label", "target", "class")
 
 def _items(data) -> tuple[Iterable, object]:
@@ -286,7 +286,7 @@ def _pair(item) -> tuple:
     got = f"a dict with {', '.join(map(repr, item))}" if isinstance(item, dict) else f"{type(item).__name__}" + (f" of {len(item)}" if hasattr(item, "__len__") else "")
     raise ValueError(f"Expected `data` to give pairs (image, label) or dicts with 'image' and 'label', but got {got}.")
 
-# %% ../nbs/api/01_data.ipynb #696e2628
+# %% ../nbs/api/01_data.ipynb #32594a48
 def _stack(items:Iterable) -> tuple[Tensor, Tensor]:
     "All (image, label) pairs as two tensors; labels that are no numbers stay a list."
     pairs = [_pair(item) for item in items]
@@ -340,7 +340,7 @@ class RandomStreams:
 # %% ../nbs/api/01_data.ipynb #a9539272
 DATASETS = Registry("dataset") # name -> function(split, root, download) -> (images uint8 or LazyImages, labels, classes)
 
-# %% ../nbs/api/01_data.ipynb #8c02c2f5
+# %% ../nbs/api/01_data.ipynb #70b3c2be
 CORRUPTED = dict(cifar10_c="CIFAR-10-C", cifar100_c="CIFAR-100-C", imagenet_c="ImageNet-C", tiny_imagenet_c="Tiny-ImageNet-C") # name -> its folder
 
 # %% ../nbs/api/01_data.ipynb #0ca2bd23
@@ -359,7 +359,7 @@ def _missing(what:str, where:Path, get:str) -> FileNotFoundError:
 # %% ../nbs/api/01_data.ipynb #c1957157
 IN_MEMORY = 4 * 2**30 # bytes: larger sets stay in their files
 
-# %% ../nbs/api/01_data.ipynb #75a6b4cd
+# %% ../nbs/api/01_data.ipynb #6e7c282c
 def load_data(
     name:str, # "digits", "mnist", …; a folder of class folders, or of images with a metadata.csv; "cifar10_c/fog/3"
     split:str="test", # "train", "test" or "val"; of a folder: its subfolder of that name, where there is one
@@ -386,7 +386,7 @@ def load_data(
     if image_size and isinstance(images, Tensor): images = _resize(images, image_size)
     return ImageData(images, labels[rows], classes, title, rows)
 
-# %% ../nbs/api/01_data.ipynb #b5cf8e42
+# %% ../nbs/api/01_data.ipynb #5e97edaf
 def _find(name:str, split:str, root:Path, download:bool, image_size:int|None) -> tuple[tuple, str]:
     "(images, labels, classes) of a set, by name or path, and its title."
     family, _, rest = name.partition("/")
@@ -457,7 +457,7 @@ def load_digits(
     rows = torch.isin(turn % 10, torch.tensor([0, 3, 6])) == (split == "test")
     return images[rows], labels[rows], tuple(map(str, range(10)))
 
-# %% ../nbs/api/01_data.ipynb #b6e32a94
+# %% ../nbs/api/01_data.ipynb #a162e58d
 def _torchvision(kind:str, folder:str, split:str, root:Path, download:bool):
     "A set of torchvision; one that is not there is a clear error."
     import torchvision.datasets
@@ -466,7 +466,7 @@ def _torchvision(kind:str, folder:str, split:str, root:Path, download:bool):
     except RuntimeError as e:
         raise _missing(kind, Path(root)/folder, "Pass `download=True` (`--download`) to fetch it.") from e
 
-# %% ../nbs/api/01_data.ipynb #72859b7b
+# %% ../nbs/api/01_data.ipynb #6d021629
 def _read_idx(path:Path) -> Tensor:
     "An array of bytes in the IDX format: two zeros, type 8, number of dimensions, their sizes, the bytes."
     raw = path.read_bytes()
@@ -494,7 +494,7 @@ def load_mnist(
     if download: _torchvision("MNIST", "MNIST/raw", split, root, download)
     return *_read_mnist("MNIST", split, Path(root)), tuple(map(str, range(10)))
 
-# %% ../nbs/api/01_data.ipynb #ca649036
+# %% ../nbs/api/01_data.ipynb #257a27ae
 @DATASETS.register("fashion_mnist")
 def load_fashion_mnist(
     split:str, # "train" (60,000 images) or "test" (10,000)
@@ -506,7 +506,7 @@ def load_fashion_mnist(
     names = "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"
     return *_read_mnist("FashionMNIST", split, Path(root)), names
 
-# %% ../nbs/api/01_data.ipynb #918e2e60
+# %% ../nbs/api/01_data.ipynb #d41f463f
 @DATASETS.register("cifar10")
 def load_cifar10(
     split:str, # "train" (50,000 images) or "test" (10,000)
@@ -527,7 +527,7 @@ def load_cifar100(
     "CIFAR-100 (Krizhevsky 2009), 100 fine classes, 32×32."
     return load_cifar10(split, root, download, "CIFAR100")
 
-# %% ../nbs/api/01_data.ipynb #9442827e
+# %% ../nbs/api/01_data.ipynb #9e427a55
 def cache_folder(
     root:str|os.PathLike|None=None, # of the data sets; see `data_root`
 ) -> Path:
@@ -555,7 +555,7 @@ def _write_cache(out:Tensor, images:LazyImages, keep:Path) -> None:
     for old in path.parent.glob(f"{keep.name}-{'?'*16}.npy"):
         if old != path: old.unlink(missing_ok=True)
 
-# %% ../nbs/api/01_data.ipynb #3d301053
+# %% ../nbs/api/01_data.ipynb #1252dad0
 @DATASETS.register("tiny_imagenet")
 def load_tiny_imagenet(
     split:str, # "train" (80,000 images), "test" (20,000, also of the official training set), "val" (10,000, the official validation set)
@@ -584,7 +584,7 @@ def _tiny_train(folder:Path, classes:tuple[str, ...], split:str) -> tuple[list[s
     if not any(mine): raise ValueError(f"No images in `{folder}`.")
     return [f for files in mine for f in files], torch.tensor([k for k, files in enumerate(mine) for _ in files])
 
-# %% ../nbs/api/01_data.ipynb #41c40ec8
+# %% ../nbs/api/01_data.ipynb #cc873c9d
 def _numbered(folder:Path) -> list[tuple[int, str]]:
     "The image files of a class with the numbers in their names, in order."
     files = _image_files(folder)
@@ -601,7 +601,7 @@ def _tiny_val(folder:Path, classes:tuple[str, ...]) -> tuple[list[str], Tensor]:
     if not files: raise _missing("The validation set of Tiny ImageNet", folder, "Expected `images` and `val_annotations.txt` there.")
     return [f for f, _ in files], torch.tensor([k for _, k in files])
 
-# %% ../nbs/api/01_data.ipynb #68241c2a
+# %% ../nbs/api/01_data.ipynb #a843d1e4
 @DATASETS.register("imagenet")
 def load_imagenet(
     split:str, # "train" (1,281,167 images); "test" and "val" both are the official validation set (50,000)
@@ -616,7 +616,7 @@ def load_imagenet(
     if not files: raise ValueError(f"No images in `{folder}`.")
     return LazyImages([f for f, _ in files], (3, 224, 224), 0.875), torch.tensor([k for _, k in files]), classes
 
-# %% ../nbs/api/01_data.ipynb #917efd23
+# %% ../nbs/api/01_data.ipynb #83732b96
 @DATASETS.register("cifar10_jpeg")
 def load_cifar10_jpeg(
     split:str, # "train" (50,000 images) or "test" (10,000)
@@ -657,7 +657,7 @@ def _family_classes(folder:Path) -> tuple[str, ...]:
     own = set(_subfolders(folder))
     return tuple(sorted(own.union(*(c for f in _family(folder) if own & (c := set(_subfolders(f)))))))
 
-# %% ../nbs/api/01_data.ipynb #65eba68a
+# %% ../nbs/api/01_data.ipynb #d63577d3
 def _image_files(folder:Path) -> list[str]:
     "All files below a folder whose name says that they are images, sorted."
     if not Path(folder).is_dir(): return []
@@ -683,7 +683,7 @@ def _look(file:str) -> tuple[tuple[int, int], bool]|None:
             return im.size[::-1] if turned else im.size, im.mode in ("L", "1", "LA") or im.mode.startswith("I")
     except Exception: return None
 
-# %% ../nbs/api/01_data.ipynb #5178ff32
+# %% ../nbs/api/01_data.ipynb #bf947351
 def _table(folder:Path) -> Path|None:
     "The table of a folder, if it has one."
     found = [folder/n for n in ("metadata.csv", "metadata.jsonl") if (folder/n).is_file()]
@@ -702,7 +702,7 @@ def _read_table(path:Path) -> list[tuple[str, str]]:
         raise ValueError(f"Expected `{path}` to have rows with the columns file_name and label, but got {', '.join(map(repr, columns)) or 'none'}.")
     return [(r["file_name"], str(r[label]).strip()) for r in rows]
 
-# %% ../nbs/api/01_data.ipynb #4495ce56
+# %% ../nbs/api/01_data.ipynb #6a6ef24e
 def _load_table(folder:Path, image_size:int|None) -> tuple[LazyImages, Tensor, tuple[str, ...]]:
     "The images of a folder, labelled by its table, or by the one above for the rows of this split."
     own, above = _table(folder), _table(folder.parent)
@@ -735,7 +735,7 @@ def _load_folder(folder:Path, image_size:int|None=None) -> tuple[LazyImages, Ten
     if not files: raise ValueError(f"No images in `{folder}` (looked for {', '.join(sorted(Image.registered_extensions())[:6])}, …).")
     return _measured([f for f, _ in files], image_size, folder), torch.tensor([k for _, k in files]), classes
 
-# %% ../nbs/api/01_data.ipynb #ed725f51
+# %% ../nbs/api/01_data.ipynb #c4a06c38
 def list_corruptions(
     name:str|os.PathLike, # "cifar10_c", …, or the path of such a set
     root:str|os.PathLike|None=None, # folder of the data sets; see `data_root`
@@ -743,9 +743,9 @@ def list_corruptions(
     "The corruptions that are there."
     folder = data_root(root)/CORRUPTED[name] if name in CORRUPTED else Path(name)
     if not folder.is_dir(): raise _missing("The corrupted set", folder, "See https://github.com/hendrycks/robustness for where to get it.")
-    return sorted({p.stem for p in folder.glob("*.npy")} - {"labels"} | {p.name for p in folder.iterdir() if (p/"1").is_dir()})
+    return sorted({p.stem for p in folder.glob("*.npy")} - {"labels"} | {p.name for p in folder.iterdir() if any((p/s).is_dir() for s in "12345")})
 
-# %% ../nbs/api/01_data.ipynb #0e1dad20
+# %% ../nbs/api/01_data.ipynb #b1970048
 def _load_corruption(folder:Path, which:str, image_size:int|None) -> tuple[Tensor|LazyImages, Tensor, tuple[str, ...]]:
     "One corruption at one severity, from arrays or folders."
     known = list_corruptions(folder)
