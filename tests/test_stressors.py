@@ -267,3 +267,12 @@ def test_every_stressor_can_be_listed():
         stressor = cls()
         assert stressor.unit and np.isfinite(stressor.strength(1)) and cls.__doc__ and stressor.name == name
         assert eval(repr(stressor), {type(stressor).__name__: type(stressor)}) == stressor and isinstance(stressor, Stressor)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", STRESSORS)
+def test_a_gpu_gives_the_same_images(name):
+    stressor = STRESSORS[name]()
+    for x in (photographs(32, 3), photographs(96), photographs(28)[:, :1].contiguous()):
+        here, there = apply_stress(stressor, x, 2), apply_stress(stressor, x.cuda(), 2)
+        assert there.is_cuda and (here - there.cpu()).abs().mean() < 1e-3
