@@ -6,7 +6,7 @@
 __all__ = ['FILTERS', 'high_pass', 'low_pass', 'pulse', 'threshold_grid', 'FilterPlan', 'plan_filter', 'baseline']
 
 # %% ../nbs/api/12_filters.ipynb #18c41ba3
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -279,7 +279,8 @@ ORDER = "order of images" # names the random stream that orders the images where
 def _scope(run:_Evaluator, name:str, layers:list[Layer], reference:np.ndarray, store:PartStore, bar:tqdm) -> tuple[list, dict]:
     "The plans of one scope, and what came out for each threshold of each filter."
     s, start = run.s, bar.n
-    plans = [plan_filter([l.weight for l in layers], f, s.thresholds, alpha_range=s.alpha_range, what=f"layer `{name}`") for f in s.filters]
+    weights = [l.weight.to(s.device) for l in layers] # filtered where they are used
+    plans = [plan_filter(weights, f, s.thresholds, alpha_range=s.alpha_range, what=f"layer `{name}`") for f in s.filters]
     edits = filter_edits(plans, [f"{l.path}.weight" for l in layers])
     measure = lambda: dict(correct=run.right(edits, tell=bar.update)) if s.tolerance is None else _until_known(run, edits, reference, bar.update)
     part = store.get(measure, name, *[l.name for l in layers], *s.filters)
