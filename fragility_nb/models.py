@@ -702,9 +702,10 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
 
 def _read_pt(path:Path) -> dict[str, Tensor]:
     "The state dict of a `.pt`/`.pth` file, read without running any code."
-    try: state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with open(path, "rb") as f, warnings.catch_warnings(action="ignore"): state = torch.load(f, map_location="cpu", weights_only=True)
     except Exception as e:
-        code = re.search(r"GLOBAL ([\w.]+)", str(e))
+        code = re.search(r"GLOBAL ([\w.]*\w)", str(e))
         why = f"it is a pickle that would run `{code[1]}`" if code else "it is damaged, or a pickle that would run code"
         raise ValueError(f"`{path}` is refused: {why}. Save the network's `state_dict()` instead of the network.") from e
     while isinstance(state, dict) and not _is_state(state):
