@@ -617,7 +617,7 @@ def _jpeg(image:np.ndarray, quality:int) -> np.ndarray:
     "uint8 (H, W, 3) or (H, W), encoded and decoded."
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
+    return np.asarray(Image.open(file, formats=("JPEG",)))
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00043
 @STRESSORS.register("jpeg")

@@ -279,12 +279,11 @@ def apply_stress(
     own = isinstance(stressor, Stressor)
     if own: stressor = stressor.resolve(tuple(x.shape[-2:]))
     part = max(1, PART // x[0].numel()) if own and x.device.type == "cpu" else len(x)
-    out = torch.empty_like(x)
-    for i in range(0, len(x), part):
-        streams = CounterStreams(stress_id(stressor), float(severity), seed, index=index[i:i + part], device=x.device)
-        y = getattr(stressor, "perturb", stressor)(x[i:i + part], severity, streams)
-        out[i:i + part] = _check_stressed(y, x[i:i + part], stressor)
-    return out
+    parts = []
+    for some, places in zip(x.split(part), index.split(part)):
+        streams = CounterStreams(stress_id(stressor), float(severity), seed, index=places, device=x.device)
+        parts.append(_check_stressed(getattr(stressor, "perturb", stressor)(some, severity, streams), some, stressor))
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 # %% ../nbs/api/10_stressors.ipynb #d921aa19
 def stress_id(
