@@ -24,14 +24,20 @@ _PUBLIC = {
     ),
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
     "stressors": "STRESSORS Stressor GaussianNoise GaussianBlur Rotation apply_stress stress_id",
-    "attacks": "ATTACKS Attack cross_entropy FGSM PGD frozen attack_images loss_gradient find_epsilon",
+    "attacks": (
+        "ATTACKS NORMS SEARCHES Attack check_unit cross_entropy FGSM PGD RandomNoise frozen attack_images "
+        "loss_gradient AttackWarning check_attack FGSMSearch GradientWalk minimal_perturbation find_epsilon "
+    ),
     "filters": "FILTERS high_pass low_pass pulse threshold_grid FilterPlan plan_filter baseline",
     "engine": "Edits EditEngine",
     "sweeps": "stress_sweep filter_sweep filter_landscape",
     "scores": (
-        "KINDS RULES resampled_means interval stress_summary area_weights relative_performance label_scores "
-        "synaptic_scores relabel scale_scores score_summary compactness smallest_fraction result_summary "
-        "auc_difference "
+        "KINDS RULES resampled_means interval area_weights relative_performance label_scores synaptic_scores "
+        "relabel scale_scores score_summary compactness smallest_fraction result_summary "
+    ),
+    "severity": (
+        "ALEXNET ALEXNET_CLEAN stress_summary auc_difference flip_rate corruption_scores corruption_error "
+        "calibration minimal_summary "
     ),
     "plots": (
         "COLOURS SERIES MARKERS SYMBOLS LANDSCAPE SIGNS house_style plot_training plot_stress plot_comparison "

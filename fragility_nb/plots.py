@@ -21,7 +21,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from .core import check_choice, check_kind, check_number
-from .scores import compactness, relative_performance, smallest_fraction, stress_summary, synaptic_scores
+from .scores import compactness, relative_performance, smallest_fraction, synaptic_scores
+from .severity import stress_summary
 
 # %% ../nbs/api/40_plots.ipynb #aebe9a25
 COLOURS = dict(clean="#0072B2", adversarial="#E69F00", difference="#000000", baseline="#777777",
