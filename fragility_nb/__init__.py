@@ -15,12 +15,13 @@ _PUBLIC = {
         "load_digits load_mnist pick_device "
     ),
     "models": (
-        "MODELS BLOCK Normalized PlainCNN resnet18 list_models create_model channel_stats model_name model_hash "
-        "evaluating in_blocks predict match save_checkpoint read_safetensors load_checkpoint checkpoint_facts "
+        "MODELS BLOCK Normalized PlainCNN resnet18 ShortcutBlock CifarResNet LeNet list_models create_model "
+        "channel_stats model_name model_hash evaluating in_blocks predict match save_checkpoint read_safetensors "
+        "load_checkpoint checkpoint_facts "
     ),
     "training": (
-        "OPTIMIZERS AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order snapshot_path "
-        "list_snapshots fit "
+        "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
+        "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots "
     ),
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
     "stressors": "STRESSORS Stressor GaussianNoise GaussianBlur Rotation apply_stress stress_id",
