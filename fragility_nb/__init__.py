@@ -24,12 +24,22 @@ _PUBLIC = {
         "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots "
     ),
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
-    "stressors": "STRESSORS Stressor GaussianNoise GaussianBlur Rotation apply_stress stress_id",
+    "streams": "CounterStreams poisson_quantile",
+    "stressors": (
+        "STRESSORS BARTSCHAT_SIGMAS BARTSCHAT_NOISE BARTSCHAT_BLUR Stressor GaussianNoise border_index "
+        "gaussian_filter GaussianBlur Rotation Translation Scale Shear Perspective Occlusion Hue apply_stress "
+        "stress_id Chain "
+    ),
     "attacks": (
         "ATTACKS NORMS SEARCHES Attack check_unit cross_entropy FGSM PGD RandomNoise frozen attack_images "
         "loss_gradient AttackWarning check_attack FGSMSearch GradientWalk minimal_perturbation find_epsilon "
     ),
     "filters": "FILTERS high_pass low_pass pulse threshold_grid FilterPlan plan_filter baseline",
+    "corruptions": (
+        "COMMON EXTRA Corruption GaussianNoiseC ShotNoise ImpulseNoise SpeckleNoise GaussianBlurC DefocusBlur "
+        "GlassBlur MotionBlur ZoomBlur Snow Frost Fog Rain Spatter Brightness Contrast Saturate Elastic Pixelate "
+        "JPEG common_corruptions "
+    ),
     "engine": "Edits EditEngine",
     "sweeps": "stress_sweep filter_sweep filter_landscape",
     "scores": (
