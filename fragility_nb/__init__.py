@@ -50,6 +50,7 @@ _PUBLIC = {
         "ALEXNET ALEXNET_CLEAN stress_summary auc_difference flip_rate corruption_scores corruption_error "
         "calibration minimal_summary "
     ),
+    "matrix": "StressPolicy MixUp CutMix WorstOf train_test_matrix matrix_row",
     "plots": (
         "COLOURS SERIES MARKERS SYMBOLS LANDSCAPE SIGNS house_style plot_training plot_stress plot_comparison "
         "plot_filter_response plot_scores plot_depth plot_landscape plot_compactness "

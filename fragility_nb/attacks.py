@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .core import Registry, check_choice, check_number, provenance
-from .data import ImageData, RandomStreams, load_data, pick_device
+from .data import ImageData, load_data, pick_device
 from .models import create_model, evaluating, in_blocks, match, model_hash, model_name, predict
+from .streams import CounterStreams
 
 # %% ../nbs/api/11_attacks.ipynb #7d84f8fb
 ATTACKS = Registry("attack") # name -> class
@@ -47,7 +48,7 @@ class Attack:
     @property
     def unit(self) -> str: return "ε of pixel values in [0, 1]" if self.norm == "inf" else "ε, L2 distance of images in [0, 1]"
     def strength(self, severity:float) -> float: return severity * self.epsilon
-    def perturb(self, model:nn.Module, x:Tensor, y:Tensor, severity:float=1., streams:RandomStreams|None=None) -> Tensor: raise NotImplementedError
+    def perturb(self, model:nn.Module, x:Tensor, y:Tensor, severity:float=1., streams:CounterStreams|None=None) -> Tensor: raise NotImplementedError
     @property
     def name(self) -> str: return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
 
@@ -97,7 +98,7 @@ class FGSM(Attack):
         x:Tensor, # (N, C, H, W) in [0, 1]
         y:Tensor, # (N,) true classes
         severity:float=1., # ε = severity · epsilon
-        streams:RandomStreams|None=None, # unused
+        streams:CounterStreams|None=None, # unused
     ) -> Tensor: # (N, C, H, W) in [0, 1]
         with _quiet(): return _captum_fgsm(model).perturb(x, self.strength(severity), target=y).detach()
 
@@ -126,11 +127,11 @@ def _into_ball(z:Tensor, x:Tensor, eps:float, norm:str) -> Tensor:
     return (x + d).clamp(0, 1)
 
 # %% ../nbs/api/11_attacks.ipynb #a1a1c004
-def _streams(attack, strength:float, seed:int, index, device) -> RandomStreams:
+def _streams(attack, strength:float, seed:int, index, device) -> CounterStreams:
     "One random stream for each image; the same for every number of steps and restarts."
-    return RandomStreams(attack.name, attack.norm, float(strength), seed, index=index, device=device)
+    return CounterStreams(attack.name, attack.norm, float(strength), seed, index=index, device=device)
 
-def _random_point(x:Tensor, eps:float, norm:str, streams:RandomStreams) -> Tensor:
+def _random_point(x:Tensor, eps:float, norm:str, streams:CounterStreams) -> Tensor:
     "A point of the ball around each image, uniformly."
     if norm == "inf": return (x + eps * (2*streams.uniform(*x.shape[1:]) - 1)).clamp(0, 1)
     radius = eps * streams.uniform(1)[:, 0] ** (1 / x[0].numel())
@@ -164,7 +165,7 @@ class PGD(Attack):
     @property
     def random(self) -> bool: return self.random_start
 
-    def perturb(self, model:nn.Module, x:Tensor, y:Tensor, severity:float=1., streams:RandomStreams|None=None) -> Tensor:
+    def perturb(self, model:nn.Module, x:Tensor, y:Tensor, severity:float=1., streams:CounterStreams|None=None) -> Tensor:
         eps = self.strength(severity)
         if not self.random_start: return self._climb(model, x, y, eps, x)
         streams = streams or _streams(self, eps, 0, range(len(x)), x.device)
@@ -203,11 +204,11 @@ class RandomNoise(Attack):
     norm:str = "inf" # "inf" or "l2"
     random:ClassVar[bool] = True
 
-    def perturb(self, model, x:Tensor, y:Tensor, severity:float=1., streams:RandomStreams|None=None) -> Tensor:
+    def perturb(self, model, x:Tensor, y:Tensor, severity:float=1., streams:CounterStreams|None=None) -> Tensor:
         eps = self.strength(severity)
         streams = streams or _streams(self, eps, 0, range(len(x)), x.device)
-        normal = streams.normal(*x.shape[1:])
-        return (x + eps * (normal.sign() if self.norm == "inf" else _direction(normal))).clamp(0, 1)
+        if self.norm == "l2": return (x + eps * _direction(streams.normal(*x.shape[1:]))).clamp(0, 1)
+        return torch.where(streams.uniform(*x.shape[1:]) < 0.5, x - eps, x + eps).clamp(0, 1)
 
 # %% ../nbs/api/11_attacks.ipynb #305a4c9d
 @contextlib.contextmanager

@@ -6,7 +6,7 @@
 __all__ = ['ALEXNET', 'ALEXNET_CLEAN', 'stress_summary', 'auc_difference', 'flip_rate', 'corruption_scores', 'corruption_error',
            'calibration', 'minimal_summary']
 
-# %% ../nbs/api/23_severity.ipynb #b1345668
+# %% ../nbs/api/23_severity.ipynb #5793dd68
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.integrate import trapezoid
 from .core import check_choice, check_kind, check_number, provenance
 from .scores import _attrs, _check_ci, interval, resampled_means
 
-# %% ../nbs/api/23_severity.ipynb #816eaec8
+# %% ../nbs/api/23_severity.ipynb #f5e135eb
 def stress_summary(
     result:xr.Dataset, # of `stress_sweep`
     *,
@@ -39,7 +39,7 @@ def stress_summary(
     coords = {k: result[k] for k in ("stress", "severity", "strength", "strength_unit") if k in result.coords}
     return xr.Dataset(fields, coords, _attrs(result, "stress_summary", ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
-# %% ../nbs/api/23_severity.ipynb #f22e797b
+# %% ../nbs/api/23_severity.ipynb #a4f55552
 def _bounds_of(draws:np.ndarray, ci:float) -> tuple[np.ndarray, np.ndarray]:
     "Percentile interval of draws (B, …) that may be infinite: no interpolation between draws."
     tail = (1 - ci) / 2
@@ -61,7 +61,7 @@ def _crossing(p:np.ndarray, x:np.ndarray, share:float=0.5) -> np.ndarray:
     a, b = take(x, np.maximum(j - 1, 0)), take(x, j)
     return np.where(below.any(-1), a + part*(b - a), np.inf)
 
-# %% ../nbs/api/23_severity.ipynb #9aa667a9
+# %% ../nbs/api/23_severity.ipynb #7c3064ed
 def auc_difference(
     a:xr.Dataset, # of `stress_sweep`
     b:xr.Dataset, # of `stress_sweep`: the same images, stressors and severities
@@ -81,7 +81,7 @@ def auc_difference(
     return xr.Dataset(dict(difference=("stress", each.mean(0)), low=("stress", low), high=("stress", high)), coords=dict(stress=a.stress),
                       attrs=provenance("auc_difference", a=a.attrs["model"], b=b.attrs["model"], data=a.attrs["data"], ci=ci, n_boot=n_boot))
 
-# %% ../nbs/api/23_severity.ipynb #de77ec8f
+# %% ../nbs/api/23_severity.ipynb #eb78b92b
 def flip_rate(
     result:xr.Dataset, # of `stress_sweep`
     *,
@@ -99,14 +99,14 @@ def flip_rate(
     return xr.Dataset(dict(flips=(curve, flips.values.mean(0)), low=(curve, low), high=(curve, high)), coords,
                       _attrs(result, "flip_rate", ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
-# %% ../nbs/api/23_severity.ipynb #a25e1b67
+# %% ../nbs/api/23_severity.ipynb #c8f51308
 ALEXNET = dict(gaussian_noise=.886428, shot_noise=.894468, impulse_noise=.922640, defocus_blur=.819880, glass_blur=.826268, motion_blur=.785948,
                zoom_blur=.798360, snow=.866816, frost=.826572, fog=.819324, brightness=.564592, contrast=.853204, elastic=.646056,
                pixelate=.717840, jpeg=.606500) # mean errors over severities 1–5 on ImageNet-C (Hendrycks & Dietterich 2019, their code)
 ALEXNET_CLEAN = 0.4348 # its error on ImageNet (torchvision's AlexNet: 56.52 % accuracy)
-_OTHER_NAMES = dict(elastic_transform="elastic", jpeg_compression="jpeg")
+_OTHER_NAMES = dict(gaussian_noise_c="gaussian_noise", elastic_transform="elastic", jpeg_compression="jpeg")
 
-# %% ../nbs/api/23_severity.ipynb #399205bf
+# %% ../nbs/api/23_severity.ipynb #7704a6da
 def corruption_scores(
     error:np.ndarray, # (…, C) mean error of each corruption, in [0, 1]
     clean:np.ndarray, # (…) clean error
@@ -121,7 +121,7 @@ def corruption_scores(
         relative = 100 * added(error, clean) / added(reference, reference_clean)
     return dict(ce=ce, relative_ce=relative, mce=ce.mean(-1), relative_mce=relative.mean(-1))
 
-# %% ../nbs/api/23_severity.ipynb #9e227792
+# %% ../nbs/api/23_severity.ipynb #a59b290e
 def corruption_error(
     result:xr.Dataset, # of `stress_sweep`
     reference:xr.Dataset|str|None=None, # a sweep of a reference network; "alexnet" (ImageNet-C, all 15); None: errors as they are
@@ -146,7 +146,7 @@ def corruption_error(
     return xr.Dataset(fields, dict(stress=result.stress.values), _attrs(result, "corruption_error", reference=name, severities=list(severities),
                                                                         ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
-# %% ../nbs/api/23_severity.ipynb #89dff7f1
+# %% ../nbs/api/23_severity.ipynb #60b79a99
 def _error_draws(result:xr.Dataset, severities:Sequence[float], n_boot:int, seed:int) -> np.ndarray:
     "Mean errors of each stress and, last, of the clean images: (1 + B, C + 1), the measured ones first."
     missing = [s for s in severities if s not in result.severity.values]
@@ -171,7 +171,7 @@ def _same_stress(reference:xr.Dataset, result:xr.Dataset) -> xr.Dataset:
         raise ValueError(f"Expected `reference` to be a sweep of the same images under the same stressors, but {'it lacks ' + ', '.join(missing) if missing else 'the images differ'}.")
     return reference.sel(stress=result.stress.values)
 
-# %% ../nbs/api/23_severity.ipynb #f5c3345e
+# %% ../nbs/api/23_severity.ipynb #42a74ac4
 def calibration(
     result:xr.Dataset, # of `stress_sweep`
     bins:int=15, # of equal width in [0, 1], open at the lower edge
@@ -195,7 +195,7 @@ def calibration(
     return _as_calibration(result, edges, np.array(count), np.array(sum_conf), np.array(sum_hit), np.array(ece), np.stack(draws, 1),
                            conf.mean((2, 3)), hit.mean((2, 3)), dict(bins=bins, ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
-# %% ../nbs/api/23_severity.ipynb #b0a922c5
+# %% ../nbs/api/23_severity.ipynb #5a52cacf
 def _as_calibration(result, edges, count, sum_conf, sum_hit, ece, draws, conf, hit, settings:dict) -> xr.Dataset:
     "Calibration as a labelled result."
     curve, three = ("stress", "severity"), ("stress", "severity", "bin")
@@ -207,7 +207,7 @@ def _as_calibration(result, edges, count, sum_conf, sum_hit, ece, draws, conf, h
     coords |= dict(bin=np.arange(len(edges) - 1), bin_low=("bin", edges[:-1]), bin_high=("bin", edges[1:]))
     return xr.Dataset(fields, coords, _attrs(result, "calibration", **settings))
 
-# %% ../nbs/api/23_severity.ipynb #7260ee7c
+# %% ../nbs/api/23_severity.ipynb #0d0c6e73
 def minimal_summary(
     result:xr.Dataset, # of `minimal_perturbation`
     of:str="mean_change", # "mean_change" (mean |Δ| per pixel of 255), "epsilon" or "l2_change"
@@ -231,7 +231,7 @@ def minimal_summary(
     for k in point: fields |= _with_bounds(k, point[k][0], draws[k], ci, ())
     return xr.Dataset(fields | {k: ((), v) for k, v in facts.items()}, attrs=_attrs(result, "minimal_summary", of=of, ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
-# %% ../nbs/api/23_severity.ipynb #d395d887
+# %% ../nbs/api/23_severity.ipynb #6c6eb36f
 def _survival(value:np.ndarray, censored:np.ndarray, weight:np.ndarray) -> dict[str, np.ndarray]:
     "Median, restricted mean and mean of the fooled, of sorted values (n,) counted `weight` (B, n) times each (Kaplan & Meier 1958)."
     risk = weight[:, ::-1].cumsum(1)[:, ::-1]

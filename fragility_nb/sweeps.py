@@ -51,6 +51,8 @@ def stress_sweep(
     for s in stressors:
         if isinstance(s, Attack): check_unit(s, severities[-1], stacklevel=3)
     data, device = match(model, data), pick_device(device)
+    size = tuple(data.batch(0, 1).shape[-2:])
+    stressors = [s.resolve(size) if isinstance(s, Stressor) else s for s in stressors] # constants for images of this size
     attrs = provenance("stress_sweep", **_subject(model, data), stressors="; ".join(map(stress_id, stressors)), seeds=seeds, device=device, precision="float32")
     store = PartStore(resume, "answers and confidence", attrs["model_hash"], attrs["data_hash"], data.index.tolist())
     with evaluating(model, device) as net:
