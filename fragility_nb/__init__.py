@@ -48,12 +48,16 @@ _PUBLIC = {
     ),
     "severity": (
         "ALEXNET ALEXNET_CLEAN stress_summary auc_difference flip_rate corruption_scores corruption_error "
-        "calibration minimal_summary "
+        "calibration minimal_summary matrix_summary matrix_minimal "
     ),
     "matrix": "StressPolicy MixUp CutMix WorstOf train_test_matrix matrix_row",
     "plots": (
         "COLOURS SERIES MARKERS SYMBOLS LANDSCAPE SIGNS house_style plot_training plot_stress plot_comparison "
         "plot_filter_response plot_scores plot_depth plot_landscape plot_compactness "
+    ),
+    "stress_plots": (
+        "MEASURES UNITS plot_stress_map plot_severity plot_areas plot_examples plot_reliability plot_matrix "
+        "plot_matrix_lines plot_minimal plot_matrix_minimal "
     ),
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['StressPolicy', 'MixUp', 'CutMix', 'WorstOf', 'train_test_matrix', 'matrix_row']
 
-# %% ../nbs/api/24_matrix.ipynb #9973d3b5
+# %% ../nbs/api/24_matrix.ipynb #71a5b9e4
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from .streams import CounterStreams
 from .sweeps import stress_sweep
 from .training import AUGMENTS, as_augment, fit
 
-# %% ../nbs/api/24_matrix.ipynb #79c42331
+# %% ../nbs/api/24_matrix.ipynb #1721a79a
 @dataclass(frozen=True)
 class StressPolicy:
     "Each training image under a stressor and severity drawn for it, anew in each epoch."
@@ -53,7 +53,7 @@ class StressPolicy:
                 if len(rows): out[rows] = apply_stress(stressor, x[rows], severity, seed, torch.as_tensor(index)[rows])
         return out, y
 
-# %% ../nbs/api/24_matrix.ipynb #c721c435
+# %% ../nbs/api/24_matrix.ipynb #72e4c1a8
 def _num_classes(model:nn.Module, x:Tensor) -> int:
     "K, from one image in eval mode (so that no running statistics move); `fit` puts the modes back."
     with torch.no_grad(): return model.eval()(x[:1]).shape[1]
@@ -66,7 +66,7 @@ def _mixed(kind:type, alpha:float, model, x:Tensor, y:Tensor, seed:int, index) -
         torch.manual_seed(stable_seed(kind.__name__, seed, int(index[0])))
         return mix(x, y)
 
-# %% ../nbs/api/24_matrix.ipynb #1ea373a3
+# %% ../nbs/api/24_matrix.ipynb #40106af4
 @AUGMENTS.register("mixup")
 @dataclass(frozen=True)
 class MixUp:
@@ -85,7 +85,7 @@ class CutMix:
     def __post_init__(self): check_number("alpha", self.alpha, above=0)
     def __call__(self, model, x, y, seed, index): return _mixed(v2.CutMix, self.alpha, model, x, y, seed, index)
 
-# %% ../nbs/api/24_matrix.ipynb #dad57407
+# %% ../nbs/api/24_matrix.ipynb #c8869fd5
 @dataclass(frozen=True)
 class WorstOf:
     "Of k random variants of each image the one with the largest loss (Gao et al. 2020)."
@@ -109,7 +109,7 @@ class WorstOf:
             best, worst = z if best is None else torch.where(take[:, None, None, None], z, best), torch.maximum(loss, worst)
         return best, y
 
-# %% ../nbs/api/24_matrix.ipynb #e9e63fc9
+# %% ../nbs/api/24_matrix.ipynb #09eb77fc
 def train_test_matrix(
     model:str|Callable, # name for `create_model`, or f(seed) -> network
     data, # name of a data set, or a pair (train, test) of anything that `as_data` takes
@@ -142,7 +142,7 @@ def train_test_matrix(
         smallest[name, seed] = [minimal_perturbation(net, few, s, **options) for s in searches]
     return _matrix_result(sweeps, smallest, plan, seeds, searches, train, training)
 
-# %% ../nbs/api/24_matrix.ipynb #9d658b92
+# %% ../nbs/api/24_matrix.ipynb #5b93010e
 def _train_and_test(data) -> tuple[ImageData, ImageData]:
     "The two sets of a study."
     if isinstance(data, str): return load_data(data, "train"), load_data(data)
@@ -174,7 +174,7 @@ def _trained(model, train:ImageData, policy, seed:int, training:dict, home:Path|
     fit(net, train, augment=policy, seed=seed, folder=home, progress=False, **training)
     return net
 
-# %% ../nbs/api/24_matrix.ipynb #cc3e4cb9
+# %% ../nbs/api/24_matrix.ipynb #a3ffaf60
 def _matrix_result(sweeps:dict, smallest:dict, plan:dict, seeds, searches, train:ImageData, training:dict) -> xr.Dataset:
     "All sweeps and searches as one labelled result."
     first, names = next(iter(sweeps.values())), list(plan["policy"])
@@ -201,7 +201,7 @@ def _search_name(search) -> str:
     "The name a search is registered by, or its repr."
     return search if isinstance(search, str) else next((k for k, c in SEARCHES.items() if search == c()), repr(search))
 
-# %% ../nbs/api/24_matrix.ipynb #5078b01c
+# %% ../nbs/api/24_matrix.ipynb #129fff49
 def matrix_row(
     result:xr.Dataset, # of `train_test_matrix`
     train:str, # name of the row

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ALEXNET', 'ALEXNET_CLEAN', 'stress_summary', 'auc_difference', 'flip_rate', 'corruption_scores', 'corruption_error',
-           'calibration', 'minimal_summary']
+           'calibration', 'minimal_summary', 'matrix_summary', 'matrix_minimal']
 
-# %% ../nbs/api/23_severity.ipynb #5793dd68
+# %% ../nbs/api/23_severity.ipynb #68cba854
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.integrate import trapezoid
 from .core import check_choice, check_kind, check_number, provenance
 from .scores import _attrs, _check_ci, interval, resampled_means
 
-# %% ../nbs/api/23_severity.ipynb #f5e135eb
+# %% ../nbs/api/23_severity.ipynb #120e1307
 def stress_summary(
     result:xr.Dataset, # of `stress_sweep`
     *,
@@ -39,7 +39,7 @@ def stress_summary(
     coords = {k: result[k] for k in ("stress", "severity", "strength", "strength_unit") if k in result.coords}
     return xr.Dataset(fields, coords, _attrs(result, "stress_summary", ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
-# %% ../nbs/api/23_severity.ipynb #a4f55552
+# %% ../nbs/api/23_severity.ipynb #d96ef954
 def _bounds_of(draws:np.ndarray, ci:float) -> tuple[np.ndarray, np.ndarray]:
     "Percentile interval of draws (B, …) that may be infinite: no interpolation between draws."
     tail = (1 - ci) / 2
@@ -61,7 +61,7 @@ def _crossing(p:np.ndarray, x:np.ndarray, share:float=0.5) -> np.ndarray:
     a, b = take(x, np.maximum(j - 1, 0)), take(x, j)
     return np.where(below.any(-1), a + part*(b - a), np.inf)
 
-# %% ../nbs/api/23_severity.ipynb #7c3064ed
+# %% ../nbs/api/23_severity.ipynb #c250a88b
 def auc_difference(
     a:xr.Dataset, # of `stress_sweep`
     b:xr.Dataset, # of `stress_sweep`: the same images, stressors and severities
@@ -81,7 +81,7 @@ def auc_difference(
     return xr.Dataset(dict(difference=("stress", each.mean(0)), low=("stress", low), high=("stress", high)), coords=dict(stress=a.stress),
                       attrs=provenance("auc_difference", a=a.attrs["model"], b=b.attrs["model"], data=a.attrs["data"], ci=ci, n_boot=n_boot))
 
-# %% ../nbs/api/23_severity.ipynb #eb78b92b
+# %% ../nbs/api/23_severity.ipynb #2f630776
 def flip_rate(
     result:xr.Dataset, # of `stress_sweep`
     *,
@@ -99,14 +99,14 @@ def flip_rate(
     return xr.Dataset(dict(flips=(curve, flips.values.mean(0)), low=(curve, low), high=(curve, high)), coords,
                       _attrs(result, "flip_rate", ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
-# %% ../nbs/api/23_severity.ipynb #c8f51308
+# %% ../nbs/api/23_severity.ipynb #520b238f
 ALEXNET = dict(gaussian_noise=.886428, shot_noise=.894468, impulse_noise=.922640, defocus_blur=.819880, glass_blur=.826268, motion_blur=.785948,
                zoom_blur=.798360, snow=.866816, frost=.826572, fog=.819324, brightness=.564592, contrast=.853204, elastic=.646056,
                pixelate=.717840, jpeg=.606500) # mean errors over severities 1–5 on ImageNet-C (Hendrycks & Dietterich 2019, their code)
 ALEXNET_CLEAN = 0.4348 # its error on ImageNet (torchvision's AlexNet: 56.52 % accuracy)
 _OTHER_NAMES = dict(gaussian_noise_c="gaussian_noise", elastic_transform="elastic", jpeg_compression="jpeg")
 
-# %% ../nbs/api/23_severity.ipynb #7704a6da
+# %% ../nbs/api/23_severity.ipynb #de48c7bc
 def corruption_scores(
     error:np.ndarray, # (…, C) mean error of each corruption, in [0, 1]
     clean:np.ndarray, # (…) clean error
@@ -121,7 +121,7 @@ def corruption_scores(
         relative = 100 * added(error, clean) / added(reference, reference_clean)
     return dict(ce=ce, relative_ce=relative, mce=ce.mean(-1), relative_mce=relative.mean(-1))
 
-# %% ../nbs/api/23_severity.ipynb #a59b290e
+# %% ../nbs/api/23_severity.ipynb #4fc67e72
 def corruption_error(
     result:xr.Dataset, # of `stress_sweep`
     reference:xr.Dataset|str|None=None, # a sweep of a reference network; "alexnet" (ImageNet-C, all 15); None: errors as they are
@@ -146,7 +146,7 @@ def corruption_error(
     return xr.Dataset(fields, dict(stress=result.stress.values), _attrs(result, "corruption_error", reference=name, severities=list(severities),
                                                                         ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
-# %% ../nbs/api/23_severity.ipynb #60b79a99
+# %% ../nbs/api/23_severity.ipynb #2671c226
 def _error_draws(result:xr.Dataset, severities:Sequence[float], n_boot:int, seed:int) -> np.ndarray:
     "Mean errors of each stress and, last, of the clean images: (1 + B, C + 1), the measured ones first."
     missing = [s for s in severities if s not in result.severity.values]
@@ -171,7 +171,7 @@ def _same_stress(reference:xr.Dataset, result:xr.Dataset) -> xr.Dataset:
         raise ValueError(f"Expected `reference` to be a sweep of the same images under the same stressors, but {'it lacks ' + ', '.join(missing) if missing else 'the images differ'}.")
     return reference.sel(stress=result.stress.values)
 
-# %% ../nbs/api/23_severity.ipynb #42a74ac4
+# %% ../nbs/api/23_severity.ipynb #c18c3100
 def calibration(
     result:xr.Dataset, # of `stress_sweep`
     bins:int=15, # of equal width in [0, 1], open at the lower edge
@@ -195,7 +195,7 @@ def calibration(
     return _as_calibration(result, edges, np.array(count), np.array(sum_conf), np.array(sum_hit), np.array(ece), np.stack(draws, 1),
                            conf.mean((2, 3)), hit.mean((2, 3)), dict(bins=bins, ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
-# %% ../nbs/api/23_severity.ipynb #5a52cacf
+# %% ../nbs/api/23_severity.ipynb #e626b156
 def _as_calibration(result, edges, count, sum_conf, sum_hit, ece, draws, conf, hit, settings:dict) -> xr.Dataset:
     "Calibration as a labelled result."
     curve, three = ("stress", "severity"), ("stress", "severity", "bin")
@@ -207,7 +207,7 @@ def _as_calibration(result, edges, count, sum_conf, sum_hit, ece, draws, conf, h
     coords |= dict(bin=np.arange(len(edges) - 1), bin_low=("bin", edges[:-1]), bin_high=("bin", edges[1:]))
     return xr.Dataset(fields, coords, _attrs(result, "calibration", **settings))
 
-# %% ../nbs/api/23_severity.ipynb #0d0c6e73
+# %% ../nbs/api/23_severity.ipynb #6c2cb4e3
 def minimal_summary(
     result:xr.Dataset, # of `minimal_perturbation`
     of:str="mean_change", # "mean_change" (mean |Δ| per pixel of 255), "epsilon" or "l2_change"
@@ -231,7 +231,7 @@ def minimal_summary(
     for k in point: fields |= _with_bounds(k, point[k][0], draws[k], ci, ())
     return xr.Dataset(fields | {k: ((), v) for k, v in facts.items()}, attrs=_attrs(result, "minimal_summary", of=of, ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
-# %% ../nbs/api/23_severity.ipynb #6c6eb36f
+# %% ../nbs/api/23_severity.ipynb #22d150cb
 def _survival(value:np.ndarray, censored:np.ndarray, weight:np.ndarray) -> dict[str, np.ndarray]:
     "Median, restricted mean and mean of the fooled, of sorted values (n,) counted `weight` (B, n) times each (Kaplan & Meier 1958)."
     risk = weight[:, ::-1].cumsum(1)[:, ::-1]
@@ -245,3 +245,72 @@ def _survival(value:np.ndarray, censored:np.ndarray, weight:np.ndarray) -> dict[
     total = fooled.sum(1)
     fooled_mean = np.divide((fooled * value).sum(1), total, out=np.full(len(total), np.inf), where=total > 0)
     return dict(median_change=median, mean_change=mean, fooled_mean=fooled_mean)
+
+# %% ../nbs/api/23_severity.ipynb #2efb1c21
+def matrix_summary(
+    result:xr.Dataset, # of `train_test_matrix`
+    *,
+    ci:float=0.95, # nominal coverage of the intervals
+    n_boot:int=1000, # bootstrap draws
+    seed:int=0, # of the draws
+) -> xr.Dataset: # accuracy, low, high (train, stress, severity); best (stress, severity); diagonal, diagonal_low, diagonal_high (level)
+    "Accuracies of a matrix with bootstrap intervals over images, the best row of each test, and the worth of the diagonal."
+    check_kind(result, "train_test_matrix"); _check_ci(ci, n_boot)
+    hits = result.correct.mean(("seed", "init")).transpose("sample", "train", "stress", "severity")
+    p, draws = hits.values.mean(0), resampled_means(hits.values.reshape(len(hits), -1), n_boot, seed).reshape(-1, *hits.shape[1:])
+    low, high = interval(draws, ci)
+    dims = ("train", "stress", "severity")
+    fields = dict(accuracy=(dims, p), low=(dims, low), high=(dims, high), best=(dims[1:], result.train.values.astype(object)[p.argmax(0)]))
+    levels, value = _diagonal(result, p[None])
+    if len(levels) > 1:
+        worth = _diagonal(result, draws)[1]
+        fields |= _with_bounds("diagonal", value[0], worth, ci, ("level",))
+    keep = ("train", "stress", "severity", "strength", "strength_unit", "train_severity", "train_strength", "policy")
+    coords = {k: result[k] for k in keep} | (dict(level=levels) if len(levels) > 1 else {})
+    return xr.Dataset(fields, coords, _attrs(result, "matrix_summary", ci=ci, n_boot=n_boot, bootstrap_seed=seed))
+
+# %% ../nbs/api/23_severity.ipynb #33598abb
+def _diagonal(result:xr.Dataset, p:np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "Levels that are trained and tested, and accuracy on the diagonal minus the best other level's, from p (B, train, stress, severity)."
+    stress, train, test = result.stress.values.tolist(), result.train_severity.values, result.severity.values.tolist()
+    rows = [i for i, v in enumerate(train) if v in test]
+    if result.attrs["train_stress"] not in stress or len(rows) < 2: return np.array([]), np.zeros((len(p), 0))
+    q = p[:, rows, stress.index(result.attrs["train_stress"])][:, :, [test.index(train[i]) for i in rows]] # (B, level, level)
+    own = np.einsum("bii->bi", q)
+    others = np.where(np.eye(len(rows), dtype=bool), -np.inf, q).max(1)
+    return train[rows], own - others
+
+# %% ../nbs/api/23_severity.ipynb #2e201138
+def matrix_minimal(
+    result:xr.Dataset, # of `train_test_matrix`
+    search:str|None=None, # which search; default the last: DATA's
+    of:str="mean_change", # "mean_change" (mean |Δ| per pixel of 255), "epsilon" or "l2_change"
+    *,
+    ci:float=0.95, # nominal coverage of the intervals
+    n_boot:int=1000, # bootstrap draws
+    seed:int=0, # of the draws
+) -> xr.Dataset: # median_change, mean_change, fooled_mean, each with _low, _high; censored, already_wrong: shares (train)
+    "The smallest changes that fool each row's networks; initialisations of one image are drawn together."
+    check_kind(result, "train_test_matrix"); _check_ci(ci, n_boot)
+    if "search" not in result.coords: raise ValueError("Expected `result` to hold smallest changes, but it was made with `searches=()`.")
+    one = result.sel(search=check_choice("search", search or result.search.values[-1].item(), result.search.values.tolist()))
+    check_choice("of", of, ("mean_change", "epsilon", "l2_change"))
+    n = one.sizes["probe"]
+    counts = np.concatenate([np.ones((1, n)), np.random.default_rng([seed, n]).multinomial(n, np.full(n, 1/n), size=n_boot)])
+    rows = [_row_survival(one.isel(train=i), of, counts) for i in range(one.sizes["train"])]
+    fields = {}
+    for k in rows[0]:
+        both = np.stack([r[k] for r in rows], 1) # (1 + B, train)
+        fields |= _with_bounds(k, both[0], both[1:], ci, ("train",))
+    for k in ("censored", "already_wrong"): fields[k] = "train", one[f"smallest_{k}"].transpose("train", ...).values.reshape(len(rows), -1).mean(1)
+    coords = {k: result[k] for k in ("train", "train_severity", "train_strength", "policy")}
+    return xr.Dataset(fields, coords, _attrs(result, "matrix_minimal", search=str(one.search.values), of=of, ci=ci, n_boot=n_boot, bootstrap_seed=seed))
+
+# %% ../nbs/api/23_severity.ipynb #44868133
+def _row_survival(one:xr.Dataset, of:str, counts:np.ndarray) -> dict[str, np.ndarray]:
+    "Median and means of one row under counts (B, probe) of each image; what was wrong from the start counts for nothing."
+    flat = lambda k: one[f"smallest_{k}"].transpose("init", "probe").values.ravel()
+    value, censored, start = flat(of).astype(float), flat("censored"), flat("already_wrong")
+    order = np.lexsort((censored, value))
+    weight = np.tile(counts, one.sizes["init"]) * ~start
+    return _survival(value[order], censored[order], weight[:, order])
