@@ -6,7 +6,7 @@
 __all__ = ['MEASURES', 'UNITS', 'plot_stress_map', 'plot_severity', 'plot_areas', 'plot_examples', 'plot_reliability',
            'plot_matrix', 'plot_matrix_lines', 'plot_minimal', 'plot_matrix_minimal']
 
-# %% ../nbs/api/41_stress_plots.ipynb #626da8fd
+# %% ../nbs/api/41_stress_plots.ipynb #65078a76
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -19,7 +19,7 @@ from .core import check_choice, check_kind
 from .plots import COLOURS, SERIES, _chosen, _dress, _key, _named, _panels, _percent, _pretty, _pt, _returned, _shared, _short, _subtitle, _summary
 from .severity import calibration, flip_rate, matrix_minimal, matrix_summary, minimal_summary
 
-# %% ../nbs/api/41_stress_plots.ipynb #5580e416
+# %% ../nbs/api/41_stress_plots.ipynb #665701b9
 def plot_stress_map(
     result:xr.Dataset, # of `stress_sweep` or `stress_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -30,11 +30,16 @@ def plot_stress_map(
     names = _chosen("stress", stress, s.stress.values)
     s = s.sel(stress=names)
     ax = _panels(ax, 1, (1.6 + 0.62*s.sizes["severity"] + 1.2, 0.9 + 0.36*len(names)))[0]
-    _map(ax, s.accuracy.transpose("stress", "severity").values, [_pretty(n) for n in names], _short(s.severity.values))
+    _map(ax, s.accuracy.transpose("stress", "severity").values, [_title(n) for n in names], _short(s.severity.values))
     _dress(ax, f"Accuracy of {s.attrs.get('model', 'the network')}", "severity")
     return ax
 
-# %% ../nbs/api/41_stress_plots.ipynb #2c7e8970
+# %% ../nbs/api/41_stress_plots.ipynb #aa6f5ae9
+def _title(name:str) -> str:
+    "A stress's name in words; JPEG in capitals, `gaussian_noise_c` without its mark."
+    words = _pretty(str(name).removesuffix("_c"))
+    return words.replace("Jpeg", "JPEG")
+
 def _map(ax:Axes, values:np.ndarray, rows:Sequence[str], columns:Sequence[str]) -> None:
     "A heat map of accuracies from 0 (dark) to 1 (light), each written into its field."
     image = ax.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
@@ -44,7 +49,7 @@ def _map(ax:Axes, values:np.ndarray, rows:Sequence[str], columns:Sequence[str]) 
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.08, pad=0.03)
     bar.set_label("accuracy (numbers: %)", fontsize=_pt(1.1)); bar.outline.set_visible(False)
 
-# %% ../nbs/api/41_stress_plots.ipynb #cf95c3f5
+# %% ../nbs/api/41_stress_plots.ipynb #61abab9d
 MEASURES = dict(accuracy="accuracy", flips="share of answers that changed", ece="expected calibration error", gap="confidence − accuracy")
 
 def plot_severity(
@@ -66,11 +71,11 @@ def plot_severity(
             one.plot(x, y.sel(stress=name), marker="osD^vPX"[i % 7], color=colour, lw=2.2, ms=5.5, label=k)
         if measure == "gap": one.axhline(0, color="0.5", lw=1.2, ls=":")
         else: one.set_ylim(0, 1.03 if measure == "accuracy" else None)
-        _dress(one, _pretty(name), "severity", MEASURES[measure] if one is axs[0] else "", rows=int(not own or len(axs) == 1))
+        _dress(one, _title(name), "severity", MEASURES[measure] if one is axs[0] else "", rows=int(not own or len(axs) == 1))
     _key(axs, axs[0].get_lines()[:len(results)], len(results), own)
     return _returned(axs)
 
-# %% ../nbs/api/41_stress_plots.ipynb #94ac8ad0
+# %% ../nbs/api/41_stress_plots.ipynb #93c93d2d
 def _measured(result:xr.Dataset, measure:str) -> tuple[xr.DataArray, xr.DataArray|None, xr.DataArray|None]:
     "A measure and its interval (stress, severity)."
     if measure == "accuracy":
@@ -82,7 +87,7 @@ def _measured(result:xr.Dataset, measure:str) -> tuple[xr.DataArray, xr.DataArra
     c = calibration(result)
     return (c.ece, c.ece_low, c.ece_high) if measure == "ece" else (c.gap, None, None)
 
-# %% ../nbs/api/41_stress_plots.ipynb #90013efe
+# %% ../nbs/api/41_stress_plots.ipynb #05569290
 def plot_areas(
     results:Mapping[str, xr.Dataset], # name of a network -> its `stress_sweep` or `stress_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -96,12 +101,12 @@ def plot_areas(
         y = np.arange(len(names)) + 0.5*((i + 0.5)/len(summaries) - 0.5)
         error = np.abs(np.stack([s.auc - s.auc_low, s.auc_high - s.auc]))
         ax.errorbar(s.auc, y, xerr=error, fmt="osD^vPX"[i % 7], color=SERIES[i % len(SERIES)], ms=6, lw=2, label=k)
-    ax.set_yticks(range(len(names)), [_pretty(n) for n in names]); ax.invert_yaxis(); ax.set_xlim(0, 1.02); ax.grid(axis="x", color="0.9")
+    ax.set_yticks(range(len(names)), [_title(n) for n in names]); ax.invert_yaxis(); ax.set_xlim(0, 1.02); ax.grid(axis="x", color="0.9")
     _dress(ax, "Robustness of each network", "mean accuracy over the severities (bar: 95 % interval)", rows=1)
     _key([ax], ax.get_legend_handles_labels()[0], len(summaries), own=False)
     return ax
 
-# %% ../nbs/api/41_stress_plots.ipynb #1b19b4a4
+# %% ../nbs/api/41_stress_plots.ipynb #85ef7efd
 def plot_examples(
     images:np.ndarray, # (rows, columns, C, H, W) in [0, 1]
     answers:np.ndarray, # (rows, columns) names of the classes answered
@@ -116,7 +121,7 @@ def plot_examples(
     if images.ndim != 5 or answers.shape != shape or confidence.shape != shape or len(columns) != shape[1]:
         raise ValueError(f"Expected `images` (rows, columns, C, H, W) with an answer and a confidence for each and a name for each column, "
                          f"but got {images.shape}, {answers.shape}, {confidence.shape} and {len(columns)} names.")
-    if axs is None: _, axs = plt.subplots(*shape, figsize=(1.25*shape[1], 1.6*shape[0] + 0.25), squeeze=False, layout="constrained")
+    if axs is None: _, axs = plt.subplots(*shape, figsize=(1.25*shape[1], 1.5*shape[0] + 0.2), squeeze=False, layout="constrained")
     for i, j in np.ndindex(shape):
         ax, image = axs[i][j], np.clip(images[i, j], 0, 1).transpose(1, 2, 0)
         ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
@@ -127,7 +132,7 @@ def plot_examples(
         if i == 0: ax.set_title(columns[j], fontsize=_pt())
     return np.asarray(axs)
 
-# %% ../nbs/api/41_stress_plots.ipynb #1942804e
+# %% ../nbs/api/41_stress_plots.ipynb #63a0d275
 def plot_reliability(
     result:xr.Dataset, # of `calibration`, or of `stress_sweep`
     stress:str, # one stress
@@ -143,13 +148,14 @@ def plot_reliability(
         r = c.sel(severity=s)
         one.plot([0, 1], [0, 1], color="0.5", ls=":", lw=1.4)
         share = r["count"].values / r["count"].values.sum()
-        one.bar(r.bin_low, np.nan_to_num(r.bin_accuracy), width=r.bin_high - r.bin_low, align="edge", color=SERIES[0], alpha=0.25 + 0.6*share/share.max(), edgecolor="white")
+        colours = [mpl.colors.to_rgba(SERIES[0], 0.25 + 0.6*v) for v in share/share.max()]
+        one.bar(r.bin_low.values, np.nan_to_num(r.bin_accuracy.values), width=1/r.sizes["bin"], align="edge", color=colours, edgecolor="white")
         one.set(xlim=(0, 1), ylim=(0, 1.02))
         _subtitle(one, f"ECE {r.ece:.2f} [{r.ece_low:.2f}, {r.ece_high:.2f}]")
-        _dress(one, f"{_pretty(stress)} {s:g}" if s else "Clean", "confidence", "accuracy" if one is axs[0] else "", rows=1)
+        _dress(one, f"{_title(stress)} {s:g}" if s else "Clean", "confidence", "accuracy" if one is axs[0] else "", rows=1)
     return _returned(axs)
 
-# %% ../nbs/api/41_stress_plots.ipynb #0086d865
+# %% ../nbs/api/41_stress_plots.ipynb #57ecf085
 def plot_matrix(
     result:xr.Dataset, # of `train_test_matrix` or `matrix_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -158,18 +164,18 @@ def plot_matrix(
     "Heat map of the accuracy: training × test level; the best row of each column is framed."
     s = _matrix(result)
     s = s.sel(stress=check_choice("stress", stress or s.stress.values[0].item(), s.stress.values.tolist()))
-    values, rows = s.accuracy.transpose("train", "severity").values, [_pretty(n) for n in s.train.values]
+    values, rows = s.accuracy.transpose("train", "severity").values, [_title(n) for n in s.train.values]
     ax = _panels(ax, 1, (2.4 + 0.62*values.shape[1] + 1.2, 1.1 + 0.36*len(rows)))[0]
     _map(ax, values, rows, _short(s.severity.values))
     for j, i in enumerate(values.argmax(0)): ax.add_patch(plt.Rectangle((j - 0.46, i - 0.44), 0.92, 0.88, fill=False, ec=COLOURS["fragile"], lw=2.2))
-    _dress(ax, "Trained × tested", f"tested with {_pretty(s.stress.item()).lower()}, severity", "trained with")
+    _dress(ax, "Trained × tested", f"tested with {_title(s.stress.item())}, severity", "trained with")
     return ax
 
 def _matrix(result:xr.Dataset) -> xr.Dataset:
     "The summary of a matrix, from the matrix or as it is."
     return result if result.attrs.get("kind") == "matrix_summary" else matrix_summary(check_kind(result, "train_test_matrix"))
 
-# %% ../nbs/api/41_stress_plots.ipynb #66666a59
+# %% ../nbs/api/41_stress_plots.ipynb #ed53efbd
 def plot_matrix_lines(
     result:xr.Dataset, # of `train_test_matrix` or `matrix_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -187,10 +193,10 @@ def plot_matrix_lines(
         if v in s.train_severity: ax.plot(x[s.train_severity == v], one.accuracy[s.train_severity == v], "o", ms=11, mfc="none", mec=colour, mew=1.8)
     ax.set_xticks(x, _short(s.train_severity.values)); ax.set_ylim(0, 1.03)
     ax.legend(title="tested at", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=_pt(), title_fontsize=_pt())
-    _dress(ax, "Each training level on every test level", f"trained at severity (of {_pretty(s.attrs.get('train_stress', 'stress')).lower()})", "accuracy")
+    _dress(ax, "Each training level on every test level", f"trained at severity (of {_title(s.attrs.get('train_stress', 'stress'))})", "accuracy")
     return ax
 
-# %% ../nbs/api/41_stress_plots.ipynb #5ab1b81d
+# %% ../nbs/api/41_stress_plots.ipynb #96e7a7a0
 UNITS = dict(mean_change="mean |Δ| per pixel (of 255)", epsilon="ε (pixel values in [0, 1])", l2_change="L2 distance (pixel values in [0, 1])")
 
 def plot_minimal(
@@ -215,7 +221,7 @@ def plot_minimal(
     _dress(ax, "Smallest change that fools the network", UNITS[of], "share of images that were right")
     return ax
 
-# %% ../nbs/api/41_stress_plots.ipynb #a1945272
+# %% ../nbs/api/41_stress_plots.ipynb #bd4440c0
 def plot_matrix_minimal(
     results:Mapping[str, xr.Dataset]|xr.Dataset, # of `train_test_matrix`, or several (architectures) by name
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -236,9 +242,9 @@ def plot_matrix_minimal(
         levels = np.isfinite(m.train_severity.values)[finite]
         ax.plot(x[finite][levels], y[finite][levels], "-", color=colour, lw=1.6)
         ax.errorbar(x[finite], y[finite], yerr=error, fmt="osD^vPX"[i % 7], color=colour, ms=6, lw=1.8, label=name)
-    text = [f"{v:g}" if np.isfinite(v) else _pretty(n) for v, n in zip(m.train_severity.values, m.train.values)]
+    text = [f"{v:g}" if np.isfinite(v) else _title(n) for v, n in zip(m.train_severity.values, m.train.values)]
     ax.set_xticks(range(len(text)), text); ax.set_ylim(0, None)
     if len(results) > 1: ax.legend(frameon=False, fontsize=_pt())
     title = dict(median_change="Median", mean_change="Mean", fooled_mean="Mean (fooled images only)")[which]
-    _dress(ax, f"{title} smallest change that fools the network", f"trained at severity (of {_pretty(r.attrs['train_stress']).lower()})", UNITS[of])
+    _dress(ax, f"{title} smallest change that fools the network", f"trained at severity (of {_title(r.attrs['train_stress'])})", UNITS[of])
     return ax
