@@ -38,8 +38,8 @@ NORMS = ("inf", "l2")
 class Attack:
     "Base of the attacks: severity s uses s·epsilon, so `FGSM(1/255)` at severity 4 moves pixels by 4/255."
     epsilon:float = 0.02 # size of the change at severity 1, in [0, 1] pixel units
-    norm:ClassVar[str] = "inf" # how that size is measured: largest pixel, or "l2"
-    random:ClassVar[bool] = False # whether it draws random numbers
+    norm = "inf" # how that size is measured: largest pixel, or "l2"; no annotation, so that a subclass may make it a field
+    random = False # whether it draws random numbers
 
     def __post_init__(self):
         check_number("epsilon", self.epsilon, low=0)
