@@ -11,30 +11,29 @@ _PUBLIC = {
         "save_result load_result check_kind PartStore "
     ),
     "data": (
-        "DATASETS CORRUPTED IN_MEMORY LazyImages check_images check_labels ImageData channel_moments as_data "
-        "generator RandomStreams data_root load_data load_digits load_mnist load_fashion_mnist load_cifar10 "
-        "load_cifar100 cache_folder load_tiny_imagenet load_imagenet load_cifar10_jpeg list_corruptions "
-        "pick_device "
+        "DATASETS check_images check_labels ImageData as_data generator RandomStreams data_root load_data "
+        "load_digits load_mnist pick_device "
     ),
     "models": (
-        "MODELS BLOCK Normalized Architecture PlainCNN ShortcutBlock CifarResNet LeNet conv_module InceptionModule "
-        "residual_module ModuleNet architecture list_models least_size create_model model_table channel_stats "
-        "model_name model_hash evaluating in_blocks predict match save_checkpoint read_safetensors load_checkpoint "
-        "checkpoint_facts "
+        "MODELS BLOCK Normalized PlainCNN resnet18 ShortcutBlock CifarResNet LeNet list_models create_model "
+        "channel_stats model_name model_hash evaluating in_blocks predict match save_checkpoint read_safetensors "
+        "load_checkpoint checkpoint_facts "
     ),
     "training": (
         "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
-        "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots train_model "
+        "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots "
     ),
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
     "streams": "CounterStreams poisson_quantile",
-    "sequential": "PAIRS count_pairs ratio ratio_interval looks",
     "stressors": (
         "STRESSORS BARTSCHAT_SIGMAS BARTSCHAT_NOISE BARTSCHAT_BLUR Stressor GaussianNoise border_index "
         "gaussian_filter GaussianBlur Rotation Translation Scale Shear Perspective Occlusion Hue apply_stress "
         "stress_id Chain "
     ),
-    "attacks": "ATTACKS Attack cross_entropy FGSM PGD frozen attack_images loss_gradient find_epsilon",
+    "attacks": (
+        "ATTACKS NORMS SEARCHES Attack check_unit cross_entropy FGSM PGD RandomNoise frozen attack_images "
+        "loss_gradient AttackWarning check_attack FGSMSearch GradientWalk minimal_perturbation find_epsilon "
+    ),
     "filters": "FILTERS high_pass low_pass pulse threshold_grid FilterPlan plan_filter baseline",
     "corruptions": (
         "COMMON EXTRA Corruption GaussianNoiseC ShotNoise ImpulseNoise SpeckleNoise GaussianBlurC DefocusBlur "
@@ -44,14 +43,21 @@ _PUBLIC = {
     "engine": "Edits EditEngine",
     "sweeps": "stress_sweep filter_sweep filter_landscape",
     "scores": (
-        "KINDS RULES resampled_means interval stress_summary area_weights relative_performance label_scores "
-        "synaptic_scores relabel scale_scores score_summary average_inits compactness smallest_fraction "
-        "result_summary auc_difference "
+        "KINDS RULES resampled_means interval area_weights relative_performance label_scores synaptic_scores "
+        "relabel scale_scores score_summary compactness smallest_fraction result_summary "
     ),
+    "severity": (
+        "ALEXNET ALEXNET_CLEAN stress_summary auc_difference flip_rate corruption_scores corruption_error "
+        "calibration minimal_summary matrix_summary matrix_minimal "
+    ),
+    "matrix": "StressPolicy MixUp CutMix WorstOf train_test_matrix matrix_row",
     "plots": (
         "COLOURS SERIES MARKERS SYMBOLS LANDSCAPE SIGNS house_style plot_training plot_stress plot_comparison "
-        "plot_filter_response plot_scores plot_depth plot_landscape plot_learning plot_targets plot_compactness "
-        "plot_smallest_fraction "
+        "plot_filter_response plot_scores plot_depth plot_landscape plot_compactness "
+    ),
+    "stress_plots": (
+        "MEASURES UNITS plot_stress_map plot_severity plot_areas plot_examples plot_reliability plot_matrix "
+        "plot_matrix_lines plot_minimal plot_matrix_minimal "
     ),
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "

@@ -29,6 +29,9 @@ from .models import BLOCK, evaluating, in_blocks, load_checkpoint, match, model_
 from .sequential import count_pairs, looks, ratio, ratio_interval
 from .stressors import Stressor, apply_stress, stress_id
 
+# %% ../nbs/api/21_sweeps.ipynb #b2b2c000
+from .attacks import _gradient_sign, _noise_like, _noise_sign, _output_signs, _rising_sign, _warn_signs, check_unit, loss_gradient
+
 # %% ../nbs/api/21_sweeps.ipynb #716d6380
 def stress_sweep(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
@@ -41,23 +44,23 @@ def stress_sweep(
     device:torch.device|str|None=None, # default: a GPU if there is one
     resume:str|os.PathLike|None=None, # folder for finished parts; a second call goes on there
     progress:bool=True, # show a progress bar
-) -> xr.Dataset: # pred, correct, margin, loss (stress, severity, seed, sample); strength (stress, severity)
+) -> xr.Dataset: # pred, correct, margin, loss, confidence (stress, severity, seed, sample); strength (stress, severity)
     "Predictions of a model on images under stress."
-    stressors = stressors if isinstance(stressors, (list, tuple)) else [stressors]
-    severities, seeds = _check_severities(severities), [check_number("seeds", s, integer=True) for s in seeds]
-    if not stressors or not seeds: raise ValueError("Expected `stressors` and `seeds` to be non-empty.")
-    names = _stress_names(stressors)
+    stressors = list(stressors) if isinstance(stressors, (list, tuple)) else [stressors]
+    severities, seeds = _check_severities(severities), _check_seeds(seeds)
+    names = _stress_names(stressors, named=resume is not None)
+    for s in stressors:
+        if isinstance(s, Attack): check_unit(s, severities[-1], stacklevel=3)
     data, device = match(model, data), pick_device(device)
+    size = tuple(data.batch(0, 1).shape[-2:])
+    stressors = [s.resolve(size) if isinstance(s, Stressor) else s for s in stressors] # constants for images of this size
     attrs = provenance("stress_sweep", **_subject(model, data), stressors="; ".join(map(stress_id, stressors)), seeds=seeds, device=device, precision="float32")
-    store = PartStore(resume, attrs["model_hash"], attrs["data_hash"], data.index.tolist())
-    cells = [(k, s, r) for k in range(len(stressors)) for s in severities for r in seeds]
-    parts = {}
+    store = PartStore(resume, "answers and confidence", attrs["model_hash"], attrs["data_hash"], data.index.tolist())
     with evaluating(model, device) as net:
-        for k, severity, seed in tqdm(cells, desc=f"stressing {model_name(model)}", unit="level", disable=not progress):
-            name, seed_used = (stress_id(stressors[k]), seed if getattr(stressors[k], "random", True) else 0) if severity else ("clean", 0)
-            measure = lambda: _measure(net, data, stressors[k], severity, seed_used, batch_size, device)
-            parts[k, severity, seed] = store.get(measure, name, float(severity), seed_used)
-    return _stress_result(parts, names, stressors, severities, seeds, data, attrs)
+        measure = lambda k, severity, seed: _measure(net, data, stressors[k], severity, seed, batch_size, device)
+        parts = _stress_parts(measure, stressors, severities, seeds, store, attrs["model"], progress, keep=resume is not None)
+        result = _stress_result(parts, names, stressors, severities, seeds, data, attrs)
+        return result.assign_attrs(signs=_sweep_signs(net, data, result, stressors, device))
 
 # %% ../nbs/api/21_sweeps.ipynb #7beb0545
 def _check_severities(severities:Sequence[float]) -> list[float]:
@@ -66,19 +69,43 @@ def _check_severities(severities:Sequence[float]) -> list[float]:
     if values != sorted(set(values)): raise ValueError(f"Expected `severities` to increase, but got {values}.")
     return values if values and values[0] == 0 else [0., *values]
 
+def _check_seeds(seeds:Sequence[int]) -> list[int]:
+    "Whole numbers, each once."
+    values = [check_number("seeds", s, integer=True) for s in np.atleast_1d(np.asarray(seeds, dtype=object))]
+    if not values or len(set(values)) < len(values): raise ValueError(f"Expected `seeds` to be different numbers, at least one, but got {values}.")
+    return values
+
 def _subject(model:nn.Module, data:ImageData) -> dict:
     "The facts of provenance about what was measured on what."
     return dict(model=model_name(model), model_hash=model_hash(model), data=data.name, data_hash=data.hash,
                 num_classes=len(data.classes), classes=", ".join(data.classes), n=len(data))
 
+# %% ../nbs/api/21_sweeps.ipynb #b2b2c001
+def _stress_parts(measure:Callable, stressors, severities, seeds, store:PartStore, title:str, progress:bool, keep:bool) -> dict:
+    "Measures stressor after stressor; clean images once, and what is not random with one seed. Ctrl-C leaves what is finished."
+    cells = [(k, s, r) for k in range(len(stressors)) for s in severities for r in seeds]
+    parts = {}
+    try:
+        for k, severity, seed in tqdm(cells, desc=f"stressing {title}", unit="level", disable=not progress):
+            name = stress_id(stressors[k]) if severity else "clean"
+            used = seed if severity and getattr(stressors[k], "random", True) else 0
+            parts[k, severity, seed] = store.get(lambda: measure(k, severity, used), name, float(severity), used)
+    except KeyboardInterrupt:
+        done = len(parts) // (len(severities)*len(seeds)) # whole stressors
+        levels = len(severities) if done else len(parts) // len(seeds) # of the first one, if it is not whole
+        if keep or not parts or levels < 2: raise
+        warnings.warn(f"Interrupted: the result holds {max(done, 1)} of {len(stressors)} stressors at {levels} of {len(severities)} severities.", stacklevel=4)
+        parts = {c: parts[c] for c in cells if c[0] < max(done, 1) and c[1] in severities[:levels]}
+    return parts
+
 # %% ../nbs/api/21_sweeps.ipynb #a77b1601
 def _measure(net:nn.Module, data:ImageData, stressor, severity:float, seed:int, batch_size:int, device) -> dict[str, np.ndarray]:
-    "Prediction, correctness, margin and loss of every image under one stress at one severity."
+    "What the network answers to every image under one stress at one severity."
     parts = []
     for i in range(0, len(data), batch_size):
         part = data.take(range(i, min(i + batch_size, len(data))))
         if severity and not isinstance(stressor, Stressor) and hasattr(stressor, "epsilon"):
-            x = attack_images(net, part, stressor, severity, batch_size=batch_size, device=device).to(device)
+            x = attack_images(net, part, stressor, severity, seed=seed, batch_size=batch_size, device=device).to(device)
         else: x = apply_stress(stressor, part.batch(0, len(part)).to(device), severity, seed, part.index)
         with torch.inference_mode(): logits = in_blocks(net, x).float().cpu()
         if not torch.isfinite(logits).all():
@@ -92,26 +119,52 @@ def _answers(logits:Tensor, y:Tensor) -> dict[str, np.ndarray]:
     margin = logits.gather(1, y[:, None])[:, 0] - others
     pred = logits.argmax(1)
     loss = F.cross_entropy(logits, y, reduction="none")
-    return dict(pred=pred.numpy(), correct=(pred == y).numpy(), margin=margin.numpy(), loss=loss.numpy())
+    confidence = logits.softmax(1).amax(1)
+    return dict(pred=pred.int().numpy(), correct=(pred == y).numpy(), margin=margin.numpy(), loss=loss.numpy(), confidence=confidence.numpy())
 
 # %% ../nbs/api/21_sweeps.ipynb #e3dcf56f
-def _stress_names(stressors:Sequence) -> list[str]:
+def _stress_names(stressors:Sequence, named:bool=False) -> list[str]:
     "Short names where they are unique, else the reprs."
+    if not stressors: raise ValueError("Expected `stressors` to be at least one, but got none.")
+    for s in stressors:
+        if not (callable(s) or hasattr(s, "perturb")):
+            raise TypeError(f"Expected `stressors` to be stressors, attacks or functions, but got {s!r} ({type(s).__name__}).")
     short = [getattr(s, "name", None) or stress_id(s) for s in stressors]
     names = [s if short.count(s) == 1 else stress_id(t) for s, t in zip(short, stressors)]
     if len(set(names)) < len(names): raise ValueError(f"Expected `stressors` to differ, but got {names}.")
+    nameless = [n for n in names if "<lambda>" in n]
+    if named and nameless: raise ValueError("Expected `stressors` to have names with `resume`, but got a lambda: two of them cannot be told apart.")
     return names
 
 def _stress_result(parts:dict, names, stressors, severities, seeds, data:ImageData, attrs:dict) -> xr.Dataset:
-    "The parts as one labelled result."
+    "The parts as one labelled result; after an interruption, of what was finished."
+    shape = tuple(len({c[i] for c in parts}) for i in range(3))
+    if shape != tuple(map(len, (stressors, severities, seeds))): attrs = attrs | dict(incomplete=1)
+    names, stressors, severities = names[:shape[0]], stressors[:shape[0]], severities[:shape[1]]
     dims = ("stress", "severity", "seed", "sample")
-    shape = tuple(map(len, (stressors, severities, seeds, data)))
-    fields = {k: (dims, np.stack(list(p[k] for p in parts.values())).reshape(shape)) for k in ("pred", "correct", "margin", "loss")}
+    fields = {k: (dims, np.stack([p[k] for p in parts.values()]).reshape(*shape, len(data))) for k in ("pred", "correct", "margin", "loss", "confidence")}
     strength = [[s.strength(v) if hasattr(s, "strength") else v for v in severities] for s in stressors]
     coords = dict(stress=names, severity=severities, seed=seeds, sample=data.index.numpy(),
                   strength=(("stress", "severity"), np.array(strength, dtype=float)),
                   strength_unit=("stress", [getattr(s, "unit", "severity") for s in stressors]), label=("sample", data.labels.numpy()))
     return xr.Dataset(fields, coords, attrs)
+
+# %% ../nbs/api/21_sweeps.ipynb #b2b2c002
+def _sweep_signs(net:nn.Module, data:ImageData, result:xr.Dataset, stressors, device) -> str:
+    "Warns about signs that an attack of the sweep measures nothing; few images serve where a network has to be asked again."
+    attacks = {str(name): s for name, s in zip(result.stress.values, stressors) if isinstance(s, Attack)}
+    few = data.take(range(min(64, len(data))))
+    signs = {"": _output_signs(net, few.batch(0, 32).to(device))}
+    if not attacks: signs[""].pop("probabilities")
+    else: signs[""] |= _gradient_sign(loss_gradient(net, few, device=device))
+    for name, attack in attacks.items():
+        one = result.sel(stress=name).isel(seed=0)
+        signs[name] = _rising_sign(one.correct.values, one.strength.values)
+        top = float(one.severity[-1])
+        noise = _noise_like(attack, top) if top else None
+        if noise: signs[name] |= _noise_sign(one.correct.values[-1][:len(few)], _measure(net, few, noise, 1., 0, len(few), device)["correct"])
+    found = {name: _warn_signs(s, f"{name}: " if name else "", stacklevel=4) for name, s in signs.items()}
+    return "; ".join(f"{name}: {text}".removeprefix(": ") for name, text in found.items() if text)
 
 # %% ../nbs/api/21_sweeps.ipynb #ac4b67af
 def filter_sweep(

@@ -12,7 +12,8 @@ from fragility_nb.core import provenance, save_result
 from fragility_nb.plots import (COLOURS, house_style, plot_compactness, plot_comparison, plot_depth, plot_filter_response,
                                 plot_landscape, plot_scores, plot_stress, plot_training)
 from fragility_nb.scores import (KINDS, compactness, relabel, relative_performance, scale_scores, smallest_fraction,
-                                 stress_summary, synaptic_scores)
+                                 synaptic_scores)
+from fragility_nb.severity import stress_summary
 
 FILTERS = ["high_pass", "low_pass", "pulse"]
 

@@ -11,7 +11,8 @@ from conftest import NO_TORCH, python
 from fragility_nb.attacks import FGSM, find_epsilon
 from fragility_nb.core import load_result, save_result
 from fragility_nb.models import create_model, load_checkpoint, model_hash, save_checkpoint
-from fragility_nb.scores import stress_summary, synaptic_scores
+from fragility_nb.scores import synaptic_scores
+from fragility_nb.severity import stress_summary
 from fragility_nb.sweeps import filter_sweep
 
 

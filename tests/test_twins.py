@@ -16,7 +16,8 @@ from fragility_nb.attacks import FGSM, PGD, attack_images, find_epsilon
 from fragility_nb.core import provenance
 from fragility_nb.filters import FILTERS, baseline, plan_filter
 from fragility_nb.models import predict
-from fragility_nb.scores import interval, resampled_means, smallest_fraction, stress_summary, synaptic_scores
+from fragility_nb.scores import interval, resampled_means, smallest_fraction, synaptic_scores
+from fragility_nb.severity import stress_summary
 from fragility_nb.sweeps import filter_sweep
 
 

@@ -1,0 +1,144 @@
+"Summaries of stress sweeps against plain twins, published numbers and coverage by simulation."
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import CensoredData, ecdf
+
+from fragility_nb.core import load_result, provenance, save_result
+from fragility_nb.severity import (ALEXNET, ALEXNET_CLEAN, _survival, calibration, corruption_error, corruption_scores, flip_rate,
+                                   minimal_summary, stress_summary)
+
+RESNET50 = (79.8, 81.6, 82.6, 74.7, 88.6, 78.0, 79.9, 77.8, 74.8, 66.1, 56.6, 71.4, 84.8, 76.9, 76.8)  # CE, Geirhos et al. 2019
+
+
+def sweep(p, n=2000, k=10, seed=0, names=None, data_hash="d"):
+    "A stress sweep with accuracies about p (stress, severity), two seeds, and confidences that tell the truth."
+    rng, p = np.random.default_rng(seed), np.asarray(p)
+    shape = (*p.shape, 2, n)
+    confidence = np.clip(rng.normal(p[..., None, None], 0.1, shape), 0.11, 0.99).astype("float32")
+    correct = rng.random(shape) < confidence
+    label = rng.integers(k, size=n)
+    pred = np.where(correct, label, (label + rng.integers(1, k, shape)) % k)
+    names = names or [f"s{i}" for i in range(len(p))]
+    dims = ("stress", "severity", "seed", "sample")
+    fields = {key: (dims, v) for key, v in dict(pred=pred, correct=correct, confidence=confidence).items()}
+    coords = dict(stress=names, severity=np.arange(p.shape[1], dtype=float), seed=[0, 1], sample=np.arange(n),
+                  strength=(("stress", "severity"), np.outer(np.arange(1, len(p) + 1), np.arange(p.shape[1])).astype(float)),
+                  strength_unit=("stress", ["x"] * len(p)), label=("sample", label))
+    return xr.Dataset(fields, coords, provenance("stress_sweep", model="m", num_classes=k, data="d", data_hash=data_hash))
+
+
+def test_resnet50_has_its_published_mce():
+    error = np.array(RESNET50)/100*np.array(list(ALEXNET.values()))
+    got = corruption_scores(error, 0.2385, list(ALEXNET.values()), ALEXNET_CLEAN)
+    assert round(float(got["mce"]), 1) == 76.7 and float(got["relative_mce"]) == pytest.approx(105.0, abs=0.1)
+    np.testing.assert_allclose(got["ce"], RESNET50)
+
+
+def test_mce_of_a_sweep_is_the_plain_sum():
+    p = np.tile([0.8, 0.7, 0.6, 0.5, 0.4, 0.3], (15, 1)) - np.linspace(0, 0.1, 15)[:, None]
+    names = ["gaussian_noise_c", *list(ALEXNET)[1:]]
+    result = sweep(p, 400, names=names)
+    got = corruption_error(result, "alexnet")
+    wrong = ~result.correct.values
+    ce = [100*np.mean([wrong[c, s].mean() for s in range(1, 6)])/a for c, a in enumerate(ALEXNET.values())]
+    assert float(got.mce) == pytest.approx(np.mean(ce)) and float(got.mce_low) < float(got.mce) < float(got.mce_high)
+    np.testing.assert_allclose(got.ce, ce)
+    shuffled = corruption_error(result.isel(stress=np.random.default_rng(0).permutation(15)), "alexnet")
+    assert float(shuffled.mce) == pytest.approx(float(got.mce))
+    assert float(corruption_error(result).mean_error) == pytest.approx(wrong[:, 1:].mean())
+    with pytest.raises(ValueError, match="lacks jpeg"): corruption_error(result.isel(stress=slice(14)), "alexnet")
+    with pytest.raises(ValueError, match="images differ"): corruption_error(result, sweep(p, 400, names=names, data_hash="other"))
+
+
+def test_the_interval_of_the_mean_error_covers_it():
+    p, hits = np.array([[0.9, 0.7, 0.5]]), 0
+    for seed in range(150):
+        r = sweep(p, 150, seed=seed)
+        e = corruption_error(r, severities=(1, 2), n_boot=300, seed=seed)
+        hits += float(e.mean_error_low) <= 0.4 <= float(e.mean_error_high)
+    assert 0.88 <= hits/150 <= 0.99
+
+
+def test_half_of_the_accuracy():
+    p = np.array([[0.9, 0.7, 0.4, 0.2], [0.9, 0.8, 0.8, 0.7]])
+    s = stress_summary(sweep(p))
+    a = s.accuracy.values[0]
+    assert float(s.half_severity[0]) == pytest.approx(1 + (a[1] - a[0]/2)/(a[1] - a[2]))
+    assert np.isinf(s.half_severity[1]) and np.isinf(s.half_strength_high[1]) and np.isinf(s.half_strength_low[1])
+    assert float(s.half_severity_low[0]) < float(s.half_severity[0]) < float(s.half_severity_high[0])
+    close = stress_summary(sweep([[0.9, 0.46]], 200))  # may or may not have lost half
+    assert np.isinf(close.half_severity_high[0])
+
+
+def test_flips_are_counted_one_by_one():
+    r = sweep([[0.9, 0.5, 0.2]], 50)
+    flips = [np.mean([r.pred.values[0, v, k, i] != r.pred.values[0, 0, k, i] for k in range(2) for i in range(50)]) for v in range(3)]
+    np.testing.assert_allclose(flip_rate(r).flips[0], flips)
+
+
+@pytest.mark.parametrize("bins", [1, 7, 15])
+def test_ece_equals_the_twin(bins):
+    r = sweep([[0.9, 0.6], [0.8, 0.3]], 300)
+    r["confidence"][0, 0, 0, :4] = [1., 1/bins, 0.5, 0.25]  # on edges
+    c = calibration(r, bins)
+    for i, j in np.ndindex(2, 2):
+        conf, hit, total = r.confidence.values[i, j].ravel().astype(float), r.correct.values[i, j].ravel(), 0.
+        for b in range(bins):
+            inside = [k for k in range(600) if b/bins < conf[k] <= (b + 1)/bins or (b == 0 and conf[k] == 0)]
+            if inside: total += len(inside)/600*abs(np.mean(conf[inside]) - np.mean(hit[inside]))
+        assert float(c.ece[i, j]) == pytest.approx(total, abs=1e-6)
+    assert (c["count"].sum("bin") == 600).all()
+
+
+def test_a_network_that_knows_itself_is_calibrated():
+    true, boast = sweep([[0.7, 0.7]], 20000), sweep([[0.7, 0.7]], 20000)
+    boast["confidence"] = np.clip(boast.confidence + 0.2, 0, 1)
+    assert float(calibration(true).ece.max()) < 0.02 and float(calibration(boast).gap.min()) > 0.15
+
+
+def minimal(value, censored, start=None):
+    n, dims = len(value), "sample"
+    start = np.zeros(n, bool) if start is None else start
+    fields = dict(mean_change=(dims, value), epsilon=(dims, value), l2_change=(dims, value), censored=(dims, censored), already_wrong=(dims, start))
+    return xr.Dataset(fields, attrs=provenance("minimal_perturbation"))
+
+
+def test_survival_equals_scipys():
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        v, c = rng.exponential(size=40).round(1), rng.random(40) < 0.4
+        sf, got = ecdf(CensoredData.right_censored(v, c)).sf, minimal_summary(minimal(v, c), n_boot=100)
+        below = sf.quantiles[sf.probabilities <= 0.5 + 1e-12]
+        assert float(got.median_change) == (below[0] if len(below) else np.inf)
+        at, p = np.concatenate([[0], sf.quantiles]), np.concatenate([[1], sf.probabilities])
+        assert float(got.mean_change) == pytest.approx((p[:-1]*np.diff(at)).sum())
+
+
+def test_weights_are_repetitions():
+    rng = np.random.default_rng(2)
+    v, c = np.sort(rng.exponential(size=20)), rng.random(20) < 0.3
+    w = rng.multinomial(20, np.full(20, 0.05))
+    a, b = _survival(v, c, w[None]), _survival(np.repeat(v, w), np.repeat(c, w), np.ones((1, 20)))
+    for k in a: np.testing.assert_allclose(a[k], b[k])
+
+
+def test_the_median_is_covered_despite_the_cap():
+    rng, hits = np.random.default_rng(3), 0
+    for seed in range(200):
+        v = rng.exponential(size=100)
+        s = minimal_summary(minimal(np.minimum(v, 0.9), v > 0.9), n_boot=300, seed=seed)
+        hits += float(s.median_change_low) <= np.log(2) <= float(s.median_change_high)
+    assert 0.9 <= hits/200 <= 0.99
+
+
+def test_already_wrong_images_are_no_small_changes():
+    s = minimal_summary(minimal(np.array([0., 0., 1., 2., 3.]), np.zeros(5, bool), np.array([True, True, False, False, False])), n_boot=100)
+    assert float(s.mean_change) == 2 and int(s.already_wrong) == 2 and int(s.n) == 5
+    with pytest.raises(ValueError, match="all are wrong"): minimal_summary(minimal(np.zeros(3), np.zeros(3, bool), np.ones(3, bool)))
+
+
+def test_results_survive_the_disk(tmp_path):
+    r = sweep([[0.9, 0.5], [0.9, 0.8]], 60)
+    for name, s in dict(summary=stress_summary(r), error=corruption_error(r, severities=(1,)), calibration=calibration(r), flips=flip_rate(r)).items():
+        xr.testing.assert_identical(load_result(save_result(s, tmp_path/f"{name}.nc")), s)
