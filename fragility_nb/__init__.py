@@ -15,8 +15,9 @@ _PUBLIC = {
         "load_digits load_mnist pick_device "
     ),
     "models": (
-        "MODELS BLOCK Normalized PlainCNN resnet18 list_models create_model channel_stats model_name model_hash "
-        "evaluating in_blocks predict match save_checkpoint read_safetensors load_checkpoint checkpoint_facts "
+        "MODELS BLOCK Normalized PlainCNN resnet18 ShortcutBlock CifarResNet LeNet list_models create_model "
+        "channel_stats model_name model_hash evaluating in_blocks predict match save_checkpoint read_safetensors "
+        "load_checkpoint checkpoint_facts "
     ),
     "training": "OPTIMIZERS epoch_order snapshot_path list_snapshots fit",
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
