@@ -6,7 +6,7 @@
 __all__ = ['CONSTRAINTS', 'OUTCOMES', 'Constraint', 'Light', 'Occl', 'Blackout', 'joint_objective', 'generate_differential',
            'generated_data', 'save_generated', 'generate_transformed', 'input_sources', 'compare_sources']
 
-# %% ../nbs/api/33_differential.ipynb #080320ae
+# %% ../nbs/api/33_differential.ipynb #a58e8d4f
 import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ from .models import BLOCK, create_model, evaluating, match, model_hash, model_na
 from .stressors import STRESSORS, apply_stress, stress_id
 from .training import fit
 
-# %% ../nbs/api/33_differential.ipynb #e170fda5
+# %% ../nbs/api/33_differential.ipynb #61a145a6
 CONSTRAINTS = Registry("constraint") # name -> class
 
-# %% ../nbs/api/33_differential.ipynb #eb43cd33
+# %% ../nbs/api/33_differential.ipynb #cbad0a8a
 @CONSTRAINTS.register("none")
 @dataclass(frozen=True)
 class Constraint:
@@ -41,7 +41,7 @@ class Constraint:
     @property
     def name(self) -> str: return type(self).__name__.lower() if type(self) is not Constraint else "none"
 
-    def begin(self, gradient:Tensor, steps:int, streams:RandomStreams) -> Tensor: # (N, …) one row per image
+    def begin(self, gradient:Tensor, images:Tensor, steps:int, streams:RandomStreams) -> Tensor: # (N, …) one row per image
         "What is chosen once for each image, from its first gradient or at random."
         return torch.zeros(len(gradient), 0)
 
@@ -57,7 +57,7 @@ class Constraint:
         "The summed change, cut to what can still move a pixel."
         return torch.minimum(torch.maximum(change, -seeds), 1 - seeds)
 
-# %% ../nbs/api/33_differential.ipynb #04eecff8
+# %% ../nbs/api/33_differential.ipynb #c4e673ce
 @CONSTRAINTS.register("light")
 @dataclass(frozen=True)
 class Light(Constraint):
@@ -65,22 +65,23 @@ class Light(Constraint):
     def direction(self, gradient, images, plan, t): return gradient.mean((1, 2, 3), keepdim=True).expand_as(gradient)
     def limit(self, change, seeds): return change.clamp(-1, 1)
 
-# %% ../nbs/api/33_differential.ipynb #29ad81e7
+# %% ../nbs/api/33_differential.ipynb #90ad14f8
 @CONSTRAINTS.register("occl")
 @dataclass(frozen=True)
 class Occl(Constraint):
     "Occlusion: one rectangle, anything inside it."
     size:tuple[int, int] = (10, 10) # height, width in pixels
-    at:tuple[int, int]|None = None # row, column of the upper left corner; default: where the first gradient is largest
+    at:tuple[int, int]|None = None # row, column of the upper left corner; default: where, to first order, most can be gained
 
-    def begin(self, gradient, steps, streams):
+    def begin(self, gradient, images, steps, streams):
         h, w = _inside("size", self.size, gradient)
         if self.at is not None: return gradient.new_tensor(self.at).long().expand(len(gradient), 2)
-        return _largest(gradient.square().mean(1, keepdim=True), (h, w))
+        gain = torch.maximum(gradient * (1 - images), -gradient * images) # of each pixel, made white or black
+        return _largest(gain.mean(1, keepdim=True), (h, w))
 
     def direction(self, gradient, images, plan, t): return gradient * _rectangle(gradient, plan, self.size)
 
-# %% ../nbs/api/33_differential.ipynb #caffd3f6
+# %% ../nbs/api/33_differential.ipynb #f98726ba
 @CONSTRAINTS.register("blackout")
 @dataclass(frozen=True)
 class Blackout(Constraint):
@@ -89,10 +90,10 @@ class Blackout(Constraint):
     place:str = "best" # where darkening helps most, to first order; or "random", as in the original
 
     def __post_init__(self): check_choice("place", self.place, ("best", "random"))
-    def begin(self, gradient, steps, streams):
+    def begin(self, gradient, images, steps, streams):
         h, w = _inside("size", self.size, gradient)
         room = torch.tensor([gradient.shape[2] - h + 1, gradient.shape[3] - w + 1], device=gradient.device)
-        return (streams.uniform(steps, 2).to(gradient.device) * room).long() if self.place == "random" else super().begin(gradient, steps, streams)
+        return (streams.uniform(steps, 2).to(gradient.device) * room).long() if self.place == "random" else super().begin(gradient, images, steps, streams)
 
     def direction(self, gradient, images, plan, t):
         gain = gradient if self.place == "random" else gradient * images # black is −image away
@@ -100,7 +101,7 @@ class Blackout(Constraint):
         mask = _rectangle(gradient, at, self.size)
         return -mask.expand_as(gradient) * ((gain * mask).sum((1, 2, 3), keepdim=True) < 0)
 
-# %% ../nbs/api/33_differential.ipynb #ddaa46d1
+# %% ../nbs/api/33_differential.ipynb #c203e101
 def _inside(what:str, size:tuple[int, int], images:Tensor) -> tuple[int, int]:
     "A rectangle that fits into the images."
     h, w = images.shape[2:]
@@ -120,7 +121,7 @@ def _rectangle(like:Tensor, at:Tensor, size:tuple[int, int]) -> Tensor: # (N, 1,
     rows, columns = span(like.shape[2], at[:, 0], size[0]), span(like.shape[3], at[:, 1], size[1])
     return (rows[:, :, None] & columns[:, None, :])[:, None].to(like.dtype)
 
-# %% ../nbs/api/33_differential.ipynb #e9ecbbb5
+# %% ../nbs/api/33_differential.ipynb #f3ac3545
 def joint_objective(
     logits:Sequence[Tensor], # (N, K) of each of the M models
     answer:Tensor, # (N,) the class c on which they agree
@@ -135,14 +136,14 @@ def joint_objective(
     value = (sign * of_c).sum(1)
     return value if units is None else value + weight_units * units.sum(1)
 
-# %% ../nbs/api/33_differential.ipynb #f5fedbac
+# %% ../nbs/api/33_differential.ipynb #ab5da0e9
 def _weakest(logits:Sequence[Tensor], answer:Tensor) -> Tensor: # (N,) in [0, M)
     "The model that is nearest to leaving the answer: with the smallest margin."
     with torch.no_grad():
         margin = [l.gather(1, answer[:, None])[:, 0] - l.scatter(1, answer[:, None], -torch.inf).amax(1) for l in logits]
         return torch.stack(margin, 1).argmin(1)
 
-# %% ../nbs/api/33_differential.ipynb #87b7a4c6
+# %% ../nbs/api/33_differential.ipynb #13e66671
 @dataclass(frozen=True, eq=False)
 class _Ensemble:
     "The models of a search on one device, with the readers of their units."
@@ -158,7 +159,7 @@ class _Ensemble:
             with reader: logits.append(net(x)[:n]); units.append(reader.units(torch.arange(n), x.device).mean)
         return logits, units
 
-# %% ../nbs/api/33_differential.ipynb #6c646fdd
+# %% ../nbs/api/33_differential.ipynb #faf6ed9d
 @dataclass(frozen=True, eq=False)
 class _Settings:
     "What a search is told."
@@ -169,7 +170,7 @@ class _Settings:
     steps:int
     seed:int
 
-# %% ../nbs/api/33_differential.ipynb #5720219f
+# %% ../nbs/api/33_differential.ipynb #cf6c2f04
 def _ascend(ensemble:_Ensemble, seeds:Tensor, index:Tensor, target:Tensor, chosen:Tensor, s:_Settings) -> dict[str, Tensor]:
     "Searches a batch; images that disagree leave it at once."
     x, delta = seeds.clone(), torch.zeros_like(seeds)
@@ -190,13 +191,13 @@ def _ascend(ensemble:_Ensemble, seeds:Tensor, index:Tensor, target:Tensor, chose
             value = joint_objective(logits, c, torch.where(j < 0, _weakest(logits, c), j), neuron, s.weight_diff, s.weight_units)
             gradient, = torch.autograd.grad(value.sum(), now)
         gradient = gradient / (gradient.square().mean((1, 2, 3), keepdim=True).sqrt() + 1e-5)
-        if plan is None: plan = s.constraint.begin(gradient, s.steps, RandomStreams(repr(s.constraint), s.seed, index=index, device=x.device))
+        if plan is None: plan = s.constraint.begin(gradient, x, s.steps, RandomStreams(repr(s.constraint), s.seed, index=index, device=x.device))
         left, gradient = left[on], gradient[on]
         delta[left] = s.constraint.limit(delta[left] + s.step * s.constraint.direction(gradient, x[left], plan[left], t), seeds[left])
         x[left] = (seeds[left] + delta[left]).clamp(0, 1)
     return dict(image=x, step=found, seed_answer=first, answer=final)
 
-# %% ../nbs/api/33_differential.ipynb #42f0b525
+# %% ../nbs/api/33_differential.ipynb #2ed3a968
 def generate_differential(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # at least 2, for the same images and classes; come back unchanged
     data, # the seeds: anything that `as_data` takes
@@ -244,7 +245,7 @@ def generate_differential(
     whole = {k: torch.cat([p[k] for p in parts]).cpu().numpy() for k in parts[0]}
     return _differential_result(whole, torch.cat(chosen).numpy(), targets.numpy(), covers, models, data, s)
 
-# %% ../nbs/api/33_differential.ipynb #fea8362c
+# %% ../nbs/api/33_differential.ipynb #83516898
 def _check_models(models, data) -> tuple[dict[str, nn.Module], ImageData]:
     "At least two models that take the same images and know the same classes, by name."
     if isinstance(models, nn.Module) or len(models) < 2:
@@ -280,7 +281,7 @@ def _targets(target, names:list[str], index:Tensor, seed:int) -> Tensor: # (N,),
         target = names.index(target)
     return torch.full((len(index),), check_number("target", target, low=0, high=len(names) - 1, integer=True))
 
-# %% ../nbs/api/33_differential.ipynb #82d92e3e
+# %% ../nbs/api/33_differential.ipynb #77a31045
 class _Covers:
     "What one model's units have seen: of the seeds, of the generated images."
     def __init__(self, model:nn.Module, criterion:NC, layers, data:ImageData):
@@ -302,7 +303,7 @@ class _Covers:
         share = lambda c: float((c.criteria[0].first[:, 0] < NEVER).double().mean())
         return [share(self.by["seeds"]), float(self.first.double().mean()), share(self.by["generated"])]
 
-# %% ../nbs/api/33_differential.ipynb #17aa980f
+# %% ../nbs/api/33_differential.ipynb #7715a955
 def _on(stack:contextlib.ExitStack, models:dict, covers:list, device) -> _Ensemble:
     "The models in eval mode on a device, their weights frozen."
     nets = [stack.enter_context(evaluating(m, device)) for m in models.values()]
@@ -325,7 +326,7 @@ def _choose(covers:list, index:Tensor, seed:int) -> Tensor: # (N, M) flat unit o
     pick = lambda i, k, left: int(left[torch.randint(len(left), (), generator=generator("unit to cover", seed, int(i), k))])
     return torch.tensor([[pick(i, k, c.uncovered()) for k, c in enumerate(covers)] for i in index])
 
-# %% ../nbs/api/33_differential.ipynb #7e43b599
+# %% ../nbs/api/33_differential.ipynb #7af9444f
 OUTCOMES = ("already disagreeing", "found", "not found")
 
 def _differential_result(whole:dict, chosen:np.ndarray, targets:np.ndarray, covers:list, models:dict, data:ImageData, s:_Settings) -> xr.Dataset:
@@ -344,7 +345,7 @@ def _differential_result(whole:dict, chosen:np.ndarray, targets:np.ndarray, cove
                  criterion=covers[0].by["seeds"].criteria[0].name)
     return xr.Dataset(fields, coords, provenance("differential", **facts))
 
-# %% ../nbs/api/33_differential.ipynb #b1f188b2
+# %% ../nbs/api/33_differential.ipynb #a53e013e
 def generated_data(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     outcome:str|Sequence[str]|None="found", # which images; `None`: all
@@ -362,7 +363,7 @@ def generated_data(
                      tuple(map(str, result.class_name.values)), f"{result.attrs['data']}, {result.attrs.get('constraint', 'transformed')}",
                      torch.from_numpy(index.values.astype(np.int64)))
 
-# %% ../nbs/api/33_differential.ipynb #bf2797fc
+# %% ../nbs/api/33_differential.ipynb #46e694f1
 def save_generated(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     folder:str|Path, # gets one subfolder of PNG files per class, and `result.nc` with the provenance
@@ -377,7 +378,7 @@ def save_generated(
     save_result(result, folder/"result.nc")
     return folder
 
-# %% ../nbs/api/33_differential.ipynb #d6e700c9
+# %% ../nbs/api/33_differential.ipynb #caa72f67
 def generate_transformed(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # the seeds: anything that `as_data` takes
@@ -414,7 +415,7 @@ def generate_transformed(
             if not parents: break
     return _transformed_result(kept, before, covered, answers, cover, data, transforms, severities, seed, len(data))
 
-# %% ../nbs/api/33_differential.ipynb #de721e1b
+# %% ../nbs/api/33_differential.ipynb #5f8bbee2
 def _look(net:nn.Module, cover:Coverage, x:Tensor, batch_size:int) -> tuple[Tensor, Tensor]:
     "The answers (N,) and the slots hit (N, U · slots) of images."
     criterion, out = cover.criteria[0], []
@@ -467,7 +468,7 @@ def _transformed_result(kept, before, covered, answers, cover, data, transforms,
                  criterion=cover.criteria[0].name, transforms="; ".join(map(stress_id, transforms)))
     return xr.Dataset(fields, coords, provenance("transformed", **facts))
 
-# %% ../nbs/api/33_differential.ipynb #a0ca9257
+# %% ../nbs/api/33_differential.ipynb #ec8563c1
 def input_sources(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # as in `generate_differential`
     data, # the seeds: anything that `as_data` takes
@@ -501,7 +502,7 @@ def _filled(kept:xr.Dataset, data:ImageData) -> Tensor:
         if place in last: x[row] = torch.from_numpy(kept.image.values[last[place]])
     return x
 
-# %% ../nbs/api/33_differential.ipynb #dfe28e09
+# %% ../nbs/api/33_differential.ipynb #cd1e15e7
 def compare_sources(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # as in `generate_differential`
     data, # the seeds
