@@ -21,15 +21,34 @@ _PUBLIC = {
     ),
     "training": "OPTIMIZERS epoch_order snapshot_path list_snapshots fit",
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
-    "stressors": "STRESSORS Stressor GaussianNoise GaussianBlur Rotation apply_stress stress_id",
+    "streams": "CounterStreams poisson_quantile",
+    "stressors": (
+        "STRESSORS BARTSCHAT_SIGMAS BARTSCHAT_NOISE BARTSCHAT_BLUR Stressor GaussianNoise border_index "
+        "gaussian_filter GaussianBlur Rotation Translation Scale Shear Perspective Occlusion Hue apply_stress "
+        "stress_id Chain "
+    ),
     "attacks": "ATTACKS Attack cross_entropy FGSM PGD frozen attack_images loss_gradient find_epsilon",
     "filters": "FILTERS high_pass low_pass pulse threshold_grid FilterPlan plan_filter baseline",
+    "corruptions": (
+        "COMMON EXTRA Corruption GaussianNoiseC ShotNoise ImpulseNoise SpeckleNoise GaussianBlurC DefocusBlur "
+        "GlassBlur MotionBlur ZoomBlur Snow Frost Fog Rain Spatter Brightness Contrast Saturate Elastic Pixelate "
+        "JPEG common_corruptions "
+    ),
     "engine": "Edits EditEngine",
     "sweeps": "stress_sweep filter_sweep filter_landscape",
     "scores": (
         "KINDS RULES resampled_means interval stress_summary area_weights relative_performance label_scores "
         "synaptic_scores relabel scale_scores score_summary compactness smallest_fraction result_summary "
         "auc_difference "
+    ),
+    "batchnorm": "find_batchnorms statistic_gap",
+    "coverage": (
+        "ACTIVATIONS NEVER CRITERIA Output find_outputs coverage_units Units UnitReader Criterion NC KMNC NBC SNAC "
+        "TKNC TKNP Coverage neuron_coverage activation_profile merge_coverage coverage_growth "
+    ),
+    "differential": (
+        "CONSTRAINTS OUTCOMES Constraint Light Occl Blackout joint_objective generate_differential generated_data "
+        "save_generated generate_transformed input_sources compare_sources "
     ),
     "plots": (
         "COLOURS SERIES MARKERS SYMBOLS LANDSCAPE SIGNS house_style plot_training plot_stress plot_comparison "
