@@ -5,35 +5,39 @@
 # %% auto #0
 __all__ = ['ACTIVATIONS', 'NEVER', 'CRITERIA', 'Output', 'find_outputs', 'coverage_units', 'Units', 'UnitReader', 'Criterion',
            'NC', 'KMNC', 'NBC', 'SNAC', 'TKNC', 'TKNP', 'Coverage', 'neuron_coverage', 'activation_profile',
-           'merge_coverage', 'coverage_growth']
+           'merge_coverage', 'coverage_growth', 'coverage_table']
 
-# %% ../nbs/api/32_coverage.ipynb #d5c7ebaf
+# %% ../nbs/api/32_coverage.ipynb #98490af8
 import copy
-import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from tqdm.auto import tqdm
 
 from .activations import find_layers
-from .core import Registry, array_hash, check_choice, check_kind, check_number, provenance, stable_seed, unknown
+from .batchnorm import statistic_gap
+from .core import Registry, array_hash, check_choice, check_kind, check_number, provenance, unknown
 from .data import ImageData, generator, load_data, pick_device
 from .models import Normalized, create_model, evaluating, in_blocks, match, model_hash, model_name
+from .scores import synaptic_scores
+from .stressors import GaussianNoise
+from .sweeps import filter_sweep
 from .training import fit
 
-# %% ../nbs/api/32_coverage.ipynb #201dd817
+# %% ../nbs/api/32_coverage.ipynb #3464ff13
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "hardsigmoid",
                "hardtanh", "sigmoid", "tanh", "softplus", "softmax") # names of the functions that count as an activation
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.Identity, nn.modules.dropout._DropoutNd)
 
-# %% ../nbs/api/32_coverage.ipynb #77f0f442
+# %% ../nbs/api/32_coverage.ipynb #0b523185
 @dataclass(frozen=True)
 class Output:
     "Where the units of one layer are read."
@@ -44,7 +48,7 @@ class Output:
     function:bool # read what the next activation function makes of it
     words:str # "conv1 → bn1 → relu"
 
-# %% ../nbs/api/32_coverage.ipynb #d57541a1
+# %% ../nbs/api/32_coverage.ipynb #b256af64
 def _channel_axis(name:str, module:nn.Module, y) -> int:
     "Where the channels of an output are, or an error that says why there are none."
     if y is None: raise ValueError(f"Expected layer `{name}` to put out one tensor, but got nothing: the model never called it.")
@@ -54,7 +58,7 @@ def _channel_axis(name:str, module:nn.Module, y) -> int:
     raise ValueError(f"Expected layer `{name}` to put out (N, units) or (N, channels, …), but got {tuple(y.shape)}, which has no "
                      f"channel axis. Choose the convolution and linear layers inside it.")
 
-# %% ../nbs/api/32_coverage.ipynb #fbf92afb
+# %% ../nbs/api/32_coverage.ipynb #90940cb9
 class _Follow(TorchFunctionMode):
     "Inside: what an activation function makes of a marked tensor is handed to `tell(layer, name, result)`."
     def __init__(self, tell:Callable):
@@ -81,7 +85,7 @@ def _version(y:Tensor) -> int:
     "How often a tensor was written over; inference tensors do not say."
     return 0 if y.is_inference() else y._version
 
-# %% ../nbs/api/32_coverage.ipynb #e3e45f72
+# %% ../nbs/api/32_coverage.ipynb #f9a2a8a9
 def _named_modules(model:nn.Module, layers) -> dict[str, str]:
     "Name -> path of the submodules asked for; default the convolution and linear layers."
     if layers is None: return {l.name: l.path for l in find_layers(model)}
@@ -93,7 +97,7 @@ def _named_modules(model:nn.Module, layers) -> dict[str, str]:
     if not layers: raise ValueError("Expected `layers` to name at least one layer, but got none.")
     return {name: known[name] for name in layers}
 
-# %% ../nbs/api/32_coverage.ipynb #4af5052a
+# %% ../nbs/api/32_coverage.ipynb #10043381
 def find_outputs(
     model:nn.Module, # images in [0, 1] -> logits
     image:Tensor, # one image (1, C, H, W) to send through
@@ -114,7 +118,7 @@ def find_outputs(
         found.append(Output(name, end, axis, first.shape[axis], when == "after" and bool(function), " → ".join(words)))
     return found
 
-# %% ../nbs/api/32_coverage.ipynb #5038a791
+# %% ../nbs/api/32_coverage.ipynb #953053ea
 def _trace(net:nn.Module, x:Tensor, modules:dict[str, str]) -> dict[str, tuple]:
     "For each layer: its output, the modules and the function that its tensor went through."
     seen = {name: (None, [path], []) for name, path in modules.items()}
@@ -144,7 +148,7 @@ def _trace(net:nn.Module, x:Tensor, modules:dict[str, str]) -> dict[str, tuple]:
         for h in handles: h.remove()
     return seen
 
-# %% ../nbs/api/32_coverage.ipynb #1ca51240
+# %% ../nbs/api/32_coverage.ipynb #3e752db0
 def coverage_units(
     outputs:Sequence[Output], # of `find_outputs`
 ) -> pd.DataFrame: # one row per unit: layer, index within the layer, output
@@ -152,7 +156,7 @@ def coverage_units(
     rows = [(o.layer, i, o.words) for o in outputs for i in range(o.units)]
     return pd.DataFrame(rows, columns=["layer", "index", "output"]).rename_axis("unit")
 
-# %% ../nbs/api/32_coverage.ipynb #14ba26a7
+# %% ../nbs/api/32_coverage.ipynb #a4843973
 @dataclass(frozen=True, eq=False)
 class Units:
     "What a batch of N images did to the U units of L layers."
@@ -188,7 +192,7 @@ class Units:
             torch.sub(self.mean[:, s], low[:, l:l + 1], out=out[:, s]).div_(width.where(width > 0, torch.inf))
         return torch.nn.functional.threshold(out, 1e-6, 0., inplace=True)
 
-# %% ../nbs/api/32_coverage.ipynb #770d4476
+# %% ../nbs/api/32_coverage.ipynb #18ba2d9a
 class UnitReader:
     "Inside: every forward pass of `net` is reduced to its units; `units(index)` gives those of the last pass."
     def __init__(self,
@@ -234,11 +238,11 @@ class UnitReader:
         "A random number for each unit, from its layer's name and its index."
         return torch.cat([torch.randint(-2**63, 2**63 - 1, (o.units,), generator=generator("unit", o.layer)) for o in self.outputs])
 
-# %% ../nbs/api/32_coverage.ipynb #2740af32
+# %% ../nbs/api/32_coverage.ipynb #520bd0c1
 NEVER = torch.iinfo(torch.int32).max
 CRITERIA = Registry("criterion") # name -> class
 
-# %% ../nbs/api/32_coverage.ipynb #83454247
+# %% ../nbs/api/32_coverage.ipynb #e6523486
 class Criterion:
     "Base of the criteria over units: a subclass says in `hits` what each image of a batch does to each unit."
     slots = 1 # per unit
@@ -278,7 +282,7 @@ class Criterion:
         first = self.first[:, :self.slots]
         return torch.where(first == NEVER, -1, first).numpy()
 
-# %% ../nbs/api/32_coverage.ipynb #4ef5850b
+# %% ../nbs/api/32_coverage.ipynb #8a6d7ac8
 def _first_hits(first:Tensor, hit:Tensor, index:Tensor) -> None:
     "Lowers `first` (U,) to the smallest index of the images that hit; only columns where that can change are looked at."
     new = (first > index.min()) & hit.any(0)
@@ -286,7 +290,7 @@ def _first_hits(first:Tensor, hit:Tensor, index:Tensor) -> None:
     when = torch.where(hit[:, new], index[:, None], NEVER).amin(0)
     first[new] = torch.minimum(first[new], when)
 
-# %% ../nbs/api/32_coverage.ipynb #3fbef0a2
+# %% ../nbs/api/32_coverage.ipynb #2f5d8414
 @CRITERIA.register("nc")
 @dataclass
 class NC(Criterion):
@@ -302,7 +306,7 @@ class NC(Criterion):
     def ranges(self): return self.reading == "deepxplore"
     def hits(self, units): return (units.deepxplore if self.ranges else units.mean_first) > self.threshold
 
-# %% ../nbs/api/32_coverage.ipynb #f7995680
+# %% ../nbs/api/32_coverage.ipynb #fe952d69
 @CRITERIA.register("kmnc")
 @dataclass
 class KMNC(Criterion):
@@ -326,7 +330,7 @@ class KMNC(Criterion):
             for slot in (0, 1): _first_hits(self.first[:, slot], hit == slot, index)
         else: self._scatter(hit, index)
 
-# %% ../nbs/api/32_coverage.ipynb #7310dc67
+# %% ../nbs/api/32_coverage.ipynb #88dd2d3e
 @CRITERIA.register("nbc")
 @dataclass
 class NBC(Criterion):
@@ -341,7 +345,7 @@ class SNAC(Criterion):
     profiled, name = True, "snac"
     def hits(self, units): return units.mean > self.high
 
-# %% ../nbs/api/32_coverage.ipynb #5879e5cc
+# %% ../nbs/api/32_coverage.ipynb #a09568bd
 def _top(units:Units, span:slice, k:int) -> Tensor:
     "(N, k) the k units of a layer with the largest output; among equals the first ones."
     v = units.mean[:, span]
@@ -352,7 +356,7 @@ def _top(units:Units, span:slice, k:int) -> Tensor:
     if tied.any(): where[tied] = v[tied].sort(1, descending=True, stable=True).indices[:, :k]
     return where + span.start
 
-# %% ../nbs/api/32_coverage.ipynb #c73007a9
+# %% ../nbs/api/32_coverage.ipynb #c0ee0c81
 @CRITERIA.register("tknc")
 @dataclass
 class TKNC(Criterion):
@@ -367,7 +371,7 @@ class TKNC(Criterion):
         for span in units.spans: hit.scatter_(1, _top(units, span, self.k), True)
         return hit
 
-# %% ../nbs/api/32_coverage.ipynb #e48c8be5
+# %% ../nbs/api/32_coverage.ipynb #61fce130
 @CRITERIA.register("tknp")
 @dataclass
 class TKNP:
@@ -387,7 +391,7 @@ class TKNP:
         "The patterns seen."
         return self.seen
 
-# %% ../nbs/api/32_coverage.ipynb #6da366f7
+# %% ../nbs/api/32_coverage.ipynb #94edbee7
 class Coverage:
     "Coverage of one network, batch by batch: `update` with images, `compute` the result, `reset` to start anew."
     def __init__(self,
@@ -468,7 +472,7 @@ class Coverage:
         self.n = int(result.attrs["n"])
         return self
 
-# %% ../nbs/api/32_coverage.ipynb #6b341793
+# %% ../nbs/api/32_coverage.ipynb #645bb365
 def _check_criteria(criteria:list) -> None:
     "Objects with reset, update and compute, of different names."
     for c in criteria:
@@ -505,7 +509,7 @@ def _load_state(c, state:np.ndarray) -> None:
     if isinstance(c, TKNP): c.seen = state.astype(np.int64)
     else: c.first[:, :c.slots] = torch.from_numpy(np.where(state < 0, NEVER, state).astype(np.int32))
 
-# %% ../nbs/api/32_coverage.ipynb #fc8739fc
+# %% ../nbs/api/32_coverage.ipynb #636e5e2f
 def _coverage_result(state:dict[str, np.ndarray], outputs, attrs:dict) -> xr.Dataset:
     "State as a labelled result. `outputs`: of `find_outputs`, or an earlier result."
     table = outputs if isinstance(outputs, xr.Dataset) else _unit_coords(outputs)
@@ -523,7 +527,7 @@ def _coverage_result(state:dict[str, np.ndarray], outputs, attrs:dict) -> xr.Dat
     if patterns: fields["patterns"] = ("pattern_criterion", [len(v) for v in patterns.values()]); coords["pattern_criterion"] = list(patterns)
     return xr.Dataset(fields, coords, attrs)
 
-# %% ../nbs/api/32_coverage.ipynb #62d7b17e
+# %% ../nbs/api/32_coverage.ipynb #62e3e6b8
 def _unit_coords(outputs:Sequence[Output]) -> xr.Dataset:
     "The unit table as coordinates."
     table = coverage_units(outputs)
@@ -542,7 +546,7 @@ def _state_of(result:xr.Dataset) -> dict[str, np.ndarray]:
     state = {str(k): many.get(k, result.first.sel(criterion=k).values[:, None]) for k in result.criterion.values}
     return state | {k.removeprefix("pattern_"): v.values for k, v in result.data_vars.items() if k.startswith("pattern_")}
 
-# %% ../nbs/api/32_coverage.ipynb #67a8e591
+# %% ../nbs/api/32_coverage.ipynb #895a46e7
 def neuron_coverage(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -564,7 +568,7 @@ def neuron_coverage(
     names = {data.name, *(resume.attrs["data"].split(" + ") if resume is not None else ())}
     return run.compute(data=" + ".join(sorted(names)), data_hash=data.hash if resume is None else None)
 
-# %% ../nbs/api/32_coverage.ipynb #f39a4eb7
+# %% ../nbs/api/32_coverage.ipynb #ebf4dad3
 def _passes(model:nn.Module, reader:Callable, data:ImageData, batch_size:int, device, progress:bool):
     "The units of every batch."
     check_number("batch_size", batch_size, low=1, integer=True)
@@ -574,7 +578,7 @@ def _passes(model:nn.Module, reader:Callable, data:ImageData, batch_size:int, de
             in_blocks(net, data.batch(i, i + batch_size).to(device))
             yield read.units(data.index[i:i + batch_size])
 
-# %% ../nbs/api/32_coverage.ipynb #c868c628
+# %% ../nbs/api/32_coverage.ipynb #27f47827
 def activation_profile(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes; usually the training images
@@ -596,7 +600,7 @@ def activation_profile(
     fields = {k: ("unit", v.numpy()) for k, v in dict(low=low, high=high, mean=total/len(data)).items()}
     return _unit_coords(outputs).assign(fields).assign_attrs(attrs)
 
-# %% ../nbs/api/32_coverage.ipynb #59609d14
+# %% ../nbs/api/32_coverage.ipynb #6c4c4e3d
 def merge_coverage(
     *results:xr.Dataset, # of `neuron_coverage`: the same model, layers, criteria and profile
 ) -> xr.Dataset:
@@ -617,7 +621,7 @@ def _merged(states:list[np.ndarray]) -> np.ndarray:
     out = np.min([np.where(s < 0, NEVER, s) for s in states], 0)
     return np.where(out == NEVER, -1, out).astype(np.int32)
 
-# %% ../nbs/api/32_coverage.ipynb #3e967c51
+# %% ../nbs/api/32_coverage.ipynb #5db2a258
 def coverage_growth(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes; memory: 1 to 4 bytes per image, unit and criterion
@@ -648,7 +652,7 @@ def coverage_growth(
     attrs = provenance("coverage_growth", **_coverage_facts(run), data=data.name, data_hash=data.hash, n=n, seed=seed)
     return xr.Dataset(dict(coverage=(("criterion", "order", "inputs"), curves)), dict(criterion=list(hits), order=range(len(perms)), inputs=at), attrs)
 
-# %% ../nbs/api/32_coverage.ipynb #c724ca9b
+# %% ../nbs/api/32_coverage.ipynb #a6388cfe
 def _small(hit) -> Tensor: # (N, U, planes) bool, or (N, U) slots
     "A batch's hits in the smallest type."
     if isinstance(hit, tuple): return torch.stack(hit, 2)
@@ -670,3 +674,67 @@ def _first_ranks(hits:Tensor, slots:int, rank:Tensor) -> Tensor: # (U, slots)
     first = torch.full((hits.shape[1], slots + 1), NEVER, dtype=torch.int32)
     slot = torch.where(hits < 0, slots, hits).long().T
     return first.scatter_reduce_(1, slot, rank.expand(slot.shape), "amin")[:, :slots]
+
+# %% ../nbs/api/32_coverage.ipynb #3a7abb3a
+def coverage_table(
+    coverage:xr.Dataset, # of `neuron_coverage`
+    scores:xr.Dataset|None=None, # of `synaptic_scores`, of the same model
+    gap:xr.Dataset|None=None, # of `statistic_gap`, of the same model; BatchNorms stand beside the layer they follow
+    *,
+    kind:str="clean", # of the scores
+    filter:str="combined", # of the scores
+    ci:float=0.95, # nominal coverage of the intervals
+    n_boot:int=1000, # bootstrap draws over layers
+    seed:int=0, # of the draws
+) -> xr.Dataset: # coverage (criterion, layer); score, low, high, label, mean_gap_size, log_variance_size (layer); correlation (criterion, with)
+    "One table of what is known of each layer: coverage, filter scores, statistic gap; and their rank correlations."
+    check_kind(coverage, "neuron_coverage", "coverage"); check_number("ci", ci, above=0, high=0.9999)
+    names = [str(n) for n in coverage.layer_name.values]
+    columns = {}
+    if scores is not None:
+        one = check_kind(scores, "synaptic_scores", "scores").sel(kind=kind, filter=filter)
+        known = set(map(str, one.layer.values))
+        names = [n for n in names if n in known]
+        if not names: raise ValueError("Expected `scores` of the layers of `coverage`, but they share none.")
+        columns |= {k: one[k].sel(layer=names).values for k in ("score", "low", "high", "label")}
+    table = coverage.layer_coverage.sel(layer_name=names)
+    if gap is not None: columns |= _gap_columns(check_kind(gap, "statistic_gap", "gap"), coverage, names)
+    fields = {k: ("layer", v) for k, v in columns.items()} | dict(coverage=(("criterion", "layer"), table.values))
+    out = xr.Dataset(fields, dict(layer=names, criterion=coverage.criterion, units=("layer", coverage.layer_units.sel(layer_name=names).values)))
+    pairs = [k for k in ("score", "mean_gap_size", "log_variance_size") if k in columns]
+    if pairs: out = out.merge(_correlations(out, pairs, ci, n_boot, seed))
+    facts = dict(model=coverage.attrs["model"], model_hash=coverage.attrs["model_hash"], data=coverage.attrs.get("data"), score_kind=kind, filter=filter, ci=ci, n_boot=n_boot)
+    return out.assign_attrs(provenance("coverage_table", **facts))
+
+# %% ../nbs/api/32_coverage.ipynb #ea07539f
+def _gap_columns(gap:xr.Dataset, coverage:xr.Dataset, names:list[str]) -> dict[str, np.ndarray]:
+    "Mean gaps over all stresses and severities, by the layer in front of each BatchNorm; none if a layer has no BatchNorm behind it."
+    norms, words = set(map(str, gap.layer_name.values)), dict(zip(coverage.layer_name.values, coverage.output.values))
+    behind = {n: next((w for w in str(words[n]).split(" → ") if w in norms), None) for n in names}
+    if not any(behind.values()): return {}
+    get = lambda k, n: float(gap[k].sel(layer_name=behind[n]).mean()) if behind[n] else 0.
+    return {k: np.array([get(k, n) for n in names]) for k in ("mean_gap_size", "log_variance_size")} | dict(batchnorm=np.array([behind[n] or "" for n in names], dtype=object))
+
+def _ranks(x:np.ndarray) -> np.ndarray:
+    "Ranks along the last axis, ties by their mean."
+    return rankdata(x, axis=-1)
+
+def _spearman(a:np.ndarray, b:np.ndarray) -> np.ndarray:
+    "Rank correlation along the last axis; NaN where one side is constant."
+    a, b = (_ranks(v) - (v.shape[-1] + 1)/2 for v in (a, b))
+    size = np.sqrt((a*a).sum(-1) * (b*b).sum(-1))
+    return np.divide((a*b).sum(-1), size, out=np.full(size.shape, np.nan), where=size > 0)
+
+def _correlations(table:xr.Dataset, pairs:list[str], ci:float, n_boot:int, seed:int) -> xr.Dataset:
+    "Spearman's ρ of each criterion with each column over the layers that have both, with percentile intervals; undefined pairs are 0 … (−1, 1)."
+    rng, out = np.random.default_rng(seed), np.zeros((3, table.sizes["criterion"], len(pairs)))
+    for j, name in enumerate(pairs):
+        here = table.batchnorm.values != "" if name != "score" else np.ones(table.sizes["layer"], bool)
+        y, x = table[name].values[here].astype(float), table.coverage.values[:, here]
+        draws = rng.integers(0, len(y), (n_boot, len(y)))
+        for i, row in enumerate(x):
+            rho, boot = _spearman(row, y), _spearman(row[draws], y[draws])
+            defined = np.isfinite(rho) and len(y) > 2 and np.isnan(boot).mean() <= (1 - ci)/2
+            out[:, i, j] = (rho, *np.nanpercentile(boot, [50*(1 - ci), 50*(1 + ci)])) if defined else (rho if np.isfinite(rho) else 0., -1., 1.)
+    dims = ("criterion", "with")
+    return xr.Dataset({k: (dims, v) for k, v in zip(("correlation", "correlation_low", "correlation_high"), out)}, {"with": pairs})
