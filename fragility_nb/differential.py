@@ -7,7 +7,7 @@ __all__ = ['CONSTRAINTS', 'OUTCOMES', 'DEEPTEST', 'Constraint', 'Light', 'Occl',
            'generate_differential', 'generated_data', 'save_generated', 'generate_transformed', 'input_sources',
            'compare_sources']
 
-# %% ../nbs/api/33_differential.ipynb #f6abdbc0
+# %% ../nbs/api/33_differential.ipynb #c92fdce9
 import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -31,10 +31,10 @@ from .models import BLOCK, create_model, evaluating, match, model_hash, model_na
 from .stressors import GaussianBlur, GaussianNoise, Rotation, Scale, Shear, Translation, apply_stress, stress_id
 from .training import fit
 
-# %% ../nbs/api/33_differential.ipynb #2306d61f
+# %% ../nbs/api/33_differential.ipynb #d049fa23
 CONSTRAINTS = Registry("constraint") # name -> class
 
-# %% ../nbs/api/33_differential.ipynb #280d3f42
+# %% ../nbs/api/33_differential.ipynb #51403a3c
 @CONSTRAINTS.register("none")
 @dataclass(frozen=True)
 class Constraint:
@@ -59,7 +59,7 @@ class Constraint:
         "The summed change, cut to what can still move a pixel."
         return torch.minimum(torch.maximum(change, -seeds), 1 - seeds)
 
-# %% ../nbs/api/33_differential.ipynb #f4f3e6f6
+# %% ../nbs/api/33_differential.ipynb #9e7b0fbf
 @CONSTRAINTS.register("light")
 @dataclass(frozen=True)
 class Light(Constraint):
@@ -67,48 +67,53 @@ class Light(Constraint):
     def direction(self, gradient, images, plan, t): return gradient.mean((1, 2, 3), keepdim=True).expand_as(gradient)
     def limit(self, change, seeds): return change.clamp(-1, 1)
 
-# %% ../nbs/api/33_differential.ipynb #8be75376
+# %% ../nbs/api/33_differential.ipynb #0ff87023
 @CONSTRAINTS.register("occl")
 @dataclass(frozen=True)
 class Occl(Constraint):
     "Occlusion: one rectangle, anything inside it."
-    size:tuple[int, int] = (10, 10) # height, width in pixels
+    size:tuple[int, int]|None = None # height, width in pixels; default: 10 of every 28, as in the original
     at:tuple[int, int]|None = None # row, column of the upper left corner; default: where, to first order, most can be gained
 
     def begin(self, gradient, images, steps, streams):
-        h, w = _inside("size", self.size, gradient)
-        if self.at is not None: return gradient.new_tensor(self.at).long().expand(len(gradient), 2)
+        h, w = _size(self.size, gradient, 10/28)
+        if self.at is not None:
+            if not (0 <= self.at[0] <= gradient.shape[2] - h and 0 <= self.at[1] <= gradient.shape[3] - w):
+                raise ValueError(f"Expected `at` to leave room for {h}×{w} pixels in images of {gradient.shape[2]}×{gradient.shape[3]}, but got {tuple(self.at)}.")
+            return torch.tensor(self.at, device=gradient.device).expand(len(gradient), 2)
         gain = torch.maximum(gradient * (1 - images), -gradient * images) # of each pixel, made white or black
         return _largest(gain.mean(1, keepdim=True), (h, w))
 
-    def direction(self, gradient, images, plan, t): return gradient * _rectangle(gradient, plan, self.size)
+    def direction(self, gradient, images, plan, t): return gradient * _rectangle(gradient, plan, _size(self.size, gradient, 10/28))
 
-# %% ../nbs/api/33_differential.ipynb #3b74574b
+# %% ../nbs/api/33_differential.ipynb #ed5693df
 @CONSTRAINTS.register("blackout")
 @dataclass(frozen=True)
 class Blackout(Constraint):
     "Dirt on the lens: at each step one small rectangle is darkened, if that helps."
-    size:tuple[int, int] = (6, 6) # height, width in pixels
+    size:tuple[int, int]|None = None # height, width in pixels; default: 6 of every 28, as in the original
     place:str = "best" # where darkening helps most, to first order; or "random", as in the original
 
     def __post_init__(self): check_choice("place", self.place, ("best", "random"))
     def begin(self, gradient, images, steps, streams):
-        h, w = _inside("size", self.size, gradient)
+        h, w = _size(self.size, gradient, 6/28)
         room = torch.tensor([gradient.shape[2] - h + 1, gradient.shape[3] - w + 1], device=gradient.device)
         return (streams.uniform(steps, 2).to(gradient.device) * room).long() if self.place == "random" else super().begin(gradient, images, steps, streams)
 
     def direction(self, gradient, images, plan, t):
+        size = _size(self.size, gradient, 6/28)
         gain = gradient if self.place == "random" else gradient * images # black is −image away
-        at = plan[:, t] if self.place == "random" else _largest(-gain.mean(1, keepdim=True), self.size)
-        mask = _rectangle(gradient, at, self.size)
+        at = plan[:, t] if self.place == "random" else _largest(-gain.mean(1, keepdim=True), size)
+        mask = _rectangle(gradient, at, size)
         return -mask.expand_as(gradient) * ((gain * mask).sum((1, 2, 3), keepdim=True) < 0)
 
-# %% ../nbs/api/33_differential.ipynb #9985fa9e
-def _inside(what:str, size:tuple[int, int], images:Tensor) -> tuple[int, int]:
-    "A rectangle that fits into the images."
+# %% ../nbs/api/33_differential.ipynb #d9612172
+def _size(size:tuple[int, int]|None, images:Tensor, share:float) -> tuple[int, int]:
+    "A rectangle that fits into the images; by default this share of their sides."
     h, w = images.shape[2:]
+    if size is None: return max(1, round(share*h)), max(1, round(share*w))
     if len(size) != 2 or not (1 <= size[0] <= h and 1 <= size[1] <= w):
-        raise ValueError(f"Expected `{what}` to fit into images of {h}×{w} pixels, but got {tuple(size)}.")
+        raise ValueError(f"Expected `size` to fit into images of {h}×{w} pixels, but got {tuple(size)}.")
     return tuple(size)
 
 def _largest(values:Tensor, size:tuple[int, int]) -> Tensor: # (N, 2) row, column
@@ -123,7 +128,7 @@ def _rectangle(like:Tensor, at:Tensor, size:tuple[int, int]) -> Tensor: # (N, 1,
     rows, columns = span(like.shape[2], at[:, 0], size[0]), span(like.shape[3], at[:, 1], size[1])
     return (rows[:, :, None] & columns[:, None, :])[:, None].to(like.dtype)
 
-# %% ../nbs/api/33_differential.ipynb #77388cdd
+# %% ../nbs/api/33_differential.ipynb #b1af6417
 def joint_objective(
     logits:Sequence[Tensor], # (N, K) of each of the M models
     answer:Tensor, # (N,) the class c on which they agree
@@ -138,14 +143,14 @@ def joint_objective(
     value = (sign * of_c).sum(1)
     return value if units is None else value + weight_units * units.sum(1)
 
-# %% ../nbs/api/33_differential.ipynb #c3c49f05
+# %% ../nbs/api/33_differential.ipynb #81870c15
 def _weakest(logits:Sequence[Tensor], answer:Tensor) -> Tensor: # (N,) in [0, M)
     "The model that is nearest to leaving the answer: with the smallest margin."
     with torch.no_grad():
         margin = [l.gather(1, answer[:, None])[:, 0] - l.scatter(1, answer[:, None], -torch.inf).amax(1) for l in logits]
         return torch.stack(margin, 1).argmin(1)
 
-# %% ../nbs/api/33_differential.ipynb #e4f4ee2b
+# %% ../nbs/api/33_differential.ipynb #9a6c7655
 @dataclass(frozen=True, eq=False)
 class _Ensemble:
     "The models of a search on one device, with the readers of their units."
@@ -161,7 +166,7 @@ class _Ensemble:
             with reader: logits.append(net(x)[:n]); units.append(reader.units(torch.arange(n), x.device).mean)
         return logits, units
 
-# %% ../nbs/api/33_differential.ipynb #6e147744
+# %% ../nbs/api/33_differential.ipynb #42d1dc3d
 @dataclass(frozen=True, eq=False)
 class _Settings:
     "What a search is told."
@@ -172,7 +177,7 @@ class _Settings:
     steps:int
     seed:int
 
-# %% ../nbs/api/33_differential.ipynb #6c87ad11
+# %% ../nbs/api/33_differential.ipynb #6099c633
 def _ascend(ensemble:_Ensemble, seeds:Tensor, index:Tensor, target:Tensor, chosen:Tensor, s:_Settings) -> dict[str, Tensor]:
     "Searches a batch; images that disagree leave it at once."
     x, delta = seeds.clone(), torch.zeros_like(seeds)
@@ -199,7 +204,7 @@ def _ascend(ensemble:_Ensemble, seeds:Tensor, index:Tensor, target:Tensor, chose
         x[left] = (seeds[left] + delta[left]).clamp(0, 1)
     return dict(image=x, step=found, seed_answer=first, answer=final)
 
-# %% ../nbs/api/33_differential.ipynb #fae14e85
+# %% ../nbs/api/33_differential.ipynb #02a863ce
 def generate_differential(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # at least 2, for the same images and classes; come back unchanged
     data, # the seeds: anything that `as_data` takes
@@ -247,7 +252,7 @@ def generate_differential(
     whole = {k: torch.cat([p[k] for p in parts]).cpu().numpy() for k in parts[0]}
     return _differential_result(whole, torch.cat(chosen).numpy(), targets.numpy(), covers, models, data, s)
 
-# %% ../nbs/api/33_differential.ipynb #4b06e196
+# %% ../nbs/api/33_differential.ipynb #4c6c569f
 def _check_models(models, data) -> tuple[dict[str, nn.Module], ImageData]:
     "At least two models that take the same images and know the same classes, by name."
     if isinstance(models, nn.Module) or len(models) < 2:
@@ -283,7 +288,7 @@ def _targets(target, names:list[str], index:Tensor, seed:int) -> Tensor: # (N,),
         target = names.index(target)
     return torch.full((len(index),), check_number("target", target, low=0, high=len(names) - 1, integer=True))
 
-# %% ../nbs/api/33_differential.ipynb #a017b528
+# %% ../nbs/api/33_differential.ipynb #68e2b94e
 class _Covers:
     "What one model's units have seen: of the seeds, of the generated images."
     def __init__(self, model:nn.Module, criterion:NC, layers, data:ImageData):
@@ -305,7 +310,7 @@ class _Covers:
         share = lambda c: float((c.criteria[0].first[:, 0] < NEVER).double().mean())
         return [share(self.by["seeds"]), float(self.first.double().mean()), share(self.by["generated"])]
 
-# %% ../nbs/api/33_differential.ipynb #8b14ba64
+# %% ../nbs/api/33_differential.ipynb #ed7e2a77
 def _on(stack:contextlib.ExitStack, models:dict, covers:list, device) -> _Ensemble:
     "The models in eval mode on a device, their weights frozen."
     nets = [stack.enter_context(evaluating(m, device)) for m in models.values()]
@@ -328,7 +333,7 @@ def _choose(covers:list, index:Tensor, seed:int) -> Tensor: # (N, M) flat unit o
     pick = lambda i, k, left: int(left[torch.randint(len(left), (), generator=generator("unit to cover", seed, int(i), k))])
     return torch.tensor([[pick(i, k, c.uncovered()) for k, c in enumerate(covers)] for i in index])
 
-# %% ../nbs/api/33_differential.ipynb #1b27ef8d
+# %% ../nbs/api/33_differential.ipynb #872f79ee
 OUTCOMES = ("already disagreeing", "found", "not found")
 
 def _differential_result(whole:dict, chosen:np.ndarray, targets:np.ndarray, covers:list, models:dict, data:ImageData, s:_Settings) -> xr.Dataset:
@@ -347,7 +352,7 @@ def _differential_result(whole:dict, chosen:np.ndarray, targets:np.ndarray, cove
                  criterion=covers[0].by["seeds"].criteria[0].name)
     return xr.Dataset(fields, coords, provenance("differential", **facts))
 
-# %% ../nbs/api/33_differential.ipynb #8631db9d
+# %% ../nbs/api/33_differential.ipynb #edbf1e9a
 def generated_data(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     outcome:str|Sequence[str]|None="found", # which images; `None`: all
@@ -365,7 +370,7 @@ def generated_data(
                      tuple(map(str, result.class_name.values)), f"{result.attrs['data']}, {result.attrs.get('constraint', 'transformed')}",
                      torch.from_numpy(index.values.astype(np.int64)))
 
-# %% ../nbs/api/33_differential.ipynb #ebb8eb2c
+# %% ../nbs/api/33_differential.ipynb #6ad00231
 def save_generated(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     folder:str|Path, # gets one subfolder of PNG files per class, and `result.nc` with the provenance
@@ -380,10 +385,10 @@ def save_generated(
     save_result(result, folder/"result.nc")
     return folder
 
-# %% ../nbs/api/33_differential.ipynb #dfbea6a4
+# %% ../nbs/api/33_differential.ipynb #5cc45a9e
 DEEPTEST = (Translation(), Scale(), Shear(), Rotation(), Contrast(), Brightness(), GaussianBlur(), Fog(), Rain()) # the transformations of Tian et al. 2018
 
-# %% ../nbs/api/33_differential.ipynb #3c9ccf5f
+# %% ../nbs/api/33_differential.ipynb #bfc0f48d
 def generate_transformed(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # the seeds: anything that `as_data` takes
@@ -420,7 +425,7 @@ def generate_transformed(
             if not parents: break
     return _transformed_result(kept, before, covered, answers, cover, data, transforms, severities, seed, len(data))
 
-# %% ../nbs/api/33_differential.ipynb #69cf07d3
+# %% ../nbs/api/33_differential.ipynb #c1c0833e
 def _look(net:nn.Module, cover:Coverage, x:Tensor, batch_size:int) -> tuple[Tensor, Tensor]:
     "The answers (N,) and the slots hit (N, U · slots) of images."
     criterion, out = cover.criteria[0], []
@@ -473,7 +478,7 @@ def _transformed_result(kept, before, covered, answers, cover, data, transforms,
                  criterion=cover.criteria[0].name, transforms="; ".join(map(stress_id, transforms)))
     return xr.Dataset(fields, coords, provenance("transformed", **facts))
 
-# %% ../nbs/api/33_differential.ipynb #311c8319
+# %% ../nbs/api/33_differential.ipynb #c43420c5
 def input_sources(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # as in `generate_differential`
     data, # the seeds: anything that `as_data` takes
@@ -507,7 +512,7 @@ def _filled(kept:xr.Dataset, data:ImageData) -> Tensor:
         if place in last: x[row] = torch.from_numpy(kept.image.values[last[place]])
     return x
 
-# %% ../nbs/api/33_differential.ipynb #3e98010f
+# %% ../nbs/api/33_differential.ipynb #38a9a517
 def compare_sources(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # as in `generate_differential`
     data, # the seeds
