@@ -7,8 +7,8 @@ __all__ = ['CONSTRAINTS', 'OUTCOMES', 'DEEPTEST', 'Constraint', 'Light', 'Occl',
            'generate_differential', 'generated_data', 'save_generated', 'generate_transformed', 'input_sources',
            'compare_sources']
 
-# %% ../nbs/api/33_differential.ipynb #c92fdce9
-import contextlib
+# %% ../nbs/api/33_differential.ipynb #3ffe3250
+import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .attacks import FGSM, attack_images, frozen
+from .attacks import FGSM, attack_images
 from .core import Registry, check_choice, check_kind, check_number, provenance, save_result
 from .corruptions import Brightness, Contrast, Fog, Rain
-from .coverage import NC, NEVER, TKNP, Coverage, Criterion, UnitReader, find_outputs
+from .coverage import NC, NEVER, TKNP, Coverage, Criterion, Output, find_outputs
 from .data import ImageData, RandomStreams, generator, load_data, pick_device
 from .models import BLOCK, create_model, evaluating, match, model_hash, model_name, predict
 from .stressors import GaussianBlur, GaussianNoise, Rotation, Scale, Shear, Translation, apply_stress, stress_id
 from .training import fit
 
-# %% ../nbs/api/33_differential.ipynb #d049fa23
+# %% ../nbs/api/33_differential.ipynb #8964a249
 CONSTRAINTS = Registry("constraint") # name -> class
 
-# %% ../nbs/api/33_differential.ipynb #51403a3c
+# %% ../nbs/api/33_differential.ipynb #fe9329b9
 @CONSTRAINTS.register("none")
 @dataclass(frozen=True)
 class Constraint:
@@ -59,7 +59,7 @@ class Constraint:
         "The summed change, cut to what can still move a pixel."
         return torch.minimum(torch.maximum(change, -seeds), 1 - seeds)
 
-# %% ../nbs/api/33_differential.ipynb #9e7b0fbf
+# %% ../nbs/api/33_differential.ipynb #cc8f4093
 @CONSTRAINTS.register("light")
 @dataclass(frozen=True)
 class Light(Constraint):
@@ -67,7 +67,7 @@ class Light(Constraint):
     def direction(self, gradient, images, plan, t): return gradient.mean((1, 2, 3), keepdim=True).expand_as(gradient)
     def limit(self, change, seeds): return change.clamp(-1, 1)
 
-# %% ../nbs/api/33_differential.ipynb #0ff87023
+# %% ../nbs/api/33_differential.ipynb #3be15118
 @CONSTRAINTS.register("occl")
 @dataclass(frozen=True)
 class Occl(Constraint):
@@ -86,7 +86,7 @@ class Occl(Constraint):
 
     def direction(self, gradient, images, plan, t): return gradient * _rectangle(gradient, plan, _size(self.size, gradient, 10/28))
 
-# %% ../nbs/api/33_differential.ipynb #ed5693df
+# %% ../nbs/api/33_differential.ipynb #14a23be6
 @CONSTRAINTS.register("blackout")
 @dataclass(frozen=True)
 class Blackout(Constraint):
@@ -107,7 +107,7 @@ class Blackout(Constraint):
         mask = _rectangle(gradient, at, size)
         return -mask.expand_as(gradient) * ((gain * mask).sum((1, 2, 3), keepdim=True) < 0)
 
-# %% ../nbs/api/33_differential.ipynb #d9612172
+# %% ../nbs/api/33_differential.ipynb #6b56bcda
 def _size(size:tuple[int, int]|None, images:Tensor, share:float) -> tuple[int, int]:
     "A rectangle that fits into the images; by default this share of their sides."
     h, w = images.shape[2:]
@@ -128,7 +128,7 @@ def _rectangle(like:Tensor, at:Tensor, size:tuple[int, int]) -> Tensor: # (N, 1,
     rows, columns = span(like.shape[2], at[:, 0], size[0]), span(like.shape[3], at[:, 1], size[1])
     return (rows[:, :, None] & columns[:, None, :])[:, None].to(like.dtype)
 
-# %% ../nbs/api/33_differential.ipynb #b1af6417
+# %% ../nbs/api/33_differential.ipynb #340acbd2
 def joint_objective(
     logits:Sequence[Tensor], # (N, K) of each of the M models
     answer:Tensor, # (N,) the class c on which they agree
@@ -143,30 +143,57 @@ def joint_objective(
     value = (sign * of_c).sum(1)
     return value if units is None else value + weight_units * units.sum(1)
 
-# %% ../nbs/api/33_differential.ipynb #81870c15
+# %% ../nbs/api/33_differential.ipynb #565c6f31
 def _weakest(logits:Sequence[Tensor], answer:Tensor) -> Tensor: # (N,) in [0, M)
     "The model that is nearest to leaving the answer: with the smallest margin."
     with torch.no_grad():
         margin = [l.gather(1, answer[:, None])[:, 0] - l.scatter(1, answer[:, None], -torch.inf).amax(1) for l in logits]
         return torch.stack(margin, 1).argmin(1)
 
-# %% ../nbs/api/33_differential.ipynb #9a6c7655
+# %% ../nbs/api/33_differential.ipynb #b759b855
+class _ChosenUnits:
+    "Inside: one unit per image is read from a forward pass, with its gradient; nothing else is computed."
+    def __init__(self, net:nn.Module, outputs:Sequence[Output], chosen:Tensor): # (n,) flat units
+        self.net, self.outputs, self.value = net, outputs, torch.zeros(len(chosen), device=chosen.device)
+        ends = torch.tensor([o.units for o in outputs], device=chosen.device).cumsum(0)
+        self.layer = torch.bucketize(chosen, ends, right=True)
+        self.unit = chosen - torch.cat([ends.new_zeros(1), ends])[self.layer]
+
+    def __enter__(self):
+        self.handles = []
+        for l in self.layer.unique().tolist(): # outputs that no image asks for are left alone
+            rows = (self.layer == l).nonzero()[:, 0]
+            self.handles.append(self.net.get_submodule(self.outputs[l].module).register_forward_hook(self._hook(rows, self.outputs[l].axis)))
+        return self
+
+    def __exit__(self, *error):
+        for h in self.handles: h.remove()
+
+    def _hook(self, rows:Tensor, axis:int):
+        def look(module, args, y):
+            y = y if axis == 1 else y.movedim(-1, 1)
+            self.value = self.value.index_add(0, rows, y[rows, self.unit[rows]].reshape(len(rows), -1).mean(1).float())
+        return look
+
+# %% ../nbs/api/33_differential.ipynb #42dfc63b
 @dataclass(frozen=True, eq=False)
 class _Ensemble:
-    "The models of a search on one device, with the readers of their units."
+    "The models of a search on one device, and where the units of each are read."
     nets:list
-    readers:list
+    outputs:list
 
-    def forward(self, x:Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        "Logits (N, K) and units (N, U) of every model; the batch is filled up to a multiple of 32."
+    def forward(self, x:Tensor, chosen:Tensor|None) -> tuple[list[Tensor], Tensor|None]:
+        "Logits (N, K) of every model, and the output (N, M) of the unit chosen in each; the batch is filled up to a multiple of 32."
         n = len(x)
         if fill := -n % BLOCK: x = torch.cat([x, x[-1:].expand(fill, *x.shape[1:])])
         logits, units = [], []
-        for net, reader in zip(self.nets, self.readers):
-            with reader: logits.append(net(x)[:n]); units.append(reader.units(torch.arange(n), x.device).mean)
-        return logits, units
+        for k, net in enumerate(self.nets):
+            if chosen is None: logits.append(net(x)[:n]); continue
+            with _ChosenUnits(net, self.outputs[k], chosen[:, k].contiguous()) as read: logits.append(net(x)[:n])
+            units.append(read.value)
+        return logits, torch.stack(units, 1) if units else None
 
-# %% ../nbs/api/33_differential.ipynb #42d1dc3d
+# %% ../nbs/api/33_differential.ipynb #bb9c27e9
 @dataclass(frozen=True, eq=False)
 class _Settings:
     "What a search is told."
@@ -177,23 +204,22 @@ class _Settings:
     steps:int
     seed:int
 
-# %% ../nbs/api/33_differential.ipynb #6099c633
+# %% ../nbs/api/33_differential.ipynb #919308b5
 def _ascend(ensemble:_Ensemble, seeds:Tensor, index:Tensor, target:Tensor, chosen:Tensor, s:_Settings) -> dict[str, Tensor]:
     "Searches a batch; images that disagree leave it at once."
     x, delta = seeds.clone(), torch.zeros_like(seeds)
     left, plan = torch.arange(len(x), device=x.device), None
     found = torch.full((len(x),), -1, device=x.device)
     for t in range(s.steps + 1):
-        now = x[left].requires_grad_()
+        now = x[left].contiguous(memory_format=torch.channels_last).requires_grad_()
         with torch.enable_grad():
-            logits, units = ensemble.forward(now)
+            logits, neuron = ensemble.forward(now, chosen[left] if s.weight_units else None)
             answers = torch.stack([l.argmax(1) for l in logits], 1) # (n, M)
             if t == 0: first, final = answers, answers.clone()
             final[left] = answers
             on = (answers == answers[:, :1]).all(1)
             found[left[~on]] = t
             if t == s.steps or not on.any(): break
-            neuron = torch.stack([u.gather(1, chosen[left, k:k + 1])[:, 0] for k, u in enumerate(units)], 1) if s.weight_units else None
             c, j = first[left, 0], target[left]
             value = joint_objective(logits, c, torch.where(j < 0, _weakest(logits, c), j), neuron, s.weight_diff, s.weight_units)
             gradient, = torch.autograd.grad(value.sum(), now)
@@ -204,7 +230,7 @@ def _ascend(ensemble:_Ensemble, seeds:Tensor, index:Tensor, target:Tensor, chose
         x[left] = (seeds[left] + delta[left]).clamp(0, 1)
     return dict(image=x, step=found, seed_answer=first, answer=final)
 
-# %% ../nbs/api/33_differential.ipynb #02a863ce
+# %% ../nbs/api/33_differential.ipynb #6a0b56fe
 def generate_differential(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # at least 2, for the same images and classes; come back unchanged
     data, # the seeds: anything that `as_data` takes
@@ -219,7 +245,7 @@ def generate_differential(
     layers:Sequence[str]|Mapping[str, Sequence[str]]|None=None, # whose units count, for all models or by model; default: convolutions and linear
     target:int|str="weakest", # who shall leave the common answer: "weakest" at each step, "random" for each image, or a model
     round_size:int=100, # seeds between two looks at what is covered
-    batch_size:int=128, # images at once; does not change the result
+    batch_size:int=64, # images at once; does not change the result
     seed:int=0, # of targets, units and places
     device:torch.device|str|None=None, # default: a GPU if there is one
     progress:bool=True, # show a progress bar
@@ -234,25 +260,24 @@ def generate_differential(
     targets = _targets(target, names, data.index, seed)
     bar = tqdm(total=len(data), desc="searching for disagreement", unit="seed", disable=not progress)
     parts, chosen = [], []
-    with contextlib.ExitStack() as stack:
-        ensemble = _on(stack, models, covers, device)
-        for i in range(0, len(data), batch_size): _show(covers, ensemble, "seeds", data.batch(i, i + batch_size), data.index[i:i + batch_size])
-        for start in range(0, len(data), round_size):
-            rows = range(start, min(start + round_size, len(data)))
-            chosen.append(_choose(covers, data.index[rows.start:rows.stop], seed))
-            for i in range(rows.start, rows.stop, batch_size):
-                j = min(i + batch_size, rows.stop)
-                pick = chosen[-1][i - rows.start:j - rows.start].to(device)
-                parts.append(_ascend(ensemble, data.batch(i, j).to(device), data.index[i:j], targets[i:j].to(device), pick, s))
-                done = parts[-1]["step"] >= 0
-                if done.any(): _show(covers, ensemble, "generated", parts[-1]["image"][done], data.index[i:j][done.cpu()])
-                bar.update(j - i)
-            for c in covers: c.end_round()
+    ensemble = _on(models, covers, device)
+    for i in range(0, len(data), batch_size): _show(covers, ensemble, "seeds", data.batch(i, i + batch_size), data.index[i:i + batch_size])
+    for start in range(0, len(data), round_size):
+        rows = range(start, min(start + round_size, len(data)))
+        chosen.append(_choose(covers, data.index[rows.start:rows.stop], seed))
+        for i in range(rows.start, rows.stop, batch_size):
+            j = min(i + batch_size, rows.stop)
+            pick = chosen[-1][i - rows.start:j - rows.start].to(device)
+            parts.append(_ascend(ensemble, data.batch(i, j).to(device), data.index[i:j], targets[i:j].to(device), pick, s))
+            done = parts[-1]["step"] >= 0
+            if done.any(): _show(covers, ensemble, "generated", parts[-1]["image"][done], data.index[i:j][done.cpu()])
+            bar.update(j - i)
+        for c in covers: c.end_round()
     bar.close()
     whole = {k: torch.cat([p[k] for p in parts]).cpu().numpy() for k in parts[0]}
     return _differential_result(whole, torch.cat(chosen).numpy(), targets.numpy(), covers, models, data, s)
 
-# %% ../nbs/api/33_differential.ipynb #4c6c569f
+# %% ../nbs/api/33_differential.ipynb #46eb16b8
 def _check_models(models, data) -> tuple[dict[str, nn.Module], ImageData]:
     "At least two models that take the same images and know the same classes, by name."
     if isinstance(models, nn.Module) or len(models) < 2:
@@ -288,7 +313,7 @@ def _targets(target, names:list[str], index:Tensor, seed:int) -> Tensor: # (N,),
         target = names.index(target)
     return torch.full((len(index),), check_number("target", target, low=0, high=len(names) - 1, integer=True))
 
-# %% ../nbs/api/33_differential.ipynb #68e2b94e
+# %% ../nbs/api/33_differential.ipynb #1d4ee113
 class _Covers:
     "What one model's units have seen: of the seeds, of the generated images."
     def __init__(self, model:nn.Module, criterion:NC, layers, data:ImageData):
@@ -310,12 +335,11 @@ class _Covers:
         share = lambda c: float((c.criteria[0].first[:, 0] < NEVER).double().mean())
         return [share(self.by["seeds"]), float(self.first.double().mean()), share(self.by["generated"])]
 
-# %% ../nbs/api/33_differential.ipynb #ed7e2a77
-def _on(stack:contextlib.ExitStack, models:dict, covers:list, device) -> _Ensemble:
-    "The models in eval mode on a device, their weights frozen."
-    nets = [stack.enter_context(evaluating(m, device)) for m in models.values()]
-    for net in nets: stack.enter_context(frozen(net))
-    return _Ensemble(nets, [UnitReader(net, c.raw, ranges=False) for c, net in zip(covers, nets)])
+# %% ../nbs/api/33_differential.ipynb #8b13d231
+def _on(models:dict, covers:list, device) -> _Ensemble:
+    "Copies of the models in eval mode on a device, without gradients for weights; channels last, which convolutions like better."
+    nets = [copy.deepcopy(m).to(device, memory_format=torch.channels_last).eval().requires_grad_(False) for m in models.values()]
+    return _Ensemble(nets, [c.raw for c in covers])
 
 def _show(covers:list, ensemble:_Ensemble, which:str, images:Tensor, index:Tensor) -> None:
     "Counts what images cover in each model."
@@ -333,7 +357,7 @@ def _choose(covers:list, index:Tensor, seed:int) -> Tensor: # (N, M) flat unit o
     pick = lambda i, k, left: int(left[torch.randint(len(left), (), generator=generator("unit to cover", seed, int(i), k))])
     return torch.tensor([[pick(i, k, c.uncovered()) for k, c in enumerate(covers)] for i in index])
 
-# %% ../nbs/api/33_differential.ipynb #872f79ee
+# %% ../nbs/api/33_differential.ipynb #c5e6b740
 OUTCOMES = ("already disagreeing", "found", "not found")
 
 def _differential_result(whole:dict, chosen:np.ndarray, targets:np.ndarray, covers:list, models:dict, data:ImageData, s:_Settings) -> xr.Dataset:
@@ -352,7 +376,7 @@ def _differential_result(whole:dict, chosen:np.ndarray, targets:np.ndarray, cove
                  criterion=covers[0].by["seeds"].criteria[0].name)
     return xr.Dataset(fields, coords, provenance("differential", **facts))
 
-# %% ../nbs/api/33_differential.ipynb #edbf1e9a
+# %% ../nbs/api/33_differential.ipynb #3c433146
 def generated_data(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     outcome:str|Sequence[str]|None="found", # which images; `None`: all
@@ -370,7 +394,7 @@ def generated_data(
                      tuple(map(str, result.class_name.values)), f"{result.attrs['data']}, {result.attrs.get('constraint', 'transformed')}",
                      torch.from_numpy(index.values.astype(np.int64)))
 
-# %% ../nbs/api/33_differential.ipynb #6ad00231
+# %% ../nbs/api/33_differential.ipynb #aabe455c
 def save_generated(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     folder:str|Path, # gets one subfolder of PNG files per class, and `result.nc` with the provenance
@@ -385,10 +409,10 @@ def save_generated(
     save_result(result, folder/"result.nc")
     return folder
 
-# %% ../nbs/api/33_differential.ipynb #5cc45a9e
+# %% ../nbs/api/33_differential.ipynb #76a5c670
 DEEPTEST = (Translation(), Scale(), Shear(), Rotation(), Contrast(), Brightness(), GaussianBlur(), Fog(), Rain()) # the transformations of Tian et al. 2018
 
-# %% ../nbs/api/33_differential.ipynb #bfc0f48d
+# %% ../nbs/api/33_differential.ipynb #b18bf03e
 def generate_transformed(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # the seeds: anything that `as_data` takes
@@ -425,7 +449,7 @@ def generate_transformed(
             if not parents: break
     return _transformed_result(kept, before, covered, answers, cover, data, transforms, severities, seed, len(data))
 
-# %% ../nbs/api/33_differential.ipynb #c1c0833e
+# %% ../nbs/api/33_differential.ipynb #a63e1406
 def _look(net:nn.Module, cover:Coverage, x:Tensor, batch_size:int) -> tuple[Tensor, Tensor]:
     "The answers (N,) and the slots hit (N, U · slots) of images."
     criterion, out = cover.criteria[0], []
@@ -478,7 +502,7 @@ def _transformed_result(kept, before, covered, answers, cover, data, transforms,
                  criterion=cover.criteria[0].name, transforms="; ".join(map(stress_id, transforms)))
     return xr.Dataset(fields, coords, provenance("transformed", **facts))
 
-# %% ../nbs/api/33_differential.ipynb #c43420c5
+# %% ../nbs/api/33_differential.ipynb #11c34708
 def input_sources(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # as in `generate_differential`
     data, # the seeds: anything that `as_data` takes
@@ -512,7 +536,7 @@ def _filled(kept:xr.Dataset, data:ImageData) -> Tensor:
         if place in last: x[row] = torch.from_numpy(kept.image.values[last[place]])
     return x
 
-# %% ../nbs/api/33_differential.ipynb #38a9a517
+# %% ../nbs/api/33_differential.ipynb #133d1e55
 def compare_sources(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # as in `generate_differential`
     data, # the seeds
