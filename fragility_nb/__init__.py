@@ -44,16 +44,17 @@ _PUBLIC = {
     "batchnorm": "find_batchnorms statistic_gap",
     "coverage": (
         "ACTIVATIONS NEVER CRITERIA Output find_outputs coverage_units Units UnitReader Criterion NC KMNC NBC SNAC "
-        "TKNC TKNP Coverage neuron_coverage activation_profile merge_coverage coverage_growth "
+        "TKNC TKNP Coverage neuron_coverage activation_profile merge_coverage coverage_growth coverage_table "
     ),
     "differential": (
-        "CONSTRAINTS OUTCOMES Constraint Light Occl Blackout joint_objective generate_differential generated_data "
-        "save_generated generate_transformed input_sources compare_sources "
+        "CONSTRAINTS OUTCOMES DEEPTEST Constraint Light Occl Blackout joint_objective generate_differential "
+        "generated_data save_generated generate_transformed input_sources compare_sources "
     ),
     "plots": (
         "COLOURS SERIES MARKERS SYMBOLS LANDSCAPE SIGNS house_style plot_training plot_stress plot_comparison "
         "plot_filter_response plot_scores plot_depth plot_landscape plot_compactness "
     ),
+    "coverage_plots": "criterion_label plot_growth plot_coverage_map plot_generated plot_sources plot_coverage_scores",
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "
         "run_model summary_table run_demo "

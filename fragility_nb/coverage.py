@@ -7,7 +7,7 @@ __all__ = ['ACTIVATIONS', 'NEVER', 'CRITERIA', 'Output', 'find_outputs', 'covera
            'NC', 'KMNC', 'NBC', 'SNAC', 'TKNC', 'TKNP', 'Coverage', 'neuron_coverage', 'activation_profile',
            'merge_coverage', 'coverage_growth', 'coverage_table']
 
-# %% ../nbs/api/32_coverage.ipynb #98490af8
+# %% ../nbs/api/32_coverage.ipynb #945867c3
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ from .stressors import GaussianNoise
 from .sweeps import filter_sweep
 from .training import fit
 
-# %% ../nbs/api/32_coverage.ipynb #3464ff13
+# %% ../nbs/api/32_coverage.ipynb #a30e9ede
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "hardsigmoid",
                "hardtanh", "sigmoid", "tanh", "softplus", "softmax") # names of the functions that count as an activation
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.Identity, nn.modules.dropout._DropoutNd)
 
-# %% ../nbs/api/32_coverage.ipynb #0b523185
+# %% ../nbs/api/32_coverage.ipynb #473b3b4a
 @dataclass(frozen=True)
 class Output:
     "Where the units of one layer are read."
@@ -48,7 +48,7 @@ class Output:
     function:bool # read what the next activation function makes of it
     words:str # "conv1 → bn1 → relu"
 
-# %% ../nbs/api/32_coverage.ipynb #b256af64
+# %% ../nbs/api/32_coverage.ipynb #3ecf41b8
 def _channel_axis(name:str, module:nn.Module, y) -> int:
     "Where the channels of an output are, or an error that says why there are none."
     if y is None: raise ValueError(f"Expected layer `{name}` to put out one tensor, but got nothing: the model never called it.")
@@ -58,7 +58,7 @@ def _channel_axis(name:str, module:nn.Module, y) -> int:
     raise ValueError(f"Expected layer `{name}` to put out (N, units) or (N, channels, …), but got {tuple(y.shape)}, which has no "
                      f"channel axis. Choose the convolution and linear layers inside it.")
 
-# %% ../nbs/api/32_coverage.ipynb #90940cb9
+# %% ../nbs/api/32_coverage.ipynb #901604ad
 class _Follow(TorchFunctionMode):
     "Inside: what an activation function makes of a marked tensor is handed to `tell(layer, name, result)`."
     def __init__(self, tell:Callable):
@@ -85,7 +85,7 @@ def _version(y:Tensor) -> int:
     "How often a tensor was written over; inference tensors do not say."
     return 0 if y.is_inference() else y._version
 
-# %% ../nbs/api/32_coverage.ipynb #f9a2a8a9
+# %% ../nbs/api/32_coverage.ipynb #3c90dd4c
 def _named_modules(model:nn.Module, layers) -> dict[str, str]:
     "Name -> path of the submodules asked for; default the convolution and linear layers."
     if layers is None: return {l.name: l.path for l in find_layers(model)}
@@ -97,7 +97,7 @@ def _named_modules(model:nn.Module, layers) -> dict[str, str]:
     if not layers: raise ValueError("Expected `layers` to name at least one layer, but got none.")
     return {name: known[name] for name in layers}
 
-# %% ../nbs/api/32_coverage.ipynb #10043381
+# %% ../nbs/api/32_coverage.ipynb #d19f7bc8
 def find_outputs(
     model:nn.Module, # images in [0, 1] -> logits
     image:Tensor, # one image (1, C, H, W) to send through
@@ -118,7 +118,7 @@ def find_outputs(
         found.append(Output(name, end, axis, first.shape[axis], when == "after" and bool(function), " → ".join(words)))
     return found
 
-# %% ../nbs/api/32_coverage.ipynb #953053ea
+# %% ../nbs/api/32_coverage.ipynb #0e3acd2f
 def _trace(net:nn.Module, x:Tensor, modules:dict[str, str]) -> dict[str, tuple]:
     "For each layer: its output, the modules and the function that its tensor went through."
     seen = {name: (None, [path], []) for name, path in modules.items()}
@@ -148,7 +148,7 @@ def _trace(net:nn.Module, x:Tensor, modules:dict[str, str]) -> dict[str, tuple]:
         for h in handles: h.remove()
     return seen
 
-# %% ../nbs/api/32_coverage.ipynb #3e752db0
+# %% ../nbs/api/32_coverage.ipynb #5ee2c07a
 def coverage_units(
     outputs:Sequence[Output], # of `find_outputs`
 ) -> pd.DataFrame: # one row per unit: layer, index within the layer, output
@@ -156,7 +156,7 @@ def coverage_units(
     rows = [(o.layer, i, o.words) for o in outputs for i in range(o.units)]
     return pd.DataFrame(rows, columns=["layer", "index", "output"]).rename_axis("unit")
 
-# %% ../nbs/api/32_coverage.ipynb #a4843973
+# %% ../nbs/api/32_coverage.ipynb #86c914ba
 @dataclass(frozen=True, eq=False)
 class Units:
     "What a batch of N images did to the U units of L layers."
@@ -192,7 +192,7 @@ class Units:
             torch.sub(self.mean[:, s], low[:, l:l + 1], out=out[:, s]).div_(width.where(width > 0, torch.inf))
         return torch.nn.functional.threshold(out, 1e-6, 0., inplace=True)
 
-# %% ../nbs/api/32_coverage.ipynb #18ba2d9a
+# %% ../nbs/api/32_coverage.ipynb #e2f9745a
 class UnitReader:
     "Inside: every forward pass of `net` is reduced to its units; `units(index)` gives those of the last pass."
     def __init__(self,
@@ -238,11 +238,11 @@ class UnitReader:
         "A random number for each unit, from its layer's name and its index."
         return torch.cat([torch.randint(-2**63, 2**63 - 1, (o.units,), generator=generator("unit", o.layer)) for o in self.outputs])
 
-# %% ../nbs/api/32_coverage.ipynb #520bd0c1
+# %% ../nbs/api/32_coverage.ipynb #ab81726e
 NEVER = torch.iinfo(torch.int32).max
 CRITERIA = Registry("criterion") # name -> class
 
-# %% ../nbs/api/32_coverage.ipynb #e6523486
+# %% ../nbs/api/32_coverage.ipynb #b754548f
 class Criterion:
     "Base of the criteria over units: a subclass says in `hits` what each image of a batch does to each unit."
     slots = 1 # per unit
@@ -282,7 +282,7 @@ class Criterion:
         first = self.first[:, :self.slots]
         return torch.where(first == NEVER, -1, first).numpy()
 
-# %% ../nbs/api/32_coverage.ipynb #8a6d7ac8
+# %% ../nbs/api/32_coverage.ipynb #95c77b00
 def _first_hits(first:Tensor, hit:Tensor, index:Tensor) -> None:
     "Lowers `first` (U,) to the smallest index of the images that hit; only columns where that can change are looked at."
     new = (first > index.min()) & hit.any(0)
@@ -290,7 +290,7 @@ def _first_hits(first:Tensor, hit:Tensor, index:Tensor) -> None:
     when = torch.where(hit[:, new], index[:, None], NEVER).amin(0)
     first[new] = torch.minimum(first[new], when)
 
-# %% ../nbs/api/32_coverage.ipynb #2f5d8414
+# %% ../nbs/api/32_coverage.ipynb #4581f089
 @CRITERIA.register("nc")
 @dataclass
 class NC(Criterion):
@@ -306,7 +306,7 @@ class NC(Criterion):
     def ranges(self): return self.reading == "deepxplore"
     def hits(self, units): return (units.deepxplore if self.ranges else units.mean_first) > self.threshold
 
-# %% ../nbs/api/32_coverage.ipynb #fe952d69
+# %% ../nbs/api/32_coverage.ipynb #45817e85
 @CRITERIA.register("kmnc")
 @dataclass
 class KMNC(Criterion):
@@ -330,7 +330,7 @@ class KMNC(Criterion):
             for slot in (0, 1): _first_hits(self.first[:, slot], hit == slot, index)
         else: self._scatter(hit, index)
 
-# %% ../nbs/api/32_coverage.ipynb #88dd2d3e
+# %% ../nbs/api/32_coverage.ipynb #ee5b7a7b
 @CRITERIA.register("nbc")
 @dataclass
 class NBC(Criterion):
@@ -345,7 +345,7 @@ class SNAC(Criterion):
     profiled, name = True, "snac"
     def hits(self, units): return units.mean > self.high
 
-# %% ../nbs/api/32_coverage.ipynb #a09568bd
+# %% ../nbs/api/32_coverage.ipynb #6edb79ef
 def _top(units:Units, span:slice, k:int) -> Tensor:
     "(N, k) the k units of a layer with the largest output; among equals the first ones."
     v = units.mean[:, span]
@@ -353,10 +353,10 @@ def _top(units:Units, span:slice, k:int) -> Tensor:
     best, where = v.topk(min(k + 1, v.shape[1]), 1)
     tied = (best[:, k - 1] == best[:, k]) if best.shape[1] > k else torch.zeros(len(v), dtype=torch.bool)
     where = where[:, :k].clone()
-    if tied.any(): where[tied] = v[tied].sort(1, descending=True, stable=True).indices[:, :k]
+    if tied.any(): where[tied] = v[tied].sort(dim=1, descending=True, stable=True).indices[:, :k]
     return where + span.start
 
-# %% ../nbs/api/32_coverage.ipynb #c0ee0c81
+# %% ../nbs/api/32_coverage.ipynb #0534cf78
 @CRITERIA.register("tknc")
 @dataclass
 class TKNC(Criterion):
@@ -371,7 +371,7 @@ class TKNC(Criterion):
         for span in units.spans: hit.scatter_(1, _top(units, span, self.k), True)
         return hit
 
-# %% ../nbs/api/32_coverage.ipynb #61fce130
+# %% ../nbs/api/32_coverage.ipynb #223b4c51
 @CRITERIA.register("tknp")
 @dataclass
 class TKNP:
@@ -391,7 +391,7 @@ class TKNP:
         "The patterns seen."
         return self.seen
 
-# %% ../nbs/api/32_coverage.ipynb #94edbee7
+# %% ../nbs/api/32_coverage.ipynb #dd0618b7
 class Coverage:
     "Coverage of one network, batch by batch: `update` with images, `compute` the result, `reset` to start anew."
     def __init__(self,
@@ -472,7 +472,7 @@ class Coverage:
         self.n = int(result.attrs["n"])
         return self
 
-# %% ../nbs/api/32_coverage.ipynb #645bb365
+# %% ../nbs/api/32_coverage.ipynb #4d43d5ba
 def _check_criteria(criteria:list) -> None:
     "Objects with reset, update and compute, of different names."
     for c in criteria:
@@ -509,7 +509,7 @@ def _load_state(c, state:np.ndarray) -> None:
     if isinstance(c, TKNP): c.seen = state.astype(np.int64)
     else: c.first[:, :c.slots] = torch.from_numpy(np.where(state < 0, NEVER, state).astype(np.int32))
 
-# %% ../nbs/api/32_coverage.ipynb #636e5e2f
+# %% ../nbs/api/32_coverage.ipynb #4aa6e886
 def _coverage_result(state:dict[str, np.ndarray], outputs, attrs:dict) -> xr.Dataset:
     "State as a labelled result. `outputs`: of `find_outputs`, or an earlier result."
     table = outputs if isinstance(outputs, xr.Dataset) else _unit_coords(outputs)
@@ -527,7 +527,7 @@ def _coverage_result(state:dict[str, np.ndarray], outputs, attrs:dict) -> xr.Dat
     if patterns: fields["patterns"] = ("pattern_criterion", [len(v) for v in patterns.values()]); coords["pattern_criterion"] = list(patterns)
     return xr.Dataset(fields, coords, attrs)
 
-# %% ../nbs/api/32_coverage.ipynb #62e3e6b8
+# %% ../nbs/api/32_coverage.ipynb #c320f6ba
 def _unit_coords(outputs:Sequence[Output]) -> xr.Dataset:
     "The unit table as coordinates."
     table = coverage_units(outputs)
@@ -546,7 +546,7 @@ def _state_of(result:xr.Dataset) -> dict[str, np.ndarray]:
     state = {str(k): many.get(k, result.first.sel(criterion=k).values[:, None]) for k in result.criterion.values}
     return state | {k.removeprefix("pattern_"): v.values for k, v in result.data_vars.items() if k.startswith("pattern_")}
 
-# %% ../nbs/api/32_coverage.ipynb #895a46e7
+# %% ../nbs/api/32_coverage.ipynb #f1ed5a9b
 def neuron_coverage(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -568,7 +568,7 @@ def neuron_coverage(
     names = {data.name, *(resume.attrs["data"].split(" + ") if resume is not None else ())}
     return run.compute(data=" + ".join(sorted(names)), data_hash=data.hash if resume is None else None)
 
-# %% ../nbs/api/32_coverage.ipynb #ebf4dad3
+# %% ../nbs/api/32_coverage.ipynb #ab2e46cb
 def _passes(model:nn.Module, reader:Callable, data:ImageData, batch_size:int, device, progress:bool):
     "The units of every batch."
     check_number("batch_size", batch_size, low=1, integer=True)
@@ -578,7 +578,7 @@ def _passes(model:nn.Module, reader:Callable, data:ImageData, batch_size:int, de
             in_blocks(net, data.batch(i, i + batch_size).to(device))
             yield read.units(data.index[i:i + batch_size])
 
-# %% ../nbs/api/32_coverage.ipynb #27f47827
+# %% ../nbs/api/32_coverage.ipynb #a42bbbd2
 def activation_profile(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes; usually the training images
@@ -600,7 +600,7 @@ def activation_profile(
     fields = {k: ("unit", v.numpy()) for k, v in dict(low=low, high=high, mean=total/len(data)).items()}
     return _unit_coords(outputs).assign(fields).assign_attrs(attrs)
 
-# %% ../nbs/api/32_coverage.ipynb #6c4c4e3d
+# %% ../nbs/api/32_coverage.ipynb #2f1e771c
 def merge_coverage(
     *results:xr.Dataset, # of `neuron_coverage`: the same model, layers, criteria and profile
 ) -> xr.Dataset:
@@ -621,7 +621,7 @@ def _merged(states:list[np.ndarray]) -> np.ndarray:
     out = np.min([np.where(s < 0, NEVER, s) for s in states], 0)
     return np.where(out == NEVER, -1, out).astype(np.int32)
 
-# %% ../nbs/api/32_coverage.ipynb #5db2a258
+# %% ../nbs/api/32_coverage.ipynb #5000d789
 def coverage_growth(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes; memory: 1 to 4 bytes per image, unit and criterion
@@ -652,7 +652,7 @@ def coverage_growth(
     attrs = provenance("coverage_growth", **_coverage_facts(run), data=data.name, data_hash=data.hash, n=n, seed=seed)
     return xr.Dataset(dict(coverage=(("criterion", "order", "inputs"), curves)), dict(criterion=list(hits), order=range(len(perms)), inputs=at), attrs)
 
-# %% ../nbs/api/32_coverage.ipynb #a6388cfe
+# %% ../nbs/api/32_coverage.ipynb #27080c64
 def _small(hit) -> Tensor: # (N, U, planes) bool, or (N, U) slots
     "A batch's hits in the smallest type."
     if isinstance(hit, tuple): return torch.stack(hit, 2)
@@ -675,7 +675,7 @@ def _first_ranks(hits:Tensor, slots:int, rank:Tensor) -> Tensor: # (U, slots)
     slot = torch.where(hits < 0, slots, hits).long().T
     return first.scatter_reduce_(1, slot, rank.expand(slot.shape), "amin")[:, :slots]
 
-# %% ../nbs/api/32_coverage.ipynb #3a7abb3a
+# %% ../nbs/api/32_coverage.ipynb #ebae1d38
 def coverage_table(
     coverage:xr.Dataset, # of `neuron_coverage`
     scores:xr.Dataset|None=None, # of `synaptic_scores`, of the same model
@@ -706,7 +706,7 @@ def coverage_table(
     facts = dict(model=coverage.attrs["model"], model_hash=coverage.attrs["model_hash"], data=coverage.attrs.get("data"), score_kind=kind, filter=filter, ci=ci, n_boot=n_boot)
     return out.assign_attrs(provenance("coverage_table", **facts))
 
-# %% ../nbs/api/32_coverage.ipynb #ea07539f
+# %% ../nbs/api/32_coverage.ipynb #71b0cbe6
 def _gap_columns(gap:xr.Dataset, coverage:xr.Dataset, names:list[str]) -> dict[str, np.ndarray]:
     "Mean gaps over all stresses and severities, by the layer in front of each BatchNorm; none if a layer has no BatchNorm behind it."
     norms, words = set(map(str, gap.layer_name.values)), dict(zip(coverage.layer_name.values, coverage.output.values))

@@ -236,7 +236,7 @@ class Two(nn.Module):
     (lambda m, d, p: neuron_coverage(Odd(), d, layers="seq"), "no channel axis"),
     (lambda m, d, p: neuron_coverage(m, d, [KMNC(5)]), "Expected `profile`"),
     (lambda m, d, p: neuron_coverage(create_model("cnn4", seed=5), d, [KMNC(5)], profile=p), "of this model"),
-    (lambda m, d, p: neuron_coverage(m, d, [SNAC()], profile=p, when="before"), "after the activation"),
+    (lambda m, d, p: neuron_coverage(m, d, [SNAC()], profile=p, when="before"), "read before the activation, but got one read after"),
     (lambda m, d, p: neuron_coverage(m, d, [SNAC()], profile=p, layers="conv1"), "of the outputs"),
     (lambda m, d, p: neuron_coverage(m, d, [NC(0), NC(0.)]), "different ones"),
     (lambda m, d, p: coverage_growth(m, d, [TKNP(2)]), "TKNP"),

@@ -146,7 +146,7 @@ def test_models_that_disagree_on_every_seed(models, seeds):
     "Nothing to search for: said once, and the result is whole."
     a, b = copy.deepcopy(models["cnn3"]), copy.deepcopy(models["cnn3"])
     for m, k in ((a, 0), (b, 1)):
-        m.network.linear.weight.data.zero_(); m.network.linear.bias.data.copy_(torch.eye(10)[k])
+        m.network.linear.weight.data.zero_(); m.network.linear.bias.data.copy_(5*torch.eye(10)[k])
     with pytest.warns(UserWarning, match="disagree on every seed"): r = generate_differential([a, b], seeds, device="cpu", progress=False)
     assert (r.outcome == "already disagreeing").all() and list(r.model.values) == ["cnn3 1", "cnn3 2"]
     np.testing.assert_array_equal(r.image, r.seed_image)
