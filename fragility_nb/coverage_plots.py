@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['criterion_label', 'plot_growth', 'plot_coverage_map', 'plot_generated', 'plot_sources', 'plot_coverage_scores']
 
-# %% ../nbs/api/42_coverage_plots.ipynb #f2255f27
+# %% ../nbs/api/42_coverage_plots.ipynb #02a2574f
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -19,7 +19,7 @@ from matplotlib.patches import Patch
 from .core import check_choice, check_kind, check_number
 from .plots import COLOURS, SERIES, house_style
 
-# %% ../nbs/api/42_coverage_plots.ipynb #5dde6e13
+# %% ../nbs/api/42_coverage_plots.ipynb #407854be
 def criterion_label(
     name:str, # of a criterion in a result: "nc_mean-first_0.5"
 ) -> str: # "NC(t = 0.5), mean-first"
@@ -28,7 +28,7 @@ def criterion_label(
     if kind == "nc" and len(rest) == 2: return f"NC(t = {rest[1]}), {rest[0]}"
     return f"{kind.upper()}(k = {rest[0]})" if rest and kind in ("kmnc", "tknc", "tknp") else str(name).upper()
 
-# %% ../nbs/api/42_coverage_plots.ipynb #bab1fb6d
+# %% ../nbs/api/42_coverage_plots.ipynb #bb92d713
 def _chosen(what:str, value, known) -> list[str]:
     "One name, several, or with `None` all known ones."
     known = [str(k) for k in known]
@@ -47,7 +47,7 @@ def _titled(ax:Axes, title:str, xlabel:str="", ylabel:str="") -> Axes:
     ax.spines[["top", "right"]].set_visible(False); ax.spines[["left", "bottom"]].set_color("0.5")
     return ax
 
-# %% ../nbs/api/42_coverage_plots.ipynb #b99b2f60
+# %% ../nbs/api/42_coverage_plots.ipynb #cca3a175
 def plot_growth(
     growth:xr.Dataset, # of `coverage_growth`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -69,7 +69,7 @@ def plot_growth(
     ax.legend(handles=handles, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=1.05*plt.rcParams["font.size"])
     return _titled(ax, f"Growth of coverage, {growth.attrs.get('model', 'network')}", "number of inputs", "coverage (share of units or sections)")
 
-# %% ../nbs/api/42_coverage_plots.ipynb #188de04e
+# %% ../nbs/api/42_coverage_plots.ipynb #b7c91985
 def plot_coverage_map(
     coverage:xr.Dataset, # of `neuron_coverage`
     criterion:str|None=None, # default: the first one
@@ -95,7 +95,7 @@ def plot_coverage_map(
     ax.spines[:].set_visible(False); ax.tick_params(length=0)
     return ax
 
-# %% ../nbs/api/42_coverage_plots.ipynb #d6323be5
+# %% ../nbs/api/42_coverage_plots.ipynb #31167191
 _BLUES = plt.get_cmap("Blues")
 
 def _unit_row(ax:Axes, i:int, covered:np.ndarray, first:np.ndarray, part:bool, n:int) -> None:
@@ -106,8 +106,9 @@ def _unit_row(ax:Axes, i:int, covered:np.ndarray, first:np.ndarray, part:bool, n
     from_hex = ListedColormap([COLOURS["fragile"]])(0)
     colours[covered == 0] = from_hex
     ax.imshow(colours[None], extent=(0, 1, i + 0.42, i - 0.42), aspect="auto", interpolation="nearest")
+    if len(covered) <= 130: ax.vlines(np.arange(1, len(covered))/len(covered), i - 0.42, i + 0.42, color="white", lw=0.5)
 
-# %% ../nbs/api/42_coverage_plots.ipynb #948bd002
+# %% ../nbs/api/42_coverage_plots.ipynb #2472f146
 def plot_generated(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     n:int=6, # columns: findings, spread over the result
@@ -131,7 +132,7 @@ def plot_generated(
     for a, word in zip(axs[:, 0], ("seed", "generated" if kind == "differential" else "transformed")): a.set_ylabel(word, fontsize=1.2*plt.rcParams["font.size"])
     return axs
 
-# %% ../nbs/api/42_coverage_plots.ipynb #8fce33eb
+# %% ../nbs/api/42_coverage_plots.ipynb #9e560c1b
 def _picture(ax:Axes, image:np.ndarray) -> None:
     "An image (C, H, W) in [0, 1]."
     ax.imshow(image[0] if len(image) == 1 else image.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=1)
@@ -149,7 +150,7 @@ def _answers(above:Axes, below:Axes, one:xr.Dataset, names:list[str], kind:str) 
         below.annotate(f"{w}“{names[int(a)]}”", (0.5, 0), xytext=(0, -5 - 1.3*size*i), xycoords="axes fraction", textcoords="offset points", ha="center", va="top",
                        fontsize=size, color=COLOURS["fragile"] if a != b else "black", annotation_clip=False)
 
-# %% ../nbs/api/42_coverage_plots.ipynb #1c5b0458
+# %% ../nbs/api/42_coverage_plots.ipynb #a9bf7bee
 def plot_sources(
     comparison:xr.Dataset, # of `compare_sources`
     criterion:str|None=None, # default: the first one
@@ -171,7 +172,7 @@ def plot_sources(
     _titled(left, criterion_label(name), "coverage (share)"); _titled(right, "Disagreements", f"inputs of {n} on which the networks disagree")
     return np.array([left, right], dtype=object)
 
-# %% ../nbs/api/42_coverage_plots.ipynb #c8a633f9
+# %% ../nbs/api/42_coverage_plots.ipynb #534cb6cd
 def plot_coverage_scores(
     table:xr.Dataset, # of `coverage_table`, with scores
     criterion:str|None=None, # default: the first one
