@@ -7,7 +7,7 @@ __all__ = ['CONSTRAINTS', 'OUTCOMES', 'DEEPTEST', 'Constraint', 'Light', 'Occl',
            'generate_differential', 'generated_data', 'save_generated', 'generate_transformed', 'input_sources',
            'compare_sources']
 
-# %% ../nbs/api/33_differential.ipynb #3ffe3250
+# %% ../nbs/api/33_differential.ipynb #26d0d017
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,16 +25,16 @@ from tqdm.auto import tqdm
 from .attacks import FGSM, attack_images
 from .core import Registry, check_choice, check_kind, check_number, provenance, save_result
 from .corruptions import Brightness, Contrast, Fog, Rain
-from .coverage import NC, NEVER, TKNP, Coverage, Criterion, Output, find_outputs
+from .coverage import KMNC, NC, NEVER, TKNP, Coverage, Criterion, Output, activation_profile, find_outputs
 from .data import ImageData, RandomStreams, generator, load_data, pick_device
 from .models import BLOCK, create_model, evaluating, match, model_hash, model_name, predict
 from .stressors import GaussianBlur, GaussianNoise, Rotation, Scale, Shear, Translation, apply_stress, stress_id
 from .training import fit
 
-# %% ../nbs/api/33_differential.ipynb #8964a249
+# %% ../nbs/api/33_differential.ipynb #28954621
 CONSTRAINTS = Registry("constraint") # name -> class
 
-# %% ../nbs/api/33_differential.ipynb #fe9329b9
+# %% ../nbs/api/33_differential.ipynb #39591e9a
 @CONSTRAINTS.register("none")
 @dataclass(frozen=True)
 class Constraint:
@@ -59,7 +59,7 @@ class Constraint:
         "The summed change, cut to what can still move a pixel."
         return torch.minimum(torch.maximum(change, -seeds), 1 - seeds)
 
-# %% ../nbs/api/33_differential.ipynb #cc8f4093
+# %% ../nbs/api/33_differential.ipynb #a86d9440
 @CONSTRAINTS.register("light")
 @dataclass(frozen=True)
 class Light(Constraint):
@@ -67,7 +67,7 @@ class Light(Constraint):
     def direction(self, gradient, images, plan, t): return gradient.mean((1, 2, 3), keepdim=True).expand_as(gradient)
     def limit(self, change, seeds): return change.clamp(-1, 1)
 
-# %% ../nbs/api/33_differential.ipynb #3be15118
+# %% ../nbs/api/33_differential.ipynb #97216236
 @CONSTRAINTS.register("occl")
 @dataclass(frozen=True)
 class Occl(Constraint):
@@ -86,7 +86,7 @@ class Occl(Constraint):
 
     def direction(self, gradient, images, plan, t): return gradient * _rectangle(gradient, plan, _size(self.size, gradient, 10/28))
 
-# %% ../nbs/api/33_differential.ipynb #14a23be6
+# %% ../nbs/api/33_differential.ipynb #29644648
 @CONSTRAINTS.register("blackout")
 @dataclass(frozen=True)
 class Blackout(Constraint):
@@ -107,7 +107,7 @@ class Blackout(Constraint):
         mask = _rectangle(gradient, at, size)
         return -mask.expand_as(gradient) * ((gain * mask).sum((1, 2, 3), keepdim=True) < 0)
 
-# %% ../nbs/api/33_differential.ipynb #6b56bcda
+# %% ../nbs/api/33_differential.ipynb #08aa8d5a
 def _size(size:tuple[int, int]|None, images:Tensor, share:float) -> tuple[int, int]:
     "A rectangle that fits into the images; by default this share of their sides."
     h, w = images.shape[2:]
@@ -128,7 +128,7 @@ def _rectangle(like:Tensor, at:Tensor, size:tuple[int, int]) -> Tensor: # (N, 1,
     rows, columns = span(like.shape[2], at[:, 0], size[0]), span(like.shape[3], at[:, 1], size[1])
     return (rows[:, :, None] & columns[:, None, :])[:, None].to(like.dtype)
 
-# %% ../nbs/api/33_differential.ipynb #340acbd2
+# %% ../nbs/api/33_differential.ipynb #7da0600e
 def joint_objective(
     logits:Sequence[Tensor], # (N, K) of each of the M models
     answer:Tensor, # (N,) the class c on which they agree
@@ -143,14 +143,14 @@ def joint_objective(
     value = (sign * of_c).sum(1)
     return value if units is None else value + weight_units * units.sum(1)
 
-# %% ../nbs/api/33_differential.ipynb #565c6f31
+# %% ../nbs/api/33_differential.ipynb #88444983
 def _weakest(logits:Sequence[Tensor], answer:Tensor) -> Tensor: # (N,) in [0, M)
     "The model that is nearest to leaving the answer: with the smallest margin."
     with torch.no_grad():
         margin = [l.gather(1, answer[:, None])[:, 0] - l.scatter(1, answer[:, None], -torch.inf).amax(1) for l in logits]
         return torch.stack(margin, 1).argmin(1)
 
-# %% ../nbs/api/33_differential.ipynb #b759b855
+# %% ../nbs/api/33_differential.ipynb #1c864e19
 class _ChosenUnits:
     "Inside: one unit per image is read from a forward pass, with its gradient; nothing else is computed."
     def __init__(self, net:nn.Module, outputs:Sequence[Output], chosen:Tensor): # (n,) flat units
@@ -175,7 +175,7 @@ class _ChosenUnits:
             self.value = self.value.index_add(0, rows, y[rows, self.unit[rows]].reshape(len(rows), -1).mean(1).float())
         return look
 
-# %% ../nbs/api/33_differential.ipynb #42dfc63b
+# %% ../nbs/api/33_differential.ipynb #1d0ab20d
 @dataclass(frozen=True, eq=False)
 class _Ensemble:
     "The models of a search on one device, and where the units of each are read."
@@ -193,7 +193,7 @@ class _Ensemble:
             units.append(read.value)
         return logits, torch.stack(units, 1) if units else None
 
-# %% ../nbs/api/33_differential.ipynb #bb9c27e9
+# %% ../nbs/api/33_differential.ipynb #61276183
 @dataclass(frozen=True, eq=False)
 class _Settings:
     "What a search is told."
@@ -204,7 +204,7 @@ class _Settings:
     steps:int
     seed:int
 
-# %% ../nbs/api/33_differential.ipynb #919308b5
+# %% ../nbs/api/33_differential.ipynb #a48adf9b
 def _ascend(ensemble:_Ensemble, seeds:Tensor, index:Tensor, target:Tensor, chosen:Tensor, s:_Settings) -> dict[str, Tensor]:
     "Searches a batch; images that disagree leave it at once."
     x, delta = seeds.clone(), torch.zeros_like(seeds)
@@ -230,7 +230,7 @@ def _ascend(ensemble:_Ensemble, seeds:Tensor, index:Tensor, target:Tensor, chose
         x[left] = (seeds[left] + delta[left]).clamp(0, 1)
     return dict(image=x, step=found, seed_answer=first, answer=final)
 
-# %% ../nbs/api/33_differential.ipynb #6a0b56fe
+# %% ../nbs/api/33_differential.ipynb #9d5c3325
 def generate_differential(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # at least 2, for the same images and classes; come back unchanged
     data, # the seeds: anything that `as_data` takes
@@ -277,7 +277,7 @@ def generate_differential(
     whole = {k: torch.cat([p[k] for p in parts]).cpu().numpy() for k in parts[0]}
     return _differential_result(whole, torch.cat(chosen).numpy(), targets.numpy(), covers, models, data, s)
 
-# %% ../nbs/api/33_differential.ipynb #46eb16b8
+# %% ../nbs/api/33_differential.ipynb #122e1ad4
 def _check_models(models, data) -> tuple[dict[str, nn.Module], ImageData]:
     "At least two models that take the same images and know the same classes, by name."
     if isinstance(models, nn.Module) or len(models) < 2:
@@ -313,7 +313,7 @@ def _targets(target, names:list[str], index:Tensor, seed:int) -> Tensor: # (N,),
         target = names.index(target)
     return torch.full((len(index),), check_number("target", target, low=0, high=len(names) - 1, integer=True))
 
-# %% ../nbs/api/33_differential.ipynb #1d4ee113
+# %% ../nbs/api/33_differential.ipynb #ee9e0296
 class _Covers:
     "What one model's units have seen: of the seeds, of the generated images."
     def __init__(self, model:nn.Module, criterion:NC, layers, data:ImageData):
@@ -335,7 +335,7 @@ class _Covers:
         share = lambda c: float((c.criteria[0].first[:, 0] < NEVER).double().mean())
         return [share(self.by["seeds"]), float(self.first.double().mean()), share(self.by["generated"])]
 
-# %% ../nbs/api/33_differential.ipynb #8b13d231
+# %% ../nbs/api/33_differential.ipynb #b77da1db
 def _on(models:dict, covers:list, device) -> _Ensemble:
     "Copies of the models in eval mode on a device, without gradients for weights; channels last, which convolutions like better."
     nets = [copy.deepcopy(m).to(device, memory_format=torch.channels_last).eval().requires_grad_(False) for m in models.values()]
@@ -357,7 +357,7 @@ def _choose(covers:list, index:Tensor, seed:int) -> Tensor: # (N, M) flat unit o
     pick = lambda i, k, left: int(left[torch.randint(len(left), (), generator=generator("unit to cover", seed, int(i), k))])
     return torch.tensor([[pick(i, k, c.uncovered()) for k, c in enumerate(covers)] for i in index])
 
-# %% ../nbs/api/33_differential.ipynb #c5e6b740
+# %% ../nbs/api/33_differential.ipynb #1955db46
 OUTCOMES = ("already disagreeing", "found", "not found")
 
 def _differential_result(whole:dict, chosen:np.ndarray, targets:np.ndarray, covers:list, models:dict, data:ImageData, s:_Settings) -> xr.Dataset:
@@ -376,7 +376,7 @@ def _differential_result(whole:dict, chosen:np.ndarray, targets:np.ndarray, cove
                  criterion=covers[0].by["seeds"].criteria[0].name)
     return xr.Dataset(fields, coords, provenance("differential", **facts))
 
-# %% ../nbs/api/33_differential.ipynb #3c433146
+# %% ../nbs/api/33_differential.ipynb #3cbbedac
 def generated_data(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     outcome:str|Sequence[str]|None="found", # which images; `None`: all
@@ -391,10 +391,10 @@ def generated_data(
     if not len(result.image): raise ValueError(f"Expected `result` to hold images with outcome {outcome!r}, but it has none.")
     index = result.sample if kind == "differential" else result.seed_sample
     return ImageData(torch.from_numpy(result.image.values.copy()), torch.from_numpy(result.label.values.astype(np.int64)),
-                     tuple(map(str, result.class_name.values)), f"{result.attrs['data']}, {result.attrs.get('constraint', 'transformed')}",
+                     tuple(map(str, result.class_name.values)), f"{result.attrs['data']}, {result.attrs.get('constraint', 'transformed').split('(')[0].lower()}",
                      torch.from_numpy(index.values.astype(np.int64)))
 
-# %% ../nbs/api/33_differential.ipynb #aabe455c
+# %% ../nbs/api/33_differential.ipynb #6ea207d8
 def save_generated(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     folder:str|Path, # gets one subfolder of PNG files per class, and `result.nc` with the provenance
@@ -409,10 +409,10 @@ def save_generated(
     save_result(result, folder/"result.nc")
     return folder
 
-# %% ../nbs/api/33_differential.ipynb #76a5c670
+# %% ../nbs/api/33_differential.ipynb #e6602895
 DEEPTEST = (Translation(), Scale(), Shear(), Rotation(), Contrast(), Brightness(), GaussianBlur(), Fog(), Rain()) # the transformations of Tian et al. 2018
 
-# %% ../nbs/api/33_differential.ipynb #b18bf03e
+# %% ../nbs/api/33_differential.ipynb #2f9c9474
 def generate_transformed(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # the seeds: anything that `as_data` takes
@@ -449,7 +449,7 @@ def generate_transformed(
             if not parents: break
     return _transformed_result(kept, before, covered, answers, cover, data, transforms, severities, seed, len(data))
 
-# %% ../nbs/api/33_differential.ipynb #a63e1406
+# %% ../nbs/api/33_differential.ipynb #a9299642
 def _look(net:nn.Module, cover:Coverage, x:Tensor, batch_size:int) -> tuple[Tensor, Tensor]:
     "The answers (N,) and the slots hit (N, U · slots) of images."
     criterion, out = cover.criteria[0], []
@@ -502,7 +502,7 @@ def _transformed_result(kept, before, covered, answers, cover, data, transforms,
                  criterion=cover.criteria[0].name, transforms="; ".join(map(stress_id, transforms)))
     return xr.Dataset(fields, coords, provenance("transformed", **facts))
 
-# %% ../nbs/api/33_differential.ipynb #11c34708
+# %% ../nbs/api/33_differential.ipynb #4649e592
 def input_sources(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # as in `generate_differential`
     data, # the seeds: anything that `as_data` takes
@@ -523,7 +523,9 @@ def input_sources(
     sources = {"test images": x, "random noise": RandomStreams("noise images", seed, index=data.index).uniform(*x.shape[1:]),
                "FGSM": attack_images(first, data, FGSM(epsilon), device=device)}
     sources |= {getattr(s, "name", stress_id(s)).replace("_", " "): apply_stress(s, x, severity, seed, data.index).clamp(0, 1) for s in stressors}
-    sources["transformed"] = _filled(generate_transformed(first, data, seed=seed, device=device, progress=progress), data)
+    profile = activation_profile(first, data, device=device, progress=progress)
+    kept = generate_transformed(first, data, criterion=KMNC(100), profile=profile, seed=seed, device=device, progress=progress)
+    sources["transformed"] = _filled(kept, data)
     for c in constraints:
         made = generate_differential(models, data, constraint=c, seed=seed, device=device, progress=progress, **options)
         sources[f"generated: {_constraint(c).name}"] = torch.from_numpy(made.image.values)
@@ -536,7 +538,7 @@ def _filled(kept:xr.Dataset, data:ImageData) -> Tensor:
         if place in last: x[row] = torch.from_numpy(kept.image.values[last[place]])
     return x
 
-# %% ../nbs/api/33_differential.ipynb #133d1e55
+# %% ../nbs/api/33_differential.ipynb #b17dbb23
 def compare_sources(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # as in `generate_differential`
     data, # the seeds
