@@ -11,20 +11,24 @@ _PUBLIC = {
         "save_result load_result check_kind PartStore "
     ),
     "data": (
-        "DATASETS check_images check_labels ImageData as_data generator RandomStreams data_root load_data "
-        "load_digits load_mnist pick_device "
+        "DATASETS CORRUPTED IN_MEMORY LazyImages check_images check_labels ImageData channel_moments as_data "
+        "generator RandomStreams data_root load_data load_digits load_mnist load_fashion_mnist load_cifar10 "
+        "load_cifar100 cache_folder load_tiny_imagenet load_imagenet load_cifar10_jpeg list_corruptions "
+        "pick_device "
     ),
     "models": (
-        "MODELS BLOCK Normalized PlainCNN resnet18 ShortcutBlock CifarResNet LeNet list_models create_model "
-        "channel_stats model_name model_hash evaluating in_blocks predict match save_checkpoint read_safetensors "
-        "load_checkpoint checkpoint_facts "
+        "MODELS BLOCK Normalized Architecture PlainCNN ShortcutBlock CifarResNet LeNet conv_module InceptionModule "
+        "residual_module ModuleNet architecture list_models least_size create_model model_table channel_stats "
+        "model_name model_hash evaluating in_blocks predict match save_checkpoint read_safetensors load_checkpoint "
+        "checkpoint_facts "
     ),
     "training": (
         "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
-        "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots "
+        "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots train_model "
     ),
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
     "streams": "CounterStreams poisson_quantile",
+    "sequential": "PAIRS count_pairs ratio ratio_interval looks",
     "stressors": (
         "STRESSORS BARTSCHAT_SIGMAS BARTSCHAT_NOISE BARTSCHAT_BLUR Stressor GaussianNoise border_index "
         "gaussian_filter GaussianBlur Rotation Translation Scale Shear Perspective Occlusion Hue apply_stress "
@@ -44,21 +48,32 @@ _PUBLIC = {
     "sweeps": "stress_sweep filter_sweep filter_landscape",
     "scores": (
         "KINDS RULES resampled_means interval area_weights relative_performance label_scores synaptic_scores "
-        "relabel scale_scores score_summary compactness smallest_fraction result_summary "
+        "relabel scale_scores score_summary average_inits compactness smallest_fraction result_summary "
     ),
     "severity": (
         "ALEXNET ALEXNET_CLEAN stress_summary auc_difference flip_rate corruption_scores corruption_error "
         "calibration minimal_summary matrix_summary matrix_minimal "
     ),
     "matrix": "StressPolicy MixUp CutMix WorstOf train_test_matrix matrix_row",
+    "batchnorm": "find_batchnorms statistic_gap",
+    "coverage": (
+        "ACTIVATIONS NEVER CRITERIA Output find_outputs coverage_units Units UnitReader Criterion NC KMNC NBC SNAC "
+        "TKNC TKNP Coverage neuron_coverage activation_profile merge_coverage coverage_growth coverage_table "
+    ),
+    "differential": (
+        "CONSTRAINTS OUTCOMES DEEPTEST Constraint Light Occl Blackout joint_objective generate_differential "
+        "generated_data save_generated generate_transformed input_sources compare_sources "
+    ),
     "plots": (
         "COLOURS SERIES MARKERS SYMBOLS LANDSCAPE SIGNS house_style plot_training plot_stress plot_comparison "
-        "plot_filter_response plot_scores plot_depth plot_landscape plot_compactness "
+        "plot_filter_response plot_scores plot_depth plot_landscape plot_learning plot_targets plot_compactness "
+        "plot_smallest_fraction "
     ),
     "stress_plots": (
         "MEASURES UNITS plot_stress_map plot_severity plot_areas plot_examples plot_reliability plot_matrix "
         "plot_matrix_lines plot_minimal plot_matrix_minimal "
     ),
+    "coverage_plots": "criterion_label plot_growth plot_coverage_map plot_generated plot_sources plot_coverage_scores",
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "
         "run_model summary_table run_demo "

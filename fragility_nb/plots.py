@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'SERIES', 'MARKERS', 'SYMBOLS', 'LANDSCAPE', 'SIGNS', 'house_style', 'plot_training', 'plot_stress',
-           'plot_comparison', 'plot_filter_response', 'plot_scores', 'plot_depth', 'plot_landscape', 'plot_compactness']
+           'plot_comparison', 'plot_filter_response', 'plot_scores', 'plot_depth', 'plot_landscape', 'plot_learning',
+           'plot_targets', 'plot_compactness', 'plot_smallest_fraction']
 
 # %% ../nbs/api/40_plots.ipynb #7d339f8e
 import math
@@ -21,7 +22,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from .core import check_choice, check_kind, check_number
-from .scores import compactness, relative_performance, smallest_fraction, synaptic_scores
+from .scores import average_inits, compactness, relative_performance, smallest_fraction, synaptic_scores
 from .severity import stress_summary
 
 # %% ../nbs/api/40_plots.ipynb #aebe9a25
@@ -429,11 +430,8 @@ def plot_landscape(
 # %% ../nbs/api/40_plots.ipynb #7f709c40
 def _over_inits(s:xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     "Scores and labels (layer, epoch): mean over initialisations, and the label that all of them have."
-    value, label = s.score, s.label
-    if "init" in s.dims:
-        label = label.isel(init=0).where((label == label.isel(init=0)).all("init"), "undecided")
-        value = value.mean("init")
-    return value.transpose("layer", "epoch").values, label.transpose("layer", "epoch").values
+    if "init" in s.dims: s = average_inits(s)
+    return s.score.transpose("layer", "epoch").values, s.label.transpose("layer", "epoch").values
 
 def _landscape_axes(ax:Axes, s:xr.Dataset, mesh, label:np.ndarray) -> None:
     "Ticks, colour bar, and letters where the cells are large enough for them."
@@ -455,6 +453,91 @@ def _landscape_axes(ax:Axes, s:xr.Dataset, mesh, label:np.ndarray) -> None:
         bar.ax.annotate(name, (0, y), xytext=(0, 5*side), xycoords="axes fraction", textcoords="offset points",
                         va="bottom" if side > 0 else "top", fontsize=_pt(1.1))
     bar.set_label(f"score {SYMBOLS[str(s.kind.values)]}", fontsize=_pt(1.1))
+
+# %% ../nbs/api/40_plots.ipynb #englrn01
+def plot_learning(
+    scores:xr.Dataset, # of `synaptic_scores`, with a dimension `epoch`; with `init`: mean ± sd over initialisations
+    layers:Sequence[str]|str|None=None, # at most 7; default: first, middle and last
+    ax:Axes|None=None, # where to draw; default: a new figure
+    kind:str="clean", # "clean", "adversarial" or "difference"
+    filter:str="combined", # one of the sweep's filters, or "combined"
+) -> Axes:
+    "Scores of a few layers against the epoch."
+    _needs_epochs(check_kind(scores, "synaptic_scores", "scores"), "scores")
+    check_choice("kind", kind, scores.kind.values); check_choice("filter", filter, scores.filter.values)
+    names = [str(l) for l in scores.layer.values if l != "global"]
+    layers = list(dict.fromkeys([names[0], names[len(names)//2], names[-1]])) if layers is None else _chosen("layers", layers, scores.layer.values)
+    if len(layers) > len(SERIES): raise ValueError(f"Expected at most {len(SERIES)} `layers`, but got {len(layers)}: use `plot_landscape`.")
+    ax, s = _panels(ax, 1, (6.4, 4.))[0], scores.sel(kind=kind, filter=filter)
+    low, mean, high = _band(s)
+    ax.axhline(0, color="0.4", lw=1, zorder=1)
+    for i, name in enumerate(layers):
+        one = dict(layer=name)
+        ax.fill_between(s.epoch, low.sel(one), high.sel(one), color=SERIES[i], alpha=0.2, lw=0)
+        ax.plot(s.epoch, mean.sel(one), marker="osD^vPX"[i], color=SERIES[i], lw=2.2, ms=5.5, label=name)
+    ax.set_ylim(*_finite_range(mean.sel(layer=layers), low.sel(layer=layers), high.sel(layer=layers)))
+    _label_ends(ax)
+    _dress(ax, f"{_pretty(kind)} score", "epoch", f"score {SYMBOLS[kind]}")
+    return ax
+
+# %% ../nbs/api/40_plots.ipynb #englrn02
+def _needs_epochs(result:xr.Dataset, what:str) -> None:
+    "Refuses a result of one network where a landscape is drawn."
+    if "epoch" not in result.dims:
+        raise ValueError(f"Expected `{what}` with a dimension `epoch` (from `filter_landscape`), but got those of one network.")
+
+def _band(s:xr.Dataset) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    "Lower edge, middle, upper edge: mean ± sd over initialisations, else the interval."
+    if "init" not in s.dims: return s.low, s.score, s.high
+    s = average_inits(s)
+    return s.score - s.sd, s.score, s.score + s.sd
+
+def _finite_range(*values:xr.DataArray) -> tuple[float, float]:
+    "Limits around the middle line and the finite edges, with a little room."
+    v = np.concatenate([np.ravel(a) for a in values] + [[0.]])
+    v = v[np.isfinite(v)]
+    room = 0.06*np.ptp(v) or 0.1
+    return v.min() - room, v.max() + room
+
+# %% ../nbs/api/40_plots.ipynb #engtarg2
+def plot_targets(
+    result:xr.Dataset, # of `filter_landscape`, with an attack
+    layer:str, # name of a layer, or "global"
+    filter:str="combined", # one of the sweep's filters, or "combined"
+    ax:Sequence[Axes]|None=None, # three Axes; default: a new figure
+) -> np.ndarray: # three Axes: clean, adversarial, difference
+    "Relative performance on clean and on attacked images, threshold × epoch, and their difference (AIJ Fig. 5)."
+    _needs_epochs(check_kind(result, "filter_sweep"), "result")
+    check_choice("layer", layer, map(str, result.layer.values)); check_choice("filter", filter, [*result.filter.values, "combined"])
+    if "adversarial" not in result.stress: raise ValueError("Expected `result` of a sweep with an `attack`, but it has clean images only.")
+    relative = relative_performance(result).relative.sel(layer=layer, filter=filter)
+    if "init" in relative.dims: relative = relative.mean("init", skipna=False)
+    maps = relative.transpose("stress", "threshold", "epoch").values # (2, A, E)
+    axs = _panels(ax, 3, small=(3.1, 3.4))
+    top, gap = max(1., np.nanmax(maps, initial=0)), np.nanmax(np.abs(maps[1] - maps[0]), initial=0) or 1.
+    for one, z, name in zip(axs, (*maps, maps[1] - maps[0]), ("clean", "adversarial", "difference")):
+        look = dict(cmap=LANDSCAPE.resampled(9), vmin=-gap, vmax=gap) if name == "difference" else dict(cmap=RESPONSE, vmin=0, vmax=top)
+        mesh = _response_map(one, z, result, look)
+        if name != "clean": _map_bar(one, mesh, "adversarial − clean" if name == "difference" else "relative performance", axs[:2])
+        _dress(one, f"{_pretty(name)}", "epoch", "normalised threshold" if _first_column(one) else "")
+    return _returned(axs)
+
+# %% ../nbs/api/40_plots.ipynb #engtarg3
+RESPONSE = mpl.colormaps["cividis"].resampled(10) # relative performance: from nothing to all
+
+def _response_map(ax:Axes, z:np.ndarray, result:xr.Dataset, look:dict):
+    "One map (threshold, epoch); a column for each epoch."
+    t, columns = result.threshold.values, z.shape[1]
+    half = (t[1] - t[0])/2
+    mesh = ax.pcolormesh(np.arange(columns + 1) - 0.5, np.append(t - half, t[-1] + half), z, **look)
+    _thin(ax, range(columns), [f"{e:g}" for e in result.epoch.values], most=6)
+    return mesh
+
+def _map_bar(ax:Axes, mesh, text:str, shared:Sequence[Axes]) -> None:
+    "A quiet colour bar beside the panel that it ends."
+    bar = ax.figure.colorbar(mesh, ax=ax, pad=0.03, aspect=18)
+    bar.outline.set_visible(False); bar.locator = MaxNLocator(4); bar.update_ticks()
+    bar.ax.tick_params(labelsize=_pt(1.0), color="0.5"); bar.set_label(text, fontsize=_pt(1.05))
 
 # %% ../nbs/api/40_plots.ipynb #7dc0bad9
 def plot_compactness(
@@ -488,3 +571,28 @@ def _kept_curve(ax:Axes, s:xr.Dataset, smallest:float, i:int) -> Line2D:
     at = np.nanmax(np.where(s.kept.values == smallest, s.relative.values, np.nan), initial=-np.inf)
     if np.isfinite(at): ax.plot([smallest], [at], marker=marker, ms=13, mfc="none", mec=colour, mew=2, label="_smallest")
     return line
+
+# %% ../nbs/api/40_plots.ipynb #engcomp2
+def plot_smallest_fraction(
+    result:xr.Dataset, # of `filter_landscape`
+    layer:str, # name of a layer, or "global"
+    ax:Axes|None=None, # where to draw; default: a new figure
+    share:float=0.9, # of the unfiltered accuracy that must be kept, in (0, 1]
+    stress:str="clean", # "clean" or "adversarial" images
+) -> Axes:
+    "The smallest fraction of a layer's weights that keeps a share of the accuracy, against the epoch, for each filter."
+    _needs_epochs(check_kind(result, "filter_sweep"), "result")
+    check_choice("layer", layer, map(str, result.layer.values)); check_choice("stress", stress, result.stress.values)
+    smallest = smallest_fraction(result, share).sel(layer=layer, stress=stress)
+    ax = _panels(ax, 1, (6., 3.8))[0]
+    for i, f in enumerate(result.filter.values):
+        y = smallest.sel(filter=f)
+        mean, sd = (y.mean("init"), y.std("init")) if "init" in y.dims else (y, None)
+        ax.errorbar(result.epoch, mean, sd, marker="osD^vPX"[i % 7], color=SERIES[i % len(SERIES)], lw=2.2, ms=5.5, capsize=3,
+                    label=str(f).replace("_", "-"))
+    ax.set(ylim=(0, 1.04))
+    handles = [Line2D([], [], color=SERIES[i % len(SERIES)], marker="osD^vPX"[i % 7], lw=2.2, label=str(f).replace("_", "-"))
+               for i, f in enumerate(result.filter.values)]
+    _key([ax], handles, len(handles), own=False)
+    _dress(ax, f"{layer}: weights that keep {_percent(share)} of the {stress} accuracy", "epoch", "fraction of weights kept", rows=1)
+    return ax

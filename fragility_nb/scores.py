@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'RULES', 'resampled_means', 'interval', 'area_weights', 'relative_performance', 'label_scores',
-           'synaptic_scores', 'relabel', 'scale_scores', 'score_summary', 'compactness', 'smallest_fraction',
-           'result_summary']
+           'synaptic_scores', 'relabel', 'scale_scores', 'score_summary', 'average_inits', 'compactness',
+           'smallest_fraction', 'result_summary']
 
 # %% ../nbs/api/22_scores.ipynb #92d1db2f
 import numpy as np
 import xarray as xr
 from scipy.integrate import simpson, trapezoid
 
-from .core import check_choice, check_kind, check_number, provenance, unknown
+from .core import check_choice, check_kind, check_number, provenance
 
 # %% ../nbs/api/22_scores.ipynb #96835ce9
 def resampled_means(
@@ -98,17 +98,31 @@ def synaptic_scores(
     "Clean, adversarial and difference scores with paired bootstrap intervals over images, and labels (AIJ Eqs. 14–16)."
     check_kind(result, "filter_sweep"); _check_ci(ci, n_boot); check_number("band", band, low=0)
     w = xr.DataArray(area_weights(result.sizes["threshold"], rule), dims="threshold")
-    area = (result.correct * w).sum("threshold") # of each image, (…, stress, layer, filter, sample)
-    flat = ((1 - result.removed / result.weights) * w).sum("threshold") # area under the baseline, (…, layer, filter)
-    outer = [d for d in ("epoch", "init") if d in area.dims]
-    area = area.transpose("sample", "stress", "layer", "filter", *outer)
-    ref = result.reference_correct.transpose("sample", "stress", *outer).values[:, :, None, None]
+    outer = [d for d in ("epoch", "init") if d in result.dims]
+    flat = ((1 - result.removed / result.weights) * w).sum("threshold") # area under the baseline, (layer, filter, …)
     flat = flat.transpose("layer", "filter", *[d for d in outer if d in flat.dims]).values
+    ref = result.reference_correct.transpose("sample", "stress", *outer).values[:, :, None, None]
+    if "correct" in result: point, low, high = _bootstrapped(result, w, flat, ref, outer, ci, n_boot, seed)
+    else: point, low, high = _summed(result, w, flat, outer, ci)
+    low, high = _meaningful(low, high, ref.mean(0), result.attrs.get("num_classes"))
+    return _as_scores(point, low, high, result, outer, dict(rule=rule, band=band, ci=ci, n_boot=n_boot, bootstrap_seed=seed))
+
+# %% ../nbs/api/22_scores.ipynb #engboot1
+def _bootstrapped(result, w, flat, ref, outer, ci, n_boot, seed) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # (kind, layer, filter, …)
+    "Scores and percentile intervals from every image's answers."
+    area = (result.correct * w).sum("threshold").transpose("sample", "stress", "layer", "filter", *outer).values # of each image
     score = lambda a, r: _with_combined(_kinds(_ratio(a, r), flat))
-    point = score(area.values.mean(0), ref.mean(0, dtype=float))
-    draws = _draws(score, area.values, ref, n_boot, seed)
-    low, high = _meaningful(*interval(draws, ci), ref.mean(0), result.attrs.get("num_classes"))
-    return _as_scores(point, low, high, result, area, outer, dict(rule=rule, band=band, ci=ci, n_boot=n_boot, bootstrap_seed=seed))
+    return score(area.mean(0), ref.mean(0, dtype=float)), *interval(_draws(score, area, ref, n_boot, seed), ci)
+
+def _summed(result, w, flat, outer, ci) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # (kind, layer, filter, …)
+    "Scores of a sweep with `tolerance`; their bounds are the areas under the bounds of the thresholds."
+    if ci != result.attrs["interval_ci"]:
+        raise ValueError(f"Expected `ci` to be {result.attrs['interval_ci']:g}, the coverage of the intervals of a sweep with `tolerance`, but got {ci:g}.")
+    area = lambda v: (v * w).sum("threshold", skipna=False).transpose("stress", "layer", "filter", *outer).values
+    relative = result.accuracy / result.reference_accuracy.where(result.reference_accuracy > 0)
+    low, high = area(result.relative_low), area(result.relative_high)
+    kinds = lambda a, b: np.stack([a[0] - flat, a[1] - flat, a[1] - b[0]]) if len(a) > 1 else (a - flat)
+    return tuple(map(_with_combined, (_kinds(area(relative), flat), kinds(low, high), kinds(high, low))))
 
 # %% ../nbs/api/22_scores.ipynb #e852d05a
 def _kinds(area:np.ndarray, flat:np.ndarray) -> np.ndarray:
@@ -133,7 +147,7 @@ def _draws(score, area:np.ndarray, ref:np.ndarray, n_boot:int, seed:int) -> np.n
     cut = area[0].size
     return np.stack([score(m[:cut].reshape(area.shape[1:]), m[cut:].reshape(ref.shape[1:])) for m in means])
 
-def _as_scores(point, low, high, result, area, outer, settings) -> xr.Dataset:
+def _as_scores(point, low, high, result, outer, settings) -> xr.Dataset:
     "Scores as a labelled result."
     dims = ("kind", "layer", "filter", *outer)
     coords = dict(kind=list(KINDS[:len(point)]), layer=result.layer, filter=[*result.filter.values, "combined"]) | {d: result[d] for d in outer}
@@ -173,6 +187,19 @@ def score_summary(
     worst = one.isel(layer=int(one.score.values.argmin()))
     counts = {name: int((one.label == name).sum()) for name in ("fragile", "robust", "antifragile", "undecided")}
     return dict(most_fragile=str(worst.layer.values), score=float(worst.score), low=float(worst.low), high=float(worst.high)) | counts
+
+# %% ../nbs/api/22_scores.ipynb #enginit2
+def average_inits(
+    scores:xr.Dataset, # of `synaptic_scores`, with dimension `init`
+) -> xr.Dataset: # score, sd, low, high, label without `init`
+    "Mean score and its standard deviation over initialisations (AIJ §5); the label that all of them have, else *undecided*."
+    check_kind(scores, "synaptic_scores", "scores")
+    if "init" not in scores.dims: raise ValueError("Expected `scores` with a dimension `init` (of several initialisations), but got those of one.")
+    first = scores.label.isel(init=0, drop=True)
+    label = first.where((scores.label == first).all("init"), "undecided")
+    mean = scores[["score", "low", "high"]].mean("init", skipna=False)
+    sd = scores.score.std("init", ddof=min(1, scores.sizes["init"] - 1))
+    return mean.assign(label=label, sd=sd).assign_attrs(scores.attrs | dict(inits=scores.sizes["init"]))
 
 # %% ../nbs/api/22_scores.ipynb #7fd9da22
 def compactness(
