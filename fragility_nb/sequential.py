@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['PAIRS', 'count_pairs', 'ratio', 'ratio_interval', 'looks']
 
-# %% ../nbs/api/09_sequential.ipynb #d14c341d
+# %% ../nbs/api/09_sequential.ipynb #53910700
 import numpy as np
 from scipy.special import logsumexp
 
 from .core import check_number
 
-# %% ../nbs/api/09_sequential.ipynb #120eefba
+# %% ../nbs/api/09_sequential.ipynb #4a5d4a98
 PAIRS = ("both", "filtered", "unfiltered", "neither") # by which of the two networks an image is classified rightly
 
-# %% ../nbs/api/09_sequential.ipynb #1b52ce69
+# %% ../nbs/api/09_sequential.ipynb #b3763ded
 def count_pairs(
     filtered:np.ndarray, # bool (…, n): right by the filtered copy
     unfiltered:np.ndarray, # bool, broadcast against it: right by the unfiltered network
@@ -23,7 +23,7 @@ def count_pairs(
     a, b = np.broadcast_arrays(np.asarray(filtered, bool), np.asarray(unfiltered, bool))
     return np.stack([(a & b).sum(-1), (a & ~b).sum(-1), (~a & b).sum(-1), (~a & ~b).sum(-1)], -1)
 
-# %% ../nbs/api/09_sequential.ipynb #424c3877
+# %% ../nbs/api/09_sequential.ipynb #13eebf54
 def ratio(
     pairs:np.ndarray, # (…, 4) counts, in the order of `PAIRS`
 ) -> np.ndarray: # (…) NaN where the unfiltered network was never right
@@ -32,7 +32,7 @@ def ratio(
     below = both + unfiltered
     return np.divide(both + filtered, below, out=np.full(below.shape, np.nan), where=below > 0)
 
-# %% ../nbs/api/09_sequential.ipynb #e356b5c4
+# %% ../nbs/api/09_sequential.ipynb #7594685f
 def _capital(u:np.ndarray, pairs:np.ndarray, sign:int, stakes:np.ndarray) -> np.ndarray: # (…)
     "The logarithm of the player's capital against the candidates u (…); pairs (…, 4)."
     w = np.stack([1 - 2*u, 1 - u, -u], -1)[..., None] # (…, 3, 1): both, only filtered, only unfiltered; neither is 0
@@ -43,7 +43,7 @@ def _stakes(most:int) -> np.ndarray:
     "Halved from 0.95 down to what pays off after `most` images."
     return 0.95 * 0.5**np.arange(2 + int(np.log2(most)/2))
 
-# %% ../nbs/api/09_sequential.ipynb #ae685314
+# %% ../nbs/api/09_sequential.ipynb #e4f80102
 def ratio_interval(
     pairs:np.ndarray, # (…, 4) counts, in the order of `PAIRS`
     ci:float=0.95, # coverage: the chance that the interval holds ρ at every look at once is at least this
@@ -63,7 +63,7 @@ def ratio_interval(
     low, high = bounds
     with np.errstate(divide="ignore"): return low / (1 - low), np.where(high > 1 - 1e-9, np.inf, high / (1 - high))
 
-# %% ../nbs/api/09_sequential.ipynb #f4d15ad9
+# %% ../nbs/api/09_sequential.ipynb #17518221
 def looks(
     n:int, # images in all
     first:int=128, # images of the first look

@@ -98,7 +98,7 @@ def global_masks(net, n=3):
     "One threshold for all layers."
     layers = find_layers(net)
     low = min(la.weight.min() for la in layers).item()
-    alphas = np.linspace(low, 0, n + 1)[1:]
+    alphas = np.linspace(low, 0, n + 2)[1:-1]
     return Edits(tuple(f"{la.path}.weight" for la in layers), n,
                  lambda i: {f"{la.path}.weight": la.weight * (la.weight > alphas[i]) for la in layers})
 
@@ -123,8 +123,8 @@ def plain_logits(net, edits, stresses, bn_mode="running", batch_size=100):
 
 
 def agree(got, logits, y, ties=1e-5):
-    "Equal, except where the two largest logits are as good as equal."
-    want = (logits.argmax(-1) == y).numpy()
+    "Equal, except where the two largest logits are as good as equal; what is not finite is wrong."
+    want = ((logits.argmax(-1) == y) & torch.isfinite(logits).all(-1)).numpy()
     top = logits.topk(2, -1).values
     tie = ((top[..., 0] - top[..., 1]) <= ties * logits.abs().amax(-1)).numpy()
     assert got.shape == want.shape and got.dtype == bool
@@ -146,15 +146,24 @@ def case(request):
     return net, both, own_labels(net, x), spread(net, 3)[:3 if size == 32 else 2]
 
 
+def at_once(y):
+    "Images of a batch: two batches, or one where there are few."
+    return len(y) // 2 if len(y) == N else len(y)
+
+
+def loose(bn_mode, y):
+    "How near two logits make a tie: statistics of 8 images on 1×1 maps move Inception v4's logits by 1 % from one memory layout to the other."
+    return 1e-5 if bn_mode == "running" else 1e-3 if len(y) == N else 5e-2
+
+
 @pytest.mark.parametrize("bn_mode", ["running", "batch"])
 def test_zoo_fixed(case, bn_mode):
     net, x, y, layers = case
-    before, half = model_hash(net), len(y) // 2
+    before, half = model_hash(net), at_once(y)
     engine = EditEngine(net, bn_mode=bn_mode, device="cpu")
     assert engine.traced
-    loose = 1e-5 if bn_mode == "running" else 1e-3
     for layer in layers[1:]:
-        agree(engine.evaluate(masks(layer, 2), x, y, batch_size=half), plain_logits(net, masks(layer, 2), x, bn_mode, half), y, loose)
+        agree(engine.evaluate(masks(layer, 2), x, y, batch_size=half), plain_logits(net, masks(layer, 2), x, bn_mode, half), y, loose(bn_mode, y))
     if bn_mode == "running":
         edits = global_masks(net, 1)
         agree(engine.evaluate(edits, x, y), plain_logits(net, edits, x), y, 1e-4)
@@ -164,7 +173,7 @@ def test_zoo_fixed(case, bn_mode):
 @pytest.mark.parametrize("bn_mode", ["running", "batch"])
 def test_zoo_adaptive(case, bn_mode):
     net, x, y, layers = case
-    attack, half = FGSM(2/255), len(y) // 2
+    attack, half = FGSM(2/255), at_once(y)
     engine, wrong, unsure, judged = EditEngine(net, bn_mode=bn_mode, device="cpu"), 0, 0, 0
     for layer in layers[:1] if bn_mode == "running" else layers[1:2]:
         edits = masks(layer, 1)
@@ -172,7 +181,7 @@ def test_zoo_adaptive(case, bn_mode):
         assert got.shape == (1, 2, len(y))
         copied = copy_with(net, edits[0], bn_mode)
         want, again = (attacked(copied, attack, x[0], y, layout) for layout in (torch.contiguous_format, torch.channels_last))
-        agree(got[:, :1], want[0][None, None], y, 1e-5 if bn_mode == "running" else 1e-3)
+        agree(got[:, :1], want[0][None, None], y, loose(bn_mode, y))
         wrong += int((got[0, 1] != want[1]).sum())
         unsure += int((again[1] != want[1]).sum())
         judged += len(y)
@@ -183,7 +192,7 @@ def test_zoo_adaptive(case, bn_mode):
 def attacked(net, attack, x, y, layout):
     "Logits of the clean images, and which are right after FGSM on this network, in a memory layout; batches of half the images."
     clean, right, net = [], [], net.to(memory_format=layout)
-    for bx, by in zip(x.split(len(y) // 2), y.split(len(y) // 2)):
+    for bx, by in zip(x.split(at_once(y)), y.split(at_once(y))):
         leaf = bx.clone().requires_grad_()
         logits = net(leaf)
         gradient, = torch.autograd.grad(F.cross_entropy(logits, by, reduction="sum"), leaf)
