@@ -39,18 +39,18 @@ OPTIMIZERS["adam"] = lambda parameters, lr, weight_decay=0.: torch.optim.Adam(pa
 OPTIMIZERS["adamw"] = lambda parameters, lr, weight_decay=0.: torch.optim.AdamW(parameters, lr, weight_decay=weight_decay)
 OPTIMIZERS["sgd"] = lambda parameters, lr, weight_decay=0.: torch.optim.SGD(parameters, lr, momentum=0.9, weight_decay=weight_decay)
 
-# %% ../nbs/api/03_training.ipynb #47455841
+# %% ../nbs/api/03_training.ipynb #e9e392f9
 SCHEDULES = Registry("schedule") # name -> function(share of all steps taken, in [0, 1)) -> factor of the rate
 SCHEDULES["constant"] = lambda t: 1.
 SCHEDULES["cosine"] = lambda t: (1 + math.cos(math.pi * t)) / 2
 
-# %% ../nbs/api/03_training.ipynb #3dac7f69
+# %% ../nbs/api/03_training.ipynb #ce93b927
 def _precision(amp:bool, device:torch.device) -> torch.dtype:
     "The type that convolutions and products are computed in; below float32 only on a GPU."
     if not amp or device.type != "cuda": return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
-# %% ../nbs/api/03_training.ipynb #d0f78b3e
+# %% ../nbs/api/03_training.ipynb #8775187e
 class _Steps:
     "What a step does: rate, gradient, weights, moving average."
     def __init__(self, model, optimizer, lr:float, schedule:str, total:int, ema:float|None, dtype:torch.dtype, device):
@@ -91,7 +91,7 @@ class _Steps:
 
 def _copied(model:nn.Module) -> dict[str, Tensor]: return {k: v.detach().clone() for k, v in model.state_dict().items()}
 
-# %% ../nbs/api/03_training.ipynb #29427a35
+# %% ../nbs/api/03_training.ipynb #7c90edfd
 def image_uniform(
     *parts:str|int|float, # what the numbers are for, e.g. `("flip", seed)`
     index:Tensor, # (N,) place of each image in its source
@@ -106,10 +106,10 @@ def image_uniform(
     z ^= z >> np.uint64(31)
     return torch.from_numpy((z >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
-# %% ../nbs/api/03_training.ipynb #7aab6e27
+# %% ../nbs/api/03_training.ipynb #a9449251
 AUGMENTS = Registry("augment") # name -> class of f(model, x, y, seed, index) -> (x, y)
 
-# %% ../nbs/api/03_training.ipynb #34930de6
+# %% ../nbs/api/03_training.ipynb #2269c7af
 @AUGMENTS.register("crop")
 @dataclass(frozen=True)
 class RandomCrop:
@@ -126,7 +126,7 @@ class RandomCrop:
         padded = F.pad(x, (pad,)*4).permute(0, 2, 3, 1) # (N, H + 2p, W + 2p, C)
         return padded[images, rows[:, :, None], cols[:, None]].permute(0, 3, 1, 2).contiguous(), y
 
-# %% ../nbs/api/03_training.ipynb #342b4b77
+# %% ../nbs/api/03_training.ipynb #1927eafa
 @AUGMENTS.register("flip")
 @dataclass(frozen=True)
 class HorizontalFlip:
@@ -137,7 +137,7 @@ class HorizontalFlip:
         flip = (image_uniform("flip", seed, index=index)[:, 0] < self.p).to(x.device)
         return torch.where(flip[:, None, None, None], x.flip(-1), x), y
 
-# %% ../nbs/api/03_training.ipynb #b51bfa75
+# %% ../nbs/api/03_training.ipynb #ba5ab4d6
 def as_augment(
     augment:str|Callable|Sequence|None, # names like "crop,flip", a function, several of these, or none
 ) -> tuple[Callable, ...]: # to be called one after the other
@@ -170,7 +170,7 @@ def epoch_order(
     "The order in which an epoch shows the images."
     return torch.randperm(n, generator=generator("order", seed, epoch))
 
-# %% ../nbs/api/03_training.ipynb #03e8792b
+# %% ../nbs/api/03_training.ipynb #969f4f57
 @contextlib.contextmanager
 def _epoch_randomness(seed:int, epoch:int, device:torch.device) -> Iterator[None]:
     "The global random states of torch, NumPy and Python follow from seed and epoch inside the block; the caller's come back."
@@ -180,7 +180,7 @@ def _epoch_randomness(seed:int, epoch:int, device:torch.device) -> Iterator[None
         try: yield
         finally: random.setstate(before[0]); np.random.set_state(before[1])
 
-# %% ../nbs/api/03_training.ipynb #b95c1e58
+# %% ../nbs/api/03_training.ipynb #34968d49
 def _batches_of(order:Tensor, batch_size:int) -> list[Tensor]:
     "Rows of each step. A last image that would be alone joins the step before: BatchNorm has no variance of one."
     parts = list(order.split(batch_size))
@@ -198,7 +198,7 @@ def _read_batches(train:ImageData, batches:list[Tensor], device) -> Iterator[tup
     else: images = train.images.stream(batches)
     for rows, x in zip(batches, images): yield _as_float(x.to(device)), train.labels[rows].to(device), train.index[rows]
 
-# %% ../nbs/api/03_training.ipynb #303a6717
+# %% ../nbs/api/03_training.ipynb #81322dd1
 def _train_epoch(steps:_Steps, train:ImageData, epoch:int, seed:int, batch_size:int, augment, distort, tell) -> tuple[float, float]:
     "One pass over the data; mean loss and accuracy of the batches as they were trained on."
     batches = _batches_of(epoch_order(len(train), seed, epoch), batch_size)
@@ -217,7 +217,7 @@ def _train_epoch(steps:_Steps, train:ImageData, epoch:int, seed:int, batch_size:
     sizes = torch.tensor([len(b) for b in batches], dtype=torch.double)
     return float(torch.stack(losses).double().cpu() @ sizes) / len(train), int(right) / len(train)
 
-# %% ../nbs/api/03_training.ipynb #207692fd
+# %% ../nbs/api/03_training.ipynb #a408c3c6
 def _check_finite(values:list[Tensor], epoch:int, start:int|None) -> None:
     "An error that names epoch and step of the first loss from `start` on that is not finite; `None`: these are weights."
     v = torch.stack(values[start or 0:]).float().cpu()
@@ -240,7 +240,7 @@ def list_snapshots(
     "The snapshots of a training."
     return {int(p.stem.removeprefix("epoch-")): p for p in sorted(Path(folder).glob("epoch-*.safetensors"))}
 
-# %% ../nbs/api/03_training.ipynb #a274580f
+# %% ../nbs/api/03_training.ipynb #5500a8cb
 def snapshot_epochs(
     snapshots:int|Iterable[int], # every n epochs, and the last one; or the epochs themselves (0 is before training)
     epochs:int, # of the whole training
@@ -299,7 +299,7 @@ class _Run:
         groups = self.steps.optimizer.state_dict()["param_groups"]
         self.steps.optimizer.load_state_dict(dict(state=state, param_groups=groups))
 
-# %% ../nbs/api/03_training.ipynb #046b606d
+# %% ../nbs/api/03_training.ipynb #33312111
 @contextlib.contextmanager
 def _plain_disk(path:Path) -> Iterator[None]:
     "What goes wrong in writing, as one clear error."
@@ -352,7 +352,7 @@ def fit(
         model.eval().to(home)
     return _as_log(run, log, model, train, attrs)
 
-# %% ../nbs/api/03_training.ipynb #dc104e30
+# %% ../nbs/api/03_training.ipynb #e2bc5df5
 def _check_fit(epochs, lr, weight_decay, batch_size, ema, snapshots, folder) -> list[int]:
     "Errors for numbers out of range; the epochs of the snapshots."
     check_number("epochs", epochs, low=1, integer=True); check_number("lr", lr, above=0)
@@ -367,7 +367,7 @@ def _warn_of_lost(keep:list[int], done:int, folder) -> None:
     lost = [e for e in keep if e <= done and done and not snapshot_path(folder, e).is_file()]
     if lost: warnings.warn(f"`{folder}` has no snapshot of epochs {lost}: they are past. Train in another `folder` to have them.", stacklevel=3)
 
-# %% ../nbs/api/03_training.ipynb #52e6d361
+# %% ../nbs/api/03_training.ipynb #466821bb
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
 
 def _go_on(run:_Run, train_one:Callable, log:list[dict], epochs:int, keep:list[int], test, held:dict, progress:bool) -> dict:
@@ -399,7 +399,7 @@ def _held(steps:_Steps) -> dict[str, Tensor]:
     "A copy of the weights that the caller gets."
     with steps.averaged(): return _copied(steps.model)
 
-# %% ../nbs/api/03_training.ipynb #bf333abd
+# %% ../nbs/api/03_training.ipynb #99d74d87
 def _epoch_row(steps:_Steps, trained:tuple[float, float], test:ImageData|None) -> dict[str, float]:
     "What the log says about an epoch."
     row = dict(loss=trained[0], train_accuracy=trained[1], learning_rate=steps.optimizer.param_groups[0]["lr"])
@@ -419,7 +419,7 @@ def _as_log(run:_Run, log:list[dict], model, train:ImageData, attrs:dict) -> xr.
         with _plain_disk(run.folder/"log.nc"): save_result(out, run.folder/"log.nc")
     return out
 
-# %% ../nbs/api/03_training.ipynb #e3dc4e0c
+# %% ../nbs/api/03_training.ipynb #92b435c0
 def fit_inits(
     build:Callable[[int], nn.Module], # seed -> network, e.g. `lambda seed: create_model("cnn5", seed=seed)`
     train, # anything that `as_data` takes
@@ -441,7 +441,7 @@ def fit_inits(
     save_result(out, Path(folder)/"log.nc")
     return out
 
-# %% ../nbs/api/03_training.ipynb #6d1aeb96
+# %% ../nbs/api/03_training.ipynb #493526ee
 def init_snapshots(
     folder:str|os.PathLike, # of `fit_inits`
 ) -> list[dict[int, Path]]: # epoch -> checkpoint, one for each initialisation; for `filter_landscape`
@@ -450,7 +450,7 @@ def init_snapshots(
     if not folders: raise FileNotFoundError(f"No folders init-0, init-1, … in `{folder}`: `fit_inits` makes them.")
     return [list_snapshots(p) for p in folders]
 
-# %% ../nbs/api/03_training.ipynb #a47f4205
+# %% ../nbs/api/03_training.ipynb #593735d5
 def train_model(
     model:str, # name for `create_model`, or the path of a checkpoint to train on
     out:str|os.PathLike, # folder: model.safetensors, log.nc, snapshots; of several initialisations init-0, init-1, … with these
