@@ -279,11 +279,13 @@ def apply_stress(
     own = isinstance(stressor, Stressor)
     if own: stressor = stressor.resolve(tuple(x.shape[-2:]))
     part = max(1, PART // x[0].numel()) if own and x.device.type == "cpu" else len(x)
-    parts = []
-    for some, places in zip(x.split(part), index.split(part)):
+    def one(some, places):
         streams = CounterStreams(stress_id(stressor), float(severity), seed, index=places, device=x.device)
-        parts.append(_check_stressed(getattr(stressor, "perturb", stressor)(some, severity, streams), some, stressor))
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
+        return _check_stressed(getattr(stressor, "perturb", stressor)(some, severity, streams), some, stressor)
+    if part >= len(x): return one(x, index)
+    out = torch.empty_like(x)
+    for i in range(0, len(x), part): out[i:i + part] = one(x[i:i + part], index[i:i + part])
+    return out
 
 # %% ../nbs/api/10_stressors.ipynb #d921aa19
 def stress_id(
