@@ -160,12 +160,12 @@ def _names() -> dict[str, list[str]]:
     from fragility_nb.data import DATASETS
     from fragility_nb.filters import FILTERS
     from fragility_nb.models import list_models
-    from fragility_nb.stressors import STRESSORS
+    from fragility_nb.corruptions import STRESSORS
     from fragility_nb.studies import list_templates
     about = lambda thing: (thing.__doc__ or "").strip().splitlines()[0]
-    stress = lambda reg: [f"{name:16}{cls()!r}: {cls().unit} = {cls().strength(1):g} at severity 1" for name, cls in reg.items()]
-    return {"models": list_models(), "data sets": [*(f"{k:16}{about(v)}" for k, v in DATASETS.items()), "any folder with one subfolder of images per class"],
-            "stressors": stress(STRESSORS), "attacks": stress(ATTACKS), "filters": [f"{k:16}{about(v)}" for k, v in FILTERS.items()], "templates": list_templates()}
+    stress = lambda reg: [f"{name:20}{cls()!r}: {cls().unit} = {cls().strength(1):g} at severity 1" for name, cls in reg.items()]
+    return {"models": list_models(), "data sets": [*(f"{k:20}{about(v)}" for k, v in DATASETS.items()), "any folder with one subfolder of images per class"],
+            "stressors": stress(STRESSORS), "attacks": stress(ATTACKS), "filters": [f"{k:20}{about(v)}" for k, v in FILTERS.items()], "templates": list_templates()}
 
 # %% ../nbs/api/60_cli.ipynb #3785a8bf
 @app.command()
