@@ -471,7 +471,7 @@ def train_model(
     "Trains a network by name on a data set by name."
     check_number("epochs", epochs, low=1, integer=True); check_number("inits", inits, low=1, integer=True)
     keep = sorted({*snapshot_epochs(snapshots, epochs), epochs})
-    if not Path(model).is_file(): create_model(model, **(network or {}) | dict(image_size=image_size or 64)) # a wrong name is told before the data are read
+    if not Path(model).is_file(): create_model(model, **(network or {}) | dict(image_size=image_size or 299)) # a wrong name is told before the data are read
     load = lambda split, n=None: load_data(data, split, root, n, image_size=image_size, download=download, progress=progress)
     train, test = load("train", n), load("test")
     facts = dict(num_classes=len(train.classes), in_chans=train.shape[1], image_size=train.shape[-1], **(network or {}))
