@@ -12,9 +12,8 @@ _PUBLIC = {
     ),
     "data": (
         "DATASETS CORRUPTED IN_MEMORY LazyImages check_images check_labels ImageData channel_moments as_data "
-        "generator RandomStreams data_root load_data load_digits load_mnist load_fashion_mnist load_cifar10 "
-        "load_cifar100 cache_folder load_tiny_imagenet load_imagenet load_cifar10_jpeg list_corruptions "
-        "pick_device "
+        "generator data_root load_data load_digits load_mnist load_fashion_mnist load_cifar10 load_cifar100 "
+        "cache_folder load_tiny_imagenet load_imagenet load_cifar10_jpeg list_corruptions pick_device "
     ),
     "models": (
         "MODELS BLOCK Normalized Architecture PlainCNN ShortcutBlock CifarResNet LeNet conv_module InceptionModule "

@@ -686,7 +686,7 @@ def coverage_table(
     ci:float=0.95, # nominal coverage of the intervals
     n_boot:int=1000, # bootstrap draws over layers
     seed:int=0, # of the draws
-) -> xr.Dataset: # coverage (criterion, layer); score, low, high, label, mean_gap_size, log_variance_size (layer); correlation (criterion, with)
+) -> xr.Dataset: # coverage (criterion, layer); score, low, high, label, mean_gap_size, log_variance_size (layer), NaN without a BatchNorm; correlation (criterion, with)
     "One table of what is known of each layer: coverage, filter scores, statistic gap; and their rank correlations."
     check_kind(coverage, "neuron_coverage", "coverage"); check_number("ci", ci, above=0, high=0.9999)
     names = [str(n) for n in coverage.layer_name.values]
@@ -708,11 +708,11 @@ def coverage_table(
 
 # %% ../nbs/api/32_coverage.ipynb #71b0cbe6
 def _gap_columns(gap:xr.Dataset, coverage:xr.Dataset, names:list[str]) -> dict[str, np.ndarray]:
-    "Mean gaps over all stresses and severities, by the layer in front of each BatchNorm; none if a layer has no BatchNorm behind it."
+    "Mean gaps over all stresses and severities, by the layer in front of each BatchNorm; NaN where a layer has no BatchNorm behind it."
     norms, words = set(map(str, gap.layer_name.values)), dict(zip(coverage.layer_name.values, coverage.output.values))
     behind = {n: next((w for w in str(words[n]).split(" → ") if w in norms), None) for n in names}
     if not any(behind.values()): return {}
-    get = lambda k, n: float(gap[k].sel(layer_name=behind[n]).mean()) if behind[n] else 0.
+    get = lambda k, n: float(gap[k].sel(layer_name=behind[n]).mean()) if behind[n] else np.nan
     return {k: np.array([get(k, n) for n in names]) for k in ("mean_gap_size", "log_variance_size")} | dict(batchnorm=np.array([behind[n] or "" for n in names], dtype=object))
 
 def _ranks(x:np.ndarray) -> np.ndarray:
@@ -726,7 +726,7 @@ def _spearman(a:np.ndarray, b:np.ndarray) -> np.ndarray:
     return np.divide((a*b).sum(-1), size, out=np.full(size.shape, np.nan), where=size > 0)
 
 def _correlations(table:xr.Dataset, pairs:list[str], ci:float, n_boot:int, seed:int) -> xr.Dataset:
-    "Spearman's ρ of each criterion with each column over the layers that have both, with percentile intervals; undefined pairs are 0 … (−1, 1)."
+    "Spearman's ρ of each criterion with each column over the layers that have both, with percentile intervals; NaN (−1, 1) where undefined."
     rng, out = np.random.default_rng(seed), np.zeros((3, table.sizes["criterion"], len(pairs)))
     for j, name in enumerate(pairs):
         here = table.batchnorm.values != "" if name != "score" else np.ones(table.sizes["layer"], bool)
@@ -735,6 +735,6 @@ def _correlations(table:xr.Dataset, pairs:list[str], ci:float, n_boot:int, seed:
         for i, row in enumerate(x):
             rho, boot = _spearman(row, y), _spearman(row[draws], y[draws])
             defined = np.isfinite(rho) and len(y) > 2 and np.isnan(boot).mean() <= (1 - ci)/2
-            out[:, i, j] = (rho, *np.nanpercentile(boot, [50*(1 - ci), 50*(1 + ci)])) if defined else (rho if np.isfinite(rho) else 0., -1., 1.)
+            out[:, i, j] = (rho, *np.nanpercentile(boot, [50*(1 - ci), 50*(1 + ci)])) if defined else (rho, -1., 1.)
     dims = ("criterion", "with")
     return xr.Dataset({k: (dims, v) for k, v in zip(("correlation", "correlation_low", "correlation_high"), out)}, {"with": pairs})

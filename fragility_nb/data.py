@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'CORRUPTED', 'IN_MEMORY', 'LazyImages', 'check_images', 'check_labels', 'ImageData', 'channel_moments',
-           'as_data', 'generator', 'RandomStreams', 'data_root', 'load_data', 'load_digits', 'load_mnist',
-           'load_fashion_mnist', 'load_cifar10', 'load_cifar100', 'cache_folder', 'load_tiny_imagenet', 'load_imagenet',
-           'load_cifar10_jpeg', 'list_corruptions', 'pick_device']
+           'as_data', 'generator', 'data_root', 'load_data', 'load_digits', 'load_mnist', 'load_fashion_mnist',
+           'load_cifar10', 'load_cifar100', 'cache_folder', 'load_tiny_imagenet', 'load_imagenet', 'load_cifar10_jpeg',
+           'list_corruptions', 'pick_device']
 
 # %% ../nbs/api/01_data.ipynb #d064be3c
 import csv
@@ -311,31 +311,6 @@ def generator(
 ) -> torch.Generator: # on the CPU
     "A generator seeded by the meaning of its parts (`stable_seed`)."
     return torch.Generator().manual_seed(stable_seed(*parts))
-
-# %% ../nbs/api/01_data.ipynb #e9488daf
-class RandomStreams:
-    "Independent random streams, one per image of a batch; each call draws the same amount from every stream."
-    def __init__(self,
-        *parts:str|int|float, # what the streams are for, e.g. `("gaussian_noise", severity, seed)`
-        index:Sequence[int]|Tensor, # (N,) place of each image in its source
-        device:torch.device|str="cpu", # where the numbers are delivered
-    ):
-        self.parts, self.index, self.device = parts, index, device
-
-    @cached_property
-    def generators(self) -> list[torch.Generator]: # made at the first draw
-        base = stable_seed(*self.parts)
-        return [generator(base, int(i)) for i in self.index]
-
-    def __len__(self): return len(self.index)
-    def _draw(self, draw:Callable, shape) -> Tensor:
-        return torch.stack([draw(*shape, generator=g) for g in self.generators]).to(self.device)
-    def normal(self, *shape:int) -> Tensor:
-        "(N, *shape) from the standard normal distribution."
-        return self._draw(torch.randn, shape)
-    def uniform(self, *shape:int) -> Tensor:
-        "(N, *shape) uniform in [0, 1)."
-        return self._draw(torch.rand, shape)
 
 # %% ../nbs/api/01_data.ipynb #a9539272
 DATASETS = Registry("dataset") # name -> function(split, root, download) -> (images uint8 or LazyImages, labels, classes)

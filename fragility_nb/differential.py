@@ -26,8 +26,9 @@ from .attacks import FGSM, attack_images
 from .core import Registry, check_choice, check_kind, check_number, provenance, save_result
 from .corruptions import Brightness, Contrast, Fog, Rain
 from .coverage import KMNC, NC, NEVER, TKNP, Coverage, Criterion, Output, activation_profile, find_outputs
-from .data import ImageData, RandomStreams, generator, load_data, pick_device
+from .data import ImageData, generator, load_data, pick_device
 from .models import BLOCK, create_model, evaluating, match, model_hash, model_name, predict
+from .streams import CounterStreams
 from .stressors import GaussianBlur, GaussianNoise, Rotation, Scale, Shear, Translation, apply_stress, stress_id
 from .training import fit
 
@@ -43,7 +44,7 @@ class Constraint:
     @property
     def name(self) -> str: return type(self).__name__.lower() if type(self) is not Constraint else "none"
 
-    def begin(self, gradient:Tensor, images:Tensor, steps:int, streams:RandomStreams) -> Tensor: # (N, …) one row per image
+    def begin(self, gradient:Tensor, images:Tensor, steps:int, streams:CounterStreams) -> Tensor: # (N, …) one row per image
         "What is chosen once for each image, from its first gradient or at random."
         return torch.zeros(len(gradient), 0)
 
@@ -224,7 +225,7 @@ def _ascend(ensemble:_Ensemble, seeds:Tensor, index:Tensor, target:Tensor, chose
             value = joint_objective(logits, c, torch.where(j < 0, _weakest(logits, c), j), neuron, s.weight_diff, s.weight_units)
             gradient, = torch.autograd.grad(value.sum(), now)
         gradient = gradient / (gradient.square().mean((1, 2, 3), keepdim=True).sqrt() + 1e-5)
-        if plan is None: plan = s.constraint.begin(gradient, x, s.steps, RandomStreams(repr(s.constraint), s.seed, index=index, device=x.device))
+        if plan is None: plan = s.constraint.begin(gradient, x, s.steps, CounterStreams(repr(s.constraint), s.seed, index=index, device=x.device))
         left, gradient = left[on], gradient[on]
         delta[left] = s.constraint.limit(delta[left] + s.step * s.constraint.direction(gradient, x[left], plan[left], t), seeds[left])
         x[left] = (seeds[left] + delta[left]).clamp(0, 1)
@@ -520,7 +521,7 @@ def input_sources(
     models, data = _check_models(models, data)
     first = next(iter(models.values()))
     x = data.batch(0, len(data))
-    sources = {"test images": x, "random noise": RandomStreams("noise images", seed, index=data.index).uniform(*x.shape[1:]),
+    sources = {"test images": x, "random noise": CounterStreams("noise images", seed, index=data.index).uniform(*x.shape[1:]),
                "FGSM": attack_images(first, data, FGSM(epsilon), device=device)}
     sources |= {getattr(s, "name", stress_id(s)).replace("_", " "): apply_stress(s, x, severity, seed, data.index).clamp(0, 1) for s in stressors}
     profile = activation_profile(first, data, device=device, progress=progress)

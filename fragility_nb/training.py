@@ -345,7 +345,8 @@ def fit(
         if len(log) > epochs: raise ValueError(f"`{folder}` already holds {len(log)} epochs, more than `epochs` = {epochs}. Choose another `folder`.")
         steps.taken = len(log) * per_epoch
         _warn_of_lost(keep, len(log), folder)
-        one = lambda epoch, tell: _train_epoch(steps, _resident(train, device), epoch, seed, batch_size, augment, distort, tell)
+        held = _resident(train, device)
+        one = lambda epoch, tell: _train_epoch(steps, held, epoch, seed, batch_size, augment, distort, tell)
         attrs = _go_on(run, one, log, epochs, keep, test, before, progress)
     finally:
         steps.optimizer.zero_grad(set_to_none=True)

@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from fragility_nb.cli import app
 from fragility_nb.core import load_result, save_result
 from fragility_nb.coverage import KMNC, NC, Coverage, activation_profile, neuron_coverage
-from fragility_nb.data import ImageData, RandomStreams, load_data
+from fragility_nb.data import ImageData, load_data
 from fragility_nb.differential import (CONSTRAINTS, Blackout, Light, Occl, compare_sources, generate_differential, generate_transformed,
                                        generated_data, input_sources, joint_objective, save_generated)
 from fragility_nb.models import create_model, model_hash, predict, save_checkpoint
+from fragility_nb.streams import CounterStreams
 from fragility_nb.training import fit
 
 
@@ -99,7 +100,7 @@ def test_blackout_darkens_only_its_rectangles(models, seeds):
     "Random places: the rectangles are known from the streams."
     c = Blackout((2, 3), "random")
     r = generate_differential(models, seeds, constraint=c, steps=7, seed=3, device="cpu", progress=False)
-    places = c.begin(torch.zeros(len(seeds), 1, 8, 8), None, 7, RandomStreams(repr(c), 3, index=seeds.index))
+    places = c.begin(torch.zeros(len(seeds), 1, 8, 8), None, 7, CounterStreams(repr(c), 3, index=seeds.index))
     allowed = np.zeros((len(seeds), 8, 8), bool)
     for n, mine in enumerate(places.tolist()):
         for row, column in mine: allowed[n, row:row + 2, column:column + 3] = True
