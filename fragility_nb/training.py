@@ -343,7 +343,7 @@ def fit(
     try:
         log = run.resume()
         if len(log) > epochs: raise ValueError(f"`{folder}` already holds {len(log)} epochs, more than `epochs` = {epochs}. Choose another `folder`.")
-        steps.taken = len(log) * per_epoch
+        start, steps.taken = len(log), len(log) * per_epoch
         _warn_of_lost(keep, len(log), folder)
         held = _resident(train, device)
         one = lambda epoch, tell: _train_epoch(steps, held, epoch, seed, batch_size, augment, distort, tell)
@@ -351,7 +351,7 @@ def fit(
     finally:
         steps.optimizer.zero_grad(set_to_none=True)
         model.eval().to(home)
-    return _as_log(run, log, model, train, attrs)
+    return _as_log(run, log, model, train, attrs, new=len(log) > start)
 
 # %% ../nbs/api/03_training.ipynb #e2bc5df5
 def _check_fit(epochs, lr, weight_decay, batch_size, ema, snapshots, folder) -> list[int]:
@@ -410,13 +410,13 @@ def _epoch_row(steps:_Steps, trained:tuple[float, float], test:ImageData|None) -
     return row | dict(test_loss=F.cross_entropy(logits.double(), test.labels).item(), test_accuracy=right)
 
 # %% ../nbs/api/03_training.ipynb #c54d7722
-def _as_log(run:_Run, log:list[dict], model, train:ImageData, attrs:dict) -> xr.Dataset:
+def _as_log(run:_Run, log:list[dict], model, train:ImageData, attrs:dict, new:bool) -> xr.Dataset:
     "The rows of a training as a labelled result; NaN where an earlier call had no test images."
     names = dict.fromkeys(k for row in log for k in row)
     columns = {k: ("epoch", [row.get(k, math.nan) for row in log]) for k in names}
     facts = run.settings | dict(data=train.name, data_hash=train.hash, num_classes=len(train.classes), n=len(train), device=run.steps.device, **attrs)
     out = xr.Dataset(columns, {"epoch": range(1, len(log) + 1)}, provenance("training", model=model_name(model), model_hash=model_hash(model), **facts))
-    if run.folder is not None:
+    if run.folder is not None and (new or not (run.folder/"log.nc").is_file()):
         with _plain_disk(run.folder/"log.nc"): save_result(out, run.folder/"log.nc")
     return out
 

@@ -100,7 +100,7 @@ def test_crop_and_flip_against_numpy():
 
 def test_draws_do_not_depend_on_the_batch():
     x, index = torch.rand(20, 1, 8, 8), torch.randperm(1000, generator=torch.Generator().manual_seed(1))[:20]
-    for name in AUGMENTS:
+    for name in ("crop", "flip"): # mixing needs the others of its batch
         f, some = AUGMENTS[name](), [3, 11, 17]
         assert torch.equal(f(None, x, None, 9, index)[0][some], f(None, x[some], None, 9, index[some])[0])
     u = image_uniform("a", 3, index=torch.arange(50_000), draws=2)
