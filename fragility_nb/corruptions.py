@@ -593,10 +593,11 @@ def _boxes(n:int, m:int, device:str) -> tuple[Tensor, Tensor, Tensor]:
     back = np.minimum(((i + 0.5)*m/n).astype(int), m - 1)
     return torch.tensor(at, device=device), torch.tensor(weight, dtype=torch.float32, device=device), torch.tensor(back, device=device)
 
-def _shrink(x:Tensor, dim:int, at:Tensor, weight:Tensor) -> Tensor:
-    "Weighted means of the pixels in each box along one dimension."
-    shape = (-1, 1) if dim == 2 else (-1,)
-    return sum(x.index_select(dim, at[:, j])*weight[:, j].view(shape) for j in range(at.shape[1]))
+def _shrink(x:Tensor, at:Tensor, weight:Tensor) -> Tensor:
+    "Weighted means of the rows in each box: whole rows are copied, several times faster on a CPU than columns."
+    total = x.index_select(2, at[:, 0]).mul_(weight[:, 0, None])
+    for j in range(1, at.shape[1]): total.add_(x.index_select(2, at[:, j]).mul_(weight[:, j, None]))
+    return total
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00042
 @STRESSORS.register("pixelate")
@@ -609,8 +610,9 @@ class Pixelate(Corruption):
     def perturb(self, x, severity, streams):
         share = self.at(severity)[0]
         rows, cols = (_boxes(n, max(1, int(n*share + 1e-9)), str(x.device)) for n in x.shape[-2:])
-        small = _shrink(_shrink(x, 2, *rows[:2]), 3, *cols[:2])
-        return small.index_select(3, cols[2]).index_select(2, rows[2]).clamp_(0, 1)
+        turned = _shrink(x, *rows[:2]).transpose(2, 3).contiguous() # columns as rows
+        wide = _shrink(turned, *cols[:2]).clamp_(0, 1).index_select(2, cols[2])
+        return wide.transpose(2, 3).contiguous().index_select(2, rows[2])
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00053
 def _jpeg(image:np.ndarray, quality:int) -> np.ndarray:
