@@ -142,6 +142,8 @@ def _pad(x:Tensor, margin:int, border:str) -> Tensor:
 def _correlate(x:Tensor, kernel:Tensor) -> Tensor:
     "Correlation with one small symmetric kernel (k, k), mirrored at the border: tap by tap, or by Fourier transform if it is large."
     k, (h, w) = len(kernel), x.shape[-2:]
+    if x.device.type == "cpu" and h*w > 64*64 and len(x) > 1: # large images one by one: they stay in the cache
+        return torch.cat([_correlate(part, kernel) for part in x.split(1)])
     wide = _pad(x, k//2, "mirror")
     if k <= 5:
         taps = [(i, j, v) for i, row in enumerate(kernel.tolist()) for j, v in enumerate(row) if v]
@@ -593,10 +595,11 @@ def _boxes(n:int, m:int, device:str) -> tuple[Tensor, Tensor, Tensor]:
     back = np.minimum(((i + 0.5)*m/n).astype(int), m - 1)
     return torch.tensor(at, device=device), torch.tensor(weight, dtype=torch.float32, device=device), torch.tensor(back, device=device)
 
-def _shrink(x:Tensor, dim:int, at:Tensor, weight:Tensor) -> Tensor:
-    "Weighted means of the pixels in each box along one dimension."
-    shape = (-1, 1) if dim == 2 else (-1,)
-    return sum(x.index_select(dim, at[:, j])*weight[:, j].view(shape) for j in range(at.shape[1]))
+def _shrink(x:Tensor, at:Tensor, weight:Tensor) -> Tensor:
+    "Weighted means of the rows in each box: whole rows are copied, several times faster on a CPU than columns."
+    total = x.index_select(2, at[:, 0]).mul_(weight[:, 0, None])
+    for j in range(1, at.shape[1]): total.add_(x.index_select(2, at[:, j]).mul_(weight[:, j, None]))
+    return total
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00042
 @STRESSORS.register("pixelate")
@@ -609,8 +612,9 @@ class Pixelate(Corruption):
     def perturb(self, x, severity, streams):
         share = self.at(severity)[0]
         rows, cols = (_boxes(n, max(1, int(n*share + 1e-9)), str(x.device)) for n in x.shape[-2:])
-        small = _shrink(_shrink(x, 2, *rows[:2]), 3, *cols[:2])
-        return small.index_select(3, cols[2]).index_select(2, rows[2]).clamp_(0, 1)
+        turned = _shrink(x, *rows[:2]).transpose(2, 3).contiguous() # columns as rows
+        wide = _shrink(turned, *cols[:2]).clamp_(0, 1).index_select(2, cols[2])
+        return wide.transpose(2, 3).contiguous().index_select(2, rows[2])
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00053
 def _jpeg(image:np.ndarray, quality:int) -> np.ndarray:
