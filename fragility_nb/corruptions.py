@@ -142,8 +142,6 @@ def _pad(x:Tensor, margin:int, border:str) -> Tensor:
 def _correlate(x:Tensor, kernel:Tensor) -> Tensor:
     "Correlation with one small symmetric kernel (k, k), mirrored at the border: tap by tap, or by Fourier transform if it is large."
     k, (h, w) = len(kernel), x.shape[-2:]
-    if x.device.type == "cpu" and h*w > 64*64 and len(x) > 1: # large images one by one: they stay in the cache
-        return torch.cat([_correlate(part, kernel) for part in x.split(1)])
     wide = _pad(x, k//2, "mirror")
     if k <= 5:
         taps = [(i, j, v) for i, row in enumerate(kernel.tolist()) for j, v in enumerate(row) if v]
