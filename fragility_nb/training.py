@@ -379,7 +379,7 @@ def _go_on(run:_Run, train_one:Callable, log:list[dict], epochs:int, keep:list[i
         if not log and 0 in keep: run.snapshot(0)
         if log: held = _held(steps)
         for epoch in range(done + 1, epochs + 1):
-            row = _epoch_row(steps, train_one(epoch, bar.update), test)
+            row = _epoch_row(steps, train_one(epoch, lambda share: bar.update(min(share, epochs - bar.n))), test)
             with steps.averaged():
                 if epoch in keep: run.snapshot(epoch, **row)
             run.keep([*log, row])
