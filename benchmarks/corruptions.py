@@ -121,7 +121,7 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--reference", help="a Python that has imagecorruptions")
     parser.add_argument("--cpu-time", action="store_true", help="count CPU time, for a busy machine; with one thread")
-    parser.add_argument("--out", default="corruptions.json")
+    parser.add_argument("--out", help="write the numbers to this file")
     args = parser.parse_args()
     import torch
 
@@ -148,7 +148,7 @@ def report(slow, fast, names, args):
         print(line)
     means = {size: math.exp(sum(math.log(r["ratio"]) for r in rows if r["size"] == size and r["corruption"] in names)/len(names)) for size in SIZES}
     print(f"{'geometric mean':18}" + "".join(f"{'':26}{means[size]:8.1f}" for size in SIZES))
-    Path(args.out).write_text(json.dumps(dict(reference=reference, device=args.device, threads=args.threads, rows=rows, geometric_mean=means), indent=1))
+    if args.out: Path(args.out).write_text(json.dumps(dict(reference=reference, device=args.device, threads=args.threads, rows=rows, geometric_mean=means), indent=1))
 
 
 if __name__ == "__main__":
