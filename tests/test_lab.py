@@ -128,14 +128,21 @@ def run_all(lab, browser, path):
         ended = lambda: "[*]:" not in page.evaluate(PROMPTS) and lab.states() == ["idle"]  # noqa: E731
         wait_until(ended, RUN_LIMIT, "the last cell to end")
         page.keyboard.press("Control+s")
-        saved = lambda: nbformat.read(lab.root / path, as_version=4)  # noqa: E731
-        wait_until(lambda: any(cell.get("execution_count") for cell in saved().cells), 30, "the notebook to be saved")
+        saved = lambda: executed(lab.root / path)  # noqa: E731
+        wait_until(saved, 60, "the notebook to be saved")
         folder = os.environ.get("LAB_SCREENSHOTS")  # to look at what the test saw
         if folder: page.screenshot(path=f"{folder}/{Path(path).stem}.png")
         return saved(), complaints
     finally:
         page.close()
         lab.stop()
+
+
+def executed(path):
+    "The saved notebook once it holds what was executed; None before, and while the server is writing it (not at once, but in place)."
+    try: notebook = nbformat.read(path, as_version=4)
+    except nbformat.reader.NotJSONError: return None
+    return notebook if any(cell.get("execution_count") for cell in notebook.cells) else None
 
 
 def wait_until(condition, limit, what):
