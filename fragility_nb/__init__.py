@@ -78,6 +78,10 @@ _PUBLIC = {
         "plot_matrix_lines plot_minimal plot_matrix_minimal "
     ),
     "coverage_plots": "criterion_label plot_growth plot_coverage_map plot_generated plot_sources plot_coverage_scores",
+    "kernel_plots": (
+        "LABEL_COLOURS LABEL_MARKERS EDGES plot_kernel_dropout plot_kernels plot_targeting plot_targeting_kernels "
+        "plot_rebalance plot_kernel_history plot_kernel_shares "
+    ),
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "
         "run_model summary_table run_demo "
