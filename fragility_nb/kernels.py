@@ -18,6 +18,7 @@ import torch
 import xarray as xr
 from torch import Tensor, fx, nn
 from torch.func import functional_call
+from torch.nn.utils import skip_init
 from tqdm.auto import tqdm
 
 from .activations import Layer, find_layers, kernel_weights
@@ -85,10 +86,10 @@ def _find_place(model:nn.Module, data:ImageData, layer:str|None, remove:str) -> 
 class _Scaled(nn.Sequential):
     "A module, and behind it one factor for each channel; for everything else it is the module."
     def __init__(self, module:nn.Module, kind:type, channels:int):
-        factor = _POINTWISE.get(kind, nn.Conv2d)(channels, channels, 1, groups=channels, bias=False)
-        super().__init__(module, factor)
+        here = next((p.device for p in module.parameters()), torch.device("cpu"))
+        factor = skip_init(_POINTWISE.get(kind, nn.Conv2d), channels, channels, 1, groups=channels, bias=False, device=here) # draws no random numbers
         nn.init.ones_(factor.weight)
-        factor.to(next(module.parameters(), factor.weight).device)
+        super().__init__(module, factor)
     def __getattr__(self, name):
         try: return super().__getattr__(name)
         except AttributeError:
@@ -148,12 +149,14 @@ class _OneRemoved:
         others = [n for n in end.users if n not in convs]
         self._replace(net, graph, end, others)
         for i, conv in enumerate(convs): self._add_share(net, graph, end, conv, f"kernel_share_{i}")
-        self.net = fx.GraphModule(net, graph)
+        self.net = fx.GraphModule(net, graph).requires_grad_(False)
+        for path, value in self.values(None).items(): self.net.get_parameter(path).copy_(value)
 
     def _replace(self, net, graph, end:fx.Node, readers:Sequence[fx.Node]) -> None:
         "Readers of the map read it with one channel replaced; and that channel's change by itself, for convolutions."
-        c = self.channels
-        for name, m in (("kernel_kept", nn.Conv2d(c, c, 1, groups=c)), ("kernel_change", nn.Conv2d(c, 1, 1))): net.add_module(name, m.to(self.left.device))
+        c, here = self.channels, self.left.device
+        net.add_module("kernel_kept", skip_init(nn.Conv2d, c, c, 1, groups=c, device=here))
+        net.add_module("kernel_change", skip_init(nn.Conv2d, c, 1, 1, device=here))
         with graph.inserting_after(end): self.change = graph.call_module("kernel_change", (end,))
         with graph.inserting_after(self.change): kept = graph.call_module("kernel_kept", (end,))
         for n in readers: n.replace_input_with(end, kept)
@@ -165,7 +168,7 @@ class _OneRemoved:
         if type(norm) is nn.BatchNorm2d and norm.running_mean is not None:
             scale = (norm.running_var.double() + norm.eps).rsqrt() * (1 if norm.weight is None else norm.weight.double())
             at = user
-        share = nn.Conv2d(1, m.out_channels, m.kernel_size, m.stride, m.padding, m.dilation, bias=False).to(m.weight.device)
+        share = skip_init(nn.Conv2d, 1, m.out_channels, m.kernel_size, m.stride, m.padding, m.dilation, bias=False, device=m.weight.device)
         net.add_module(name, share)
         weight = m.weight.double() if scale is None else m.weight.double() * scale.view(-1, 1, 1, 1)
         self.readers[f"{name}.weight"] = weight.float() # (out, K, h, w): a kernel's slice is the share's weight
@@ -266,12 +269,18 @@ def _dropout(model:nn.Module, data:ImageData, place:_Place, remove:str, which:li
 def _removed_right(model:nn.Module, data:ImageData, place:_Place, which:Sequence[int], s:_Settings, tell:Callable) -> np.ndarray: # bool (1 + K, S, N)
     "Which images the network, and each copy without one kernel, answers right."
     net, edits = _removals(model, place, which, data.batch(0, 3), s.bn_mode == "running")
-    return _Evaluator(net, data, s).right(edits, tell=tell)
+    return _right(net, model, data, edits, s, tell)
 
 def _scaled_right(model:nn.Module, data:ImageData, place:_Place, factors:Tensor, s:_Settings, tell:Callable) -> np.ndarray: # bool (E, S, N)
     "Which images each copy with scaled maps answers right."
     net, path = _with_factors(model, place)
-    return _Evaluator(net, data, s).right(_factor_edits(path, factors, type(place.layer.module)), tell=tell)
+    return _right(net, model, data, _factor_edits(path, factors, type(place.layer.module)), s, tell)
+
+def _right(net:nn.Module, model:nn.Module, data:ImageData, edits:Edits, s:_Settings, tell:Callable) -> np.ndarray: # bool (E, S, N)
+    "The engine on the copy; a fixed attack is made on the caller's model."
+    run = _Evaluator(net, data, s)
+    run.model = model
+    return run.right(edits, tell=tell)
 
 # %% ../nbs/api/31_kernels.ipynb #kn000016
 STRESSES = ("clean", "adversarial")
