@@ -88,7 +88,7 @@ def plot_kernels(
     if "weight" not in result: raise ValueError("Expected `result` to hold the kernels' weights, but this layer's are not two-dimensional, or too many to keep.")
     rows = np.argsort(s.difference.values, kind="stable") if order == "accuracy" else np.arange(s.sizes["kernel"])
     w, top = result.weight.values, float(np.abs(result.weight.values).max()) or 1.
-    columns = min(16, math.ceil(math.sqrt(2*len(rows))))
+    columns = min(len(rows), 8 if len(rows) <= 32 else 16)
     lines = math.ceil(len(rows) / columns)
     ax = _panels(ax, 1, (0.66*columns + 0.3, 0.86*lines + 1.))[0]
     for place, i in enumerate(rows): _kernel_image(ax, place % columns, place // columns, w[i] / top, str(s.label.values[i]), int(s.kernel[i]))
