@@ -436,3 +436,57 @@ class Idle(nn.Module):
 ], ids=range(29))
 def test_bad_input_is_one_clear_error(trained, digits, call, error, message):
     with pytest.raises(error, match=message): call(trained, digits.take(range(20)))
+
+
+# ---- figures ----
+
+@pytest.fixture(scope="module")
+def drawn(aimed):
+    "A result of each kind, with colour kernels."
+    model = randomised(create_model("cnn3", 4, 3, 8))
+    data = answered(model, images(60, 3))
+    dropout = kernel_dropout(model, data, attack=FGSM(0.1), **QUIET)
+    later = dropout.assign(correct=dropout.correct ^ (xr.DataArray(np.random.default_rng(0).random(60) < 0.1, dims="sample")))
+    history = xr.concat([dropout, later], xr.Variable("epoch", [1, 2]), data_vars="all", combine_attrs="override")
+    return dict(dropout=dropout, scores=fragile_kernels(dropout), history=fragile_kernels(history), targeting=aimed[0],
+                balance=rebalance(model, data, [0, 1, 2], (0.5, 1), (1, 2, 3), FGSM(0.1), attack_mode="both", **QUIET), shares=kernel_shares({"a": dropout, "b": dropout}))
+
+
+def test_figures_show_what_the_result_says(drawn):
+    import matplotlib.pyplot as plt
+
+    from fragility_nb import kernel_plots as kp
+    scores = drawn["scores"].sel(stress="clean")
+    ax = kp.plot_kernel_dropout(drawn["dropout"], drawn["scores"])
+    points = [l for l in ax.lines if l.get_marker() in ("o", "*") and len(l.get_xdata()) == 1]
+    assert [float(l.get_ydata()[0]) for l in points] == pytest.approx(drawn["dropout"].accuracy.sel(stress="clean").values)
+    assert [l.get_color() for l in points] == [kp.LABEL_COLOURS[str(k)] for k in scores.label.values]
+    assert any(l.get_ydata()[0] == pytest.approx(float(drawn["dropout"]["mean"][0])) for l in ax.lines if len(l.get_xdata()) == 2)
+    ax = kp.plot_kernels(drawn["dropout"], drawn["scores"], order="accuracy")
+    assert len(ax.images) == 16 and ax.images[0].get_array().shape == (3, 3, 3)
+    worst = int(scores.difference.values.argmin())
+    w = drawn["dropout"].weight.values
+    assert np.allclose(ax.images[0].get_array(), 0.5 + w[worst].transpose(1, 2, 0) / np.abs(w).max() / 2)
+    left, right = kp.plot_targeting(drawn["targeting"], "pgd")
+    assert left.lines[0].get_ydata() == pytest.approx(drawn["targeting"].set_distance.sel(attack="pgd", source="attack", set="fragile").values)
+    assert right.lines[1].get_ydata() == pytest.approx(drawn["targeting"].ratio.sel(attack="pgd", source="noise").values)
+    ax = kp.plot_targeting_kernels(drawn["targeting"])
+    assert sum(len(l.get_xdata()) for l in ax.lines if l.get_marker() == "o") == 16
+    axs = kp.plot_rebalance(drawn["balance"])
+    assert len(axs) == 3 and np.allclose(axs[0].images[0].get_array(), drawn["balance"].gain.sel(stress="clean"))
+    ax = kp.plot_kernel_history(drawn["history"], "adversarial")
+    assert np.allclose(ax.images[0].get_array(), drawn["history"].difference.sel(stress="adversarial"))
+    assert kp.plot_kernel_shares(drawn["shares"]).get_xlabel()
+    for number in plt.get_fignums():
+        for a in plt.figure(number).axes: assert a.get_xlabel() or a.get_ylabel()
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name, args, message", [
+    ("plot_kernel_dropout", ("scores",), "kernel_dropout result, but its kind is 'fragile_kernels'"), ("plot_kernel_history", ("scores",), "with a dimension `epoch`"),
+    ("plot_kernel_dropout", ("dropout", "history"), "choose one"), ("plot_targeting", ("dropout",), "adversarial_targeting result"),
+    ("plot_rebalance", ("targeting",), "rebalance result"), ("plot_kernel_shares", ("dropout",), "kernel_shares result"),
+])
+def test_wrong_results_for_figures(drawn, name, args, message):
+    from fragility_nb import kernel_plots as kp
+    with pytest.raises(ValueError, match=message): getattr(kp, name)(*(drawn[a] for a in args))
