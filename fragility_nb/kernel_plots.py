@@ -19,7 +19,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from .core import check_choice, check_kind
 from .kernel_scores import LABELS, fragile_kernels
-from .plots import COLOURS, LANDSCAPE, _dress, _key, _one_network, _panels, _percent, _pretty, _pt, _returned, _short, _signed, _subtitle, _thin
+from .plots import COLOURS, LANDSCAPE, _dress, _key, _one_network, _panels, _pretty, _pt, _returned, _short, _signed, _subtitle, _thin
 
 # %% ../nbs/api/44_kernel_plots.ipynb #kp000011
 LABEL_COLOURS = dict(fragile=COLOURS["fragile"], null="#222222", undecided="#999999") # of a kernel

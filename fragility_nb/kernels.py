@@ -9,7 +9,6 @@ __all__ = ['STRESSES', 'kernel_dropout', 'kernel_history', 'adversarial_targetin
 import copy
 import operator
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ from torch.nn.utils import skip_init
 from tqdm.auto import tqdm
 
 from .activations import Layer, find_layers, kernel_weights
-from .attacks import Attack, FGSM, attack_images
+from .attacks import Attack, attack_images
 from .core import PartStore, check_choice, check_number, provenance
 from .data import ImageData, generator, pick_device
 from .engine import Edits
@@ -232,7 +231,7 @@ def kernel_dropout(
     resume:str|os.PathLike|None=None, # folder for what is finished; a second call takes it from there
     progress:bool=True, # show a progress bar
 ) -> xr.Dataset: # accuracy (stress, kernel), correct (stress, kernel, sample), mean (stress); reference_accuracy, reference_correct; weight (kernel, …)
-    "Accuracy without each kernel of a convolution, and the mean line (ICANN; METHODS §4)."
+    "Accuracy without each kernel of a convolution, and the mean line (ICANN)."
     s, data = _settings(attack, attack_mode, bn_mode, precision, batch_size, memory, device), match(model, data)
     place = _find_place(model, data, layer, check_choice("remove", remove, ("weights", "feature_map")))
     which = _which(kernels, place)
@@ -352,7 +351,7 @@ def adversarial_targeting(
     device:torch.device|str|None=None, # default: a GPU if there is one
     progress:bool=True, # show a progress bar
 ) -> xr.Dataset: # distance (attack, severity, source, kernel, sample), accuracy, size (attack, severity, source), and all of `targeting_scores`
-    "How far attacks move the outputs of fragile kernels and of the others, with a permutation test and noise as control (ICANN; METHODS §4)."
+    "How far attacks move the outputs of fragile kernels and of the others, with a permutation test and noise as control (ICANN)."
     attacks = list(attacks) if isinstance(attacks, (list, tuple)) else [attacks]
     severities, names = _check_strengths(attacks, severities), _attack_names(attacks)
     data, device = match(model, data), pick_device(device)
@@ -468,7 +467,7 @@ def rebalance(
     device:torch.device|str|None=None, # default: a GPU if there is one
     progress:bool=True, # show a progress bar
 ) -> xr.Dataset: # accuracy, gain, low, high (stress, compress, amplify), correct (…, sample), reference_accuracy (stress)
-    "Clean and attacked accuracy before and after compressing the other kernels and amplifying the fragile ones (ICANN; METHODS §4)."
+    "Clean and attacked accuracy before and after compressing the other kernels and amplifying the fragile ones (ICANN)."
     check_choice("attack_mode", attack_mode, ("adaptive", "fixed", "both")); check_choice("scale", scale, ("weights", "feature_map"))
     data = match(model, data)
     place = _find_place(model, data, layer, scale)
