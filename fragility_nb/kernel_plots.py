@@ -19,7 +19,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from .core import check_choice, check_kind
 from .kernel_scores import LABELS, fragile_kernels
-from .plots import COLOURS, LANDSCAPE, _dress, _key, _one_network, _panels, _pretty, _pt, _returned, _short, _signed, _subtitle, _thin
+from .plots import COLOURS, LANDSCAPE, _dress, _key, _one_network, _panels, _pretty, _pt, _returned, _short, _signed, _spread, _subtitle, _thin
 
 # %% ../nbs/api/44_kernel_plots.ipynb #kp000011
 LABEL_COLOURS = dict(fragile=COLOURS["fragile"], null="#222222", undecided="#999999") # of a kernel
@@ -51,8 +51,7 @@ def plot_kernel_dropout(
     for x, i in enumerate(rows): _kernel_point(ax, x, float(one.accuracy[i]), m + float(s.low[i]), m + float(s.high[i]), str(s.label.values[i]))
     ax.axhline(m, color="0.25", lw=1.6, zorder=1)
     ax.axhline(ref, color=COLOURS["baseline"], lw=1.4, ls=":", zorder=1)
-    for y, text in ((m, f"mean {m:.3f}"), (ref, f"all kernels {ref:.3f}")):
-        ax.annotate(text, (1, y), xytext=(6, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center", fontsize=_pt(1.05), color="0.25", annotation_clip=False)
+    _name_lines(ax, {f"mean {m:.3f}": m, f"all kernels {ref:.3f}": ref})
     _thin(ax, range(len(rows)), [str(k) for k in one.kernel.values[rows]], most=32)
     ax.set_xlim(-0.8, len(rows) - 0.2)
     _dress(ax, f"{_layer_of(result)}: accuracy without each kernel", "kernel removed", f"accuracy, {stress} images", rows=1)
@@ -60,6 +59,13 @@ def plot_kernel_dropout(
     return ax
 
 # %% ../nbs/api/44_kernel_plots.ipynb #kp000013
+def _name_lines(ax:Axes, lines:dict[str, float]) -> None:
+    "Names of horizontal lines to the right of them, moved apart where they would overlap."
+    low, high = ax.get_ylim()
+    height = ax.get_position().height * ax.figure.get_figheight() * 72 # points
+    for text, y in zip(lines, _spread(list(lines.values()), _pt(1.35) / height * (high - low))):
+        ax.annotate(text, (1, y), xytext=(6, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center", fontsize=_pt(1.05), color="0.25", annotation_clip=False)
+
 def _kernel_point(ax:Axes, x:float, p:float, low:float, high:float, label:str) -> None:
     "One kernel's accuracy and its interval."
     colour = LABEL_COLOURS[label]
