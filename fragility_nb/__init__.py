@@ -25,7 +25,7 @@ _PUBLIC = {
         "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
         "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots train_model "
     ),
-    "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
+    "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernel_weights",
     "streams": "CounterStreams poisson_quantile",
     "sequential": "PAIRS count_pairs ratio ratio_interval looks",
     "stressors": (
@@ -54,7 +54,12 @@ _PUBLIC = {
         "calibration minimal_summary matrix_summary matrix_minimal "
     ),
     "matrix": "StressPolicy MixUp CutMix WorstOf train_test_matrix matrix_row",
+    "kernel_scores": (
+        "LABELS CELLS label_kernels fragile_kernels kernel_set kernel_shares permutation_test superiority "
+        "targeting_scores kernel_groups rebalance_gain "
+    ),
     "batchnorm": "find_batchnorms statistic_gap",
+    "kernels": "STRESSES kernel_dropout kernel_history adversarial_targeting rebalance",
     "coverage": (
         "ACTIVATIONS NEVER CRITERIA Output find_outputs coverage_units Units UnitReader Criterion NC KMNC NBC SNAC "
         "TKNC TKNP Coverage neuron_coverage activation_profile merge_coverage coverage_growth coverage_table "
@@ -73,6 +78,10 @@ _PUBLIC = {
         "plot_matrix_lines plot_minimal plot_matrix_minimal "
     ),
     "coverage_plots": "criterion_label plot_growth plot_coverage_map plot_generated plot_sources plot_coverage_scores",
+    "kernel_plots": (
+        "LABEL_COLOURS LABEL_MARKERS EDGES plot_kernel_dropout plot_kernels plot_targeting plot_targeting_kernels "
+        "plot_rebalance plot_kernel_history plot_kernel_shares "
+    ),
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "
         "run_model summary_table run_demo "
