@@ -23,7 +23,7 @@ _PUBLIC = {
     ),
     "training": (
         "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
-        "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots train_model "
+        "snapshot_path list_snapshots snapshot_epochs fit StopTraining fit_inits init_snapshots train_model "
     ),
     "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
     "streams": "CounterStreams poisson_quantile",
@@ -63,6 +63,10 @@ _PUBLIC = {
         "CONSTRAINTS OUTCOMES DEEPTEST Constraint Light Occl Blackout joint_objective generate_differential "
         "generated_data save_generated generate_transformed input_sources compare_sources "
     ),
+    "retraining": (
+        "FREEZE_RULES NORMS_OF_FROZEN hold_out score_layers layer_norms selective_fit compare_retraining "
+        "retraining_gain "
+    ),
     "plots": (
         "COLOURS SERIES MARKERS SYMBOLS LANDSCAPE SIGNS house_style plot_training plot_stress plot_comparison "
         "plot_filter_response plot_scores plot_depth plot_landscape plot_learning plot_targets plot_compactness "
@@ -73,6 +77,7 @@ _PUBLIC = {
         "plot_matrix_lines plot_minimal plot_matrix_minimal "
     ),
     "coverage_plots": "criterion_label plot_growth plot_coverage_map plot_generated plot_sources plot_coverage_scores",
+    "retraining_plots": "FROZEN plot_frozen plot_periods plot_retraining plot_gain",
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "
         "run_model summary_table run_demo "
