@@ -16,10 +16,10 @@ _PUBLIC = {
         "cache_folder load_tiny_imagenet load_imagenet load_cifar10_jpeg list_corruptions pick_device "
     ),
     "models": (
-        "MODELS BLOCK Normalized Architecture PlainCNN ShortcutBlock CifarResNet LeNet conv_module InceptionModule "
-        "residual_module ModuleNet architecture list_models least_size create_model model_table channel_stats "
-        "model_name model_hash evaluating in_blocks predict match save_checkpoint read_safetensors load_checkpoint "
-        "checkpoint_facts "
+        "MODELS NORM_KINDS BLOCK Normalized Architecture PlainCNN ShortcutBlock CifarResNet LeNet conv_module "
+        "InceptionModule residual_module ModuleNet architecture list_models least_size create_model NoNorm "
+        "swap_norm model_table channel_stats model_name model_hash evaluating in_blocks predict match "
+        "save_checkpoint read_safetensors load_checkpoint checkpoint_facts "
     ),
     "training": (
         "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
