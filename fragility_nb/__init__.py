@@ -54,7 +54,11 @@ _PUBLIC = {
         "calibration minimal_summary matrix_summary matrix_minimal "
     ),
     "matrix": "StressPolicy MixUp CutMix WorstOf train_test_matrix matrix_row",
-    "batchnorm": "find_batchnorms statistic_gap",
+    "bn_scores": "PROBED BASELINES probe_summary statistic_baseline statistic_scores",
+    "batchnorm": (
+        "BN_PROBES find_batchnorms residual_features statistic_gap statistic_stress batch_statistics recalibrate "
+        "recalibration bn_probe "
+    ),
     "coverage": (
         "ACTIVATIONS NEVER CRITERIA Output find_outputs coverage_units Units UnitReader Criterion NC KMNC NBC SNAC "
         "TKNC TKNP Coverage neuron_coverage activation_profile merge_coverage coverage_growth coverage_table "
