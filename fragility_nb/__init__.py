@@ -25,7 +25,7 @@ _PUBLIC = {
         "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
         "snapshot_path list_snapshots snapshot_epochs fit StopTraining fit_inits init_snapshots train_model "
     ),
-    "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
+    "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernel_weights",
     "streams": "CounterStreams poisson_quantile",
     "sequential": "PAIRS count_pairs ratio ratio_interval looks",
     "stressors": (
@@ -55,10 +55,15 @@ _PUBLIC = {
     ),
     "matrix": "StressPolicy MixUp CutMix WorstOf train_test_matrix matrix_row",
     "bn_scores": "PROBED BASELINES probe_summary statistic_baseline statistic_scores",
+    "kernel_scores": (
+        "LABELS CELLS label_kernels fragile_kernels kernel_set kernel_shares permutation_test superiority "
+        "targeting_scores kernel_groups rebalance_gain "
+    ),
     "batchnorm": (
         "BN_PROBES find_batchnorms residual_features statistic_gap statistic_stress batch_statistics recalibrate "
         "recalibration bn_probe "
     ),
+    "kernels": "STRESSES kernel_dropout kernel_history adversarial_targeting rebalance",
     "coverage": (
         "ACTIVATIONS NEVER CRITERIA Output find_outputs coverage_units Units UnitReader Criterion NC KMNC NBC SNAC "
         "TKNC TKNP Coverage neuron_coverage activation_profile merge_coverage coverage_growth coverage_table "
