@@ -24,9 +24,9 @@ from .activations import find_layers
 from .attacks import FGSM, Attack, find_epsilon
 from .core import Registry, check_choice, check_kind, check_number, load_result, provenance, save_result, stable_seed, unknown
 from .data import ImageData, as_data, generator, load_data, pick_device
-from .models import create_model, evaluating, in_blocks, match, model_hash, model_name
+from .models import create_model, evaluating, in_blocks, match, model_hash, predict
 from .scores import synaptic_scores
-from .sweeps import filter_sweep, stress_sweep
+from .sweeps import _Settings, filter_sweep, stress_sweep
 from .training import StopTraining, _plain_disk, fit
 
 # %% ../nbs/api/34_retraining.ipynb #74744894
@@ -146,12 +146,20 @@ class _Freezer:
             if self.folder is None or not there: raise FileNotFoundError(f"`{self.folder}` has no scores of epoch {at}, and its network is past: remove the folder and start anew.")
             old = load_result(self._path(at), "synaptic_scores")
             if model is None or (old.attrs["model_hash"], old.attrs["selective"]) == (model_hash(model), repr(self)): return old
+        self._check_learned(model, at)
         scores = score_layers(model, self.held, **self.how)
         frozen = self._choose(scores, at)
         scores = scores.assign(frozen=("layer", [str(l) in frozen for l in scores.layer.values])).assign_attrs(selective=repr(self))
         if self.folder is not None:
             with _plain_disk(self._path(at)): save_result(scores, self._path(at))
         return scores
+
+    def _check_learned(self, model:nn.Module, at:int) -> None:
+        "Ends the training where there is no attack to be sized: the network only guesses."
+        right = (predict(model, self.held, device=self.how["device"]).argmax(1) == self.held.labels).double().mean().item()
+        if self.how["attack"] is None and right <= 1 / len(self.held.classes):
+            raise StopTraining(f"After epoch {at} the network is right on {right:.3f} of the {len(self.held)} held-out images, no more than a random guess "
+                               f"(1/{len(self.held.classes)}), so no layer can be scored: choose a longer period (`every`).")
 
     def _choose(self, scores:xr.Dataset, at:int) -> list[str]:
         "What the rule names; only layers that were scored."
@@ -219,6 +227,8 @@ def _split(model, train, held_out, plain:bool, seed:int) -> tuple[ImageData, Ima
 def _freezer(model, held, rule, every, norms, threshold, attack, thresholds, layers, sweep, seed, folder, device, progress) -> _Freezer:
     "The `freeze` for `fit`, with the names of what belongs to each layer."
     chosen, sweep = find_layers(model, layers), dict(sweep or {})
+    for k in sweep: check_choice("sweep", k, ("filters", "attack_mode", "bn_mode", "alpha_range", "tolerance", "precision", "batch_size", "memory"))
+    _Settings(attack=attack, thresholds=thresholds, device=device, **sweep) # what is wrong is said before the first period, not after it
     behind = layer_norms(model, held) if norms != "train" else {}
     inside = lambda path: [f"{path}.{k}".lstrip(".") for k, _ in model.get_submodule(path).named_parameters()]
     norm = lambda name: [] if name not in behind else inside(behind[name]) if norms == "affine" else [behind[name]]
@@ -239,8 +249,8 @@ def _with_frozen(log:xr.Dataset, layers:list[str], first:dict[str, str]) -> xr.D
 def _as_selective(log:xr.Dataset, freezer:_Freezer, layers:list[str]) -> xr.Dataset:
     "The log of `fit` with what was frozen in each epoch, and the scores of each period."
     out = _with_frozen(log, layers, {freezer.names[l][0]: l for l in layers})
-    last = log.sizes["epoch"] + ("stopped" in log.attrs) # the scores that ended the training are of interest, too
-    scores = [freezer.period(at) for at in range(freezer.every, last, freezer.every)]
+    periods = range(freezer.every, log.sizes["epoch"] + 1, freezer.every) # the scores that ended a training are of interest, too
+    scores = [freezer.period(at) for at in periods if at < log.sizes["epoch"] or at in freezer.periods]
     if scores:
         keep = ["score", "low", "high", "label", "epsilon", "reference_accuracy"]
         scores = xr.concat([s[keep] for s in scores], xr.Variable("period", [freezer.every*(i + 1) for i in range(len(scores))]), combine_attrs="drop")
@@ -317,7 +327,7 @@ def _trained_and_tested(model, rest, test, rule, seed:int, attack, epsilons, fol
 # %% ../nbs/api/34_retraining.ipynb #1735ced6
 def _as_comparison(done:dict, test:ImageData, attack:str, incomplete:bool) -> xr.Dataset:
     "All trainings as one result; a rule that was stopped somewhere is left out with a warning, because it is not of one length."
-    stopped = {rule: f"initialisation {seed}: {r}" for seed, row in done.items() for rule, r in row.items() if isinstance(r, str)}
+    stopped = {rule: f"initialisation {seed}: {r}" for seed, row in reversed(done.items()) for rule, r in row.items() if isinstance(r, str)} # the first
     for rule, why in stopped.items(): warnings.warn(f"Rule {rule!r} is left out of the comparison. In {why}", stacklevel=3)
     rules = [r for r in next(iter(done.values())) if r not in stopped]
     if len(rules) < 2: raise ValueError(f"No rule came to its end beside 'none': {'; '.join(stopped.values())}")
