@@ -54,7 +54,7 @@ _PUBLIC = {
         "calibration minimal_summary matrix_summary matrix_minimal "
     ),
     "matrix": "StressPolicy MixUp CutMix WorstOf train_test_matrix matrix_row",
-    "bn_scores": "PROBED BASELINES probe_summary statistic_baseline statistic_scores",
+    "bn_scores": "PROBED BASELINES probe_summary emission_effect statistic_baseline statistic_scores",
     "batchnorm": (
         "BN_PROBES find_batchnorms residual_features statistic_gap statistic_stress batch_statistics recalibrate "
         "recalibration bn_probe "
