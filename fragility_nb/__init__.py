@@ -54,7 +54,7 @@ _PUBLIC = {
         "calibration minimal_summary matrix_summary matrix_minimal "
     ),
     "matrix": "StressPolicy MixUp CutMix WorstOf train_test_matrix matrix_row",
-    "bn_scores": "PROBED BASELINES probe_summary statistic_baseline statistic_scores",
+    "bn_scores": "PROBED BASELINES probe_summary emission_effect statistic_baseline statistic_scores",
     "kernel_scores": (
         "LABELS CELLS label_kernels fragile_kernels kernel_set kernel_shares permutation_test superiority "
         "targeting_scores kernel_groups rebalance_gain "
@@ -86,6 +86,10 @@ _PUBLIC = {
         "plot_matrix_lines plot_minimal plot_matrix_minimal "
     ),
     "coverage_plots": "criterion_label plot_growth plot_coverage_map plot_generated plot_sources plot_coverage_scores",
+    "batchnorm_plots": (
+        "GAPS MODES STATISTICS plot_statistic_gap plot_channel_gaps plot_residual plot_emitted "
+        "plot_statistic_stress plot_statistic_scores plot_batch_statistics plot_recalibration "
+    ),
     "retraining_plots": "FROZEN plot_frozen plot_periods plot_retraining plot_gain",
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "

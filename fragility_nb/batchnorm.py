@@ -21,12 +21,11 @@ from tqdm.auto import tqdm
 
 from .activations import Layer, find_layers
 from .attacks import Attack
-from .bn_scores import probe_summary, statistic_scores
+from .bn_scores import emission_effect, probe_summary, statistic_scores
 from .core import check_choice, check_number, provenance, unknown
 from .data import ImageData, generator, load_data, pick_device
 from .engine import Edits, _batch_statistics, _inference_copy
-from .models import (NoNorm, Normalized, create_model, evaluating, in_blocks, load_checkpoint, match, model_hash, model_name,
-                                 save_checkpoint, swap_norm)
+from .models import (CifarResNet, Normalized, create_model, evaluating, in_blocks, match, model_name, swap_norm)
 from .scores import synaptic_scores
 from .stressors import GaussianBlur, GaussianNoise, apply_stress, stress_id
 from .sweeps import _check_seeds, _check_severities, _Evaluator, _Settings, _stress_names, _subject, filter_sweep
@@ -42,7 +41,7 @@ def find_batchnorms(
     if not known: raise ValueError(_no_batchnorm(model))
     return _named_norms(known, layers)
 
-# %% ../nbs/api/30_batchnorm.ipynb #5d1be49f
+# %% ../nbs/api/30_batchnorm.ipynb #66275e92
 _BatchNorm, _NORMS = nn.modules.batchnorm._BatchNorm, (nn.modules.batchnorm._NormBase, nn.GroupNorm)
 
 def _all_norms(model:nn.Module) -> dict[str, nn.Module]:
@@ -70,7 +69,23 @@ def _no_batchnorm(model:nn.Module) -> str:
     return start + (f"{kinds}, which normalises each image by itself and remembers nothing. `residual_features` works for it; "
                     "`swap_norm(model, \"batch\")` puts BatchNorm in its place.")
 
-# %% ../nbs/api/30_batchnorm.ipynb #5e221810
+# %% ../nbs/api/30_batchnorm.ipynb #a36b98df
+def _channels(m:nn.Module) -> int: return m.num_channels if isinstance(m, nn.GroupNorm) else m.num_features
+
+def _remembers(model:nn.Module) -> bool: return all(m.running_mean is not None for m in _all_norms(model).values() if isinstance(m, _BatchNorm))
+
+def _with_affine(model:nn.Module) -> nn.Module:
+    "The model, or where a norm has no γ and β a copy that has them, with the same logits."
+    bare = [n for n, m in model.named_modules() if isinstance(m, _NORMS) and m.weight is None]
+    if not bare: return model
+    model = copy.deepcopy(model)
+    like = next((p for p in model.parameters()), torch.zeros(1))
+    for m in (model.get_submodule(n) for n in bare):
+        c = _channels(m)
+        m.affine, m.weight, m.bias = True, nn.Parameter(like.new_ones(c)), nn.Parameter(like.new_zeros(c))
+    return model
+
+# %% ../nbs/api/30_batchnorm.ipynb #7d53ebab
 def _single_valued(model:nn.Module, image:Tensor) -> list[str]: # image: (1, C, H, W)
     "The BatchNorms that see one value per channel of an image: maps of 1×1."
     seen = {}
@@ -103,7 +118,7 @@ def _possible(what:str, sizes, model:nn.Module, data:ImageData, most:int) -> lis
     if not sizes: raise ValueError(f"Expected `{what}` to be at least one number, but got none.")
     return sizes
 
-# %% ../nbs/api/30_batchnorm.ipynb #f79e5c55
+# %% ../nbs/api/30_batchnorm.ipynb #ff92122b
 KEEP_ZERO = frozenset("""relu relu_ relu6 leaky_relu leaky_relu_ elu selu gelu silu hardswish hardtanh tanh mish max_pool1d max_pool2d max_pool3d
     _max_pool2d boolean_dispatch max_pool2d_with_indices avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool2d
     dropout dropout2d flatten reshape view contiguous squeeze unsqueeze detach clone pad""".split())
@@ -133,18 +148,19 @@ def _layers_before(net:nn.Module, norms:dict[str, nn.Module], images:Tensor) -> 
         for h in handles: h.remove()
     return {name: found[name] for name in norms if found.get(name) is not None}
 
-# %% ../nbs/api/30_batchnorm.ipynb #b6447398
+# %% ../nbs/api/30_batchnorm.ipynb #fcfbc728
 def _modes(norms:dict[str, nn.Module]) -> tuple[str, ...]:
     "In which ways these norms can normalise."
     batch = [m for m in norms.values() if isinstance(m, _BatchNorm)]
-    if not batch: return ("image",)
-    return ("running", "batch") if any(m.running_mean is not None for m in batch) else ("batch",)
+    if not batch: return ("image", "silent")
+    return ("running", "batch", "silent") if any(m.running_mean is not None for m in batch) else ("batch", "silent")
 
 def _emitted_by_formula(m:nn.Module, mode:str) -> np.ndarray: # (C,) float64
-    "γ (0 − μ)/√(σ² + ϵ) + β with remembered statistics; β with those of the batch or the image."
-    c = getattr(m, "num_features", None) or m.num_channels
+    "γ (0 − μ)/√(σ² + ϵ) + β with remembered statistics; β with those of the batch or the image; 0 if silenced."
+    c = _channels(m)
     value = lambda v, default: np.full(c, default) if v is None else v.detach().double().cpu().numpy()
     shift = value(m.bias, 0.)
+    if mode == "silent": return np.zeros(c)
     if mode == "batch" or getattr(m, "running_mean", None) is None: return shift
     return value(m.weight, 1.) * (0 - value(m.running_mean, 0.)) / np.sqrt(value(m.running_var, 1.) + m.eps) + shift
 
@@ -160,21 +176,18 @@ def _emitted(net:nn.Module, names:Sequence[str], images:Tensor) -> np.ndarray: #
         for h in handles: h.remove()
     return np.concatenate([torch.stack([out[n].mean(1), out[n].amin(1), out[n].amax(1)]).cpu().numpy() for n in names], 1)
 
-def _without_weights(net:nn.Module, layers:Sequence[Layer]) -> nn.Module:
-    "The same private copy, with these layers' weights and biases at zero."
-    for l in layers:
-        m = net.get_submodule(l.path)
-        for p in (m.weight, m.bias):
-            if p is not None: p.data.zero_()
+def _without_weights(net:nn.Module, edits:Sequence[dict[str, Tensor]]) -> nn.Module:
+    "The same private copy, with these parameters at zero."
+    for path in (p for zeros in edits for p in zeros): net.get_parameter(path).data.zero_()
     return net
 
-# %% ../nbs/api/30_batchnorm.ipynb #33fa4a80
+# %% ../nbs/api/30_batchnorm.ipynb #f67187df
 def residual_features(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
     layers:Sequence[str]|str|None=None, # names of norms; default: all that have weights right before them
     *,
-    modes:Sequence[str]|str|None=None, # "running", "batch"; default: both, or what the network's norms can do
+    modes:Sequence[str]|str|None=None, # "running", "batch" and "silent"; default: all that the network's norms can do
     batch_size:int=100, # images of a batch in mode "batch", where the result depends on it
     memory:str|int="2GiB", # what may be taken above model and data
     device:torch.device|str|None=None, # default: a GPU if there is one
@@ -192,7 +205,7 @@ def residual_features(
                        without_weights=", ".join(left) or None)
     return _residual_result(parts, modes, norms, before, data, attrs)
 
-# %% ../nbs/api/30_batchnorm.ipynb #65d6acb4
+# %% ../nbs/api/30_batchnorm.ipynb #88b70eb0
 def _pairs(model:nn.Module, layers, data:ImageData) -> tuple[dict[str, nn.Module], dict[str, Layer]]:
     "The norms to probe, and the layer before each."
     known = _all_norms(model)
@@ -224,23 +237,31 @@ def _check_modes(modes, possible:Sequence[str], model:nn.Module) -> list[str]:
 
 def _removed(model, data:ImageData, norms, before, mode:str, batch_size:int, memory, device, bar) -> dict[str, np.ndarray]:
     "Answers without each layer, answers with all, and what the norms emit, in one mode."
-    by_batch = mode == "batch"
+    by_batch = mode == "batch" or not _remembers(model)
+    model = _with_affine(model)
     settings = _Settings(bn_mode="batch" if by_batch else "running", batch_size=batch_size if by_batch else None, memory=memory, device=device)
-    run, out = _Evaluator(model, data, settings), {}
-    for i, (name, layer) in enumerate(before.items()):
-        zeros = {f"{layer.path}.{k}": torch.zeros_like(p) for k in ("weight", "bias") if (p := getattr(layer.module, k)) is not None}
-        if not i: out["reference"] = run.right(Edits((), 1, lambda j: {}))[0, 0]
-        out[name] = run.right(Edits(tuple(zeros), 1, lambda j, zeros=zeros: zeros))[0, 0]
+    run, edits, right = _Evaluator(model, data, settings), _removals(model, before, mode), {}
+    reference = run.right(Edits((), 1, lambda j: {}))[0, 0]
+    for name, zeros in edits.items():
+        right[name] = run.right(Edits(tuple(zeros), 1, lambda j, zeros=zeros: zeros))[0, 0]
         bar.update()
-    net = _without_weights(_inference_copy(model, device), before.values())
+    net = _without_weights(_inference_copy(model, device), edits.values())
     if by_batch: _batch_statistics(net)
     formula = np.concatenate([_emitted_by_formula(m, mode) for m in norms.values()])
-    return dict(correct=np.stack([out[n] for n in norms]), reference=out["reference"], emitted=_emitted(net, list(norms), _few(data, 32).to(device)), formula=formula)
+    return dict(correct=np.stack(list(right.values())), reference=reference, emitted=_emitted(net, list(norms), _few(data, 32).to(device)), formula=formula)
 
-# %% ../nbs/api/30_batchnorm.ipynb #942ea20e
+def _removals(model:nn.Module, before:dict[str, Layer], mode:str) -> dict[str, dict[str, Tensor]]:
+    "Norm -> the parameters that become zero: those of the layer before it, and if it shall be silent its own."
+    own = {k: m for k, m in _all_norms(model).items() if mode == "silent"}
+    prefix = "network." if isinstance(model, Normalized) else ""
+    parts = {name: [(layer.path, layer.module), *([(prefix + name, own[name])] if name in own else [])] for name, layer in before.items()}
+    return {name: {f"{path}.{k}": torch.zeros_like(p) for path, m in found for k in ("weight", "bias") if (p := getattr(m, k)) is not None}
+            for name, found in parts.items()}
+
+# %% ../nbs/api/30_batchnorm.ipynb #d6544b66
 def _units_of(norms:dict[str, nn.Module]) -> dict: # coordinates
     "What the flat dimension `unit` means: layer and channel."
-    sizes = [getattr(m, "num_features", None) or m.num_channels for m in norms.values()]
+    sizes = [_channels(m) for m in norms.values()]
     return dict(layer=("unit", np.repeat(np.array(list(norms), dtype=object), sizes)), channel=("unit", np.concatenate([np.arange(s) for s in sizes])))
 
 def _residual_result(parts:Sequence[dict], modes, norms, before, data:ImageData, attrs:dict) -> xr.Dataset:
@@ -340,7 +361,7 @@ def _gap_result(values:np.ndarray, names, severities, norms:dict, attrs:dict) ->
                   mean_gap_size=(of_layer, size[:, :, 0]), log_variance_size=(of_layer, size[:, :, 1]))
     return xr.Dataset(fields, dict(stress=names, severity=severities, layer_name=list(norms)) | units, attrs)
 
-# %% ../nbs/api/30_batchnorm.ipynb #7fdf90b0
+# %% ../nbs/api/30_batchnorm.ipynb #62279b6a
 def statistic_stress(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -368,7 +389,7 @@ def statistic_stress(
     facts = dict(attack=repr(attack) if attack else None, device=device, scope=scope)
     return _stress_as_result(np.stack(correct), list(groups), steps, data, provenance("statistic_stress", **subject, **facts))
 
-# %% ../nbs/api/30_batchnorm.ipynb #ea54e03e
+# %% ../nbs/api/30_batchnorm.ipynb #a5f6893e
 def _statistic_steps(scales, shifts) -> list[tuple[str, float]]:
     "(statistic, value), each axis in order and with its identity."
     scales = sorted({check_number("scales", s, above=0) for s in np.atleast_1d(np.asarray(scales, dtype=object))} | {1.})
@@ -376,16 +397,6 @@ def _statistic_steps(scales, shifts) -> list[tuple[str, float]]:
     axes = dict(scale=scales, shift=shifts)
     if len(scales) == len(shifts) == 1: raise ValueError("Expected `scales` or `shifts` with a value that changes something, but got only 1 and 0.")
     return [(k, v) for k, values in axes.items() if len(values) > 1 for v in values]
-
-def _with_affine(model:nn.Module) -> nn.Module:
-    "The model, or where a BatchNorm has no γ and β a copy that has them, with the same logits."
-    bare = [n for n, m in model.named_modules() if isinstance(m, _BatchNorm) and m.weight is None]
-    if not bare: return model
-    model = copy.deepcopy(model)
-    for m in (model.get_submodule(n) for n in bare):
-        like = dict(device=m.running_mean.device) if m.running_mean is not None else {}
-        m.affine, m.weight, m.bias = True, nn.Parameter(torch.ones(m.num_features, **like)), nn.Parameter(torch.zeros(m.num_features, **like))
-    return model
 
 def _statistic_edits(model:nn.Module, norms:Sequence[nn.Module], steps:Sequence[tuple[str, float]]) -> Edits:
     "Wrong statistics as edits of γ and β."
@@ -405,7 +416,7 @@ def _as_affine(m:nn.Module, statistic:str, value:float) -> tuple[Tensor, Tensor]
     if statistic == "scale": return (gamma * ((var + m.eps) / (value*var + m.eps)).sqrt()).float(), beta.float()
     return gamma.float(), (beta - gamma*value).float()
 
-# %% ../nbs/api/30_batchnorm.ipynb #105d65a7
+# %% ../nbs/api/30_batchnorm.ipynb #ddadb957
 def _stress_as_result(correct:np.ndarray, layers:list[str], steps, data:ImageData, attrs:dict) -> xr.Dataset: # correct: (layer, step, stress, sample)
     "Answers as one labelled result."
     correct = correct.transpose(2, 0, 1, 3)
@@ -418,7 +429,7 @@ def _stress_as_result(correct:np.ndarray, layers:list[str], steps, data:ImageDat
                   value=("step", list(value)), sample=data.index.numpy(), label=("sample", data.labels.numpy()))
     return xr.Dataset(fields, coords, attrs)
 
-# %% ../nbs/api/30_batchnorm.ipynb #dfe726da
+# %% ../nbs/api/30_batchnorm.ipynb #4438ba4a
 class _GroupedBatchNorm(nn.Module):
     "BatchNorm by the batch, for several batches in one pass."
     def __init__(self, norm:nn.Module, size:list[int]):
@@ -448,7 +459,7 @@ class _ByBatch:
         at_once = max(256 // size, 1) * size if self.grouped else size
         with torch.no_grad(): return torch.cat([self.net(images[rows[i:i + at_once]].to(self.device)).float().cpu() for i in range(0, len(rows), at_once)])
 
-# %% ../nbs/api/30_batchnorm.ipynb #5295dbad
+# %% ../nbs/api/30_batchnorm.ipynb #61899363
 class _Images:
     "Images under one stress, by row; kept if they take no more than 256 MiB."
     def __init__(self, data:ImageData, stressor, severity:float, seed:int=0):
@@ -468,7 +479,7 @@ def _right(net:nn.Module, images:_Images, device:torch.device) -> np.ndarray: # 
         parts = [in_blocks(f, images[torch.arange(i, min(i + 256, len(images)))].to(device)).argmax(1).cpu() for i in range(0, len(images), 256)]
     return (torch.cat(parts) == images.data.labels).numpy()
 
-# %% ../nbs/api/30_batchnorm.ipynb #f96c13ab
+# %% ../nbs/api/30_batchnorm.ipynb #fa63824c
 def batch_statistics(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -497,9 +508,7 @@ def batch_statistics(
     attrs = provenance("batch_statistics", **_subject(model, data), stressors=_told(stressors), stress_seed=stress_seed, device=device)
     return _answers_as_result(parts, references, coords, data, attrs)
 
-# %% ../nbs/api/30_batchnorm.ipynb #0d6fb5a7
-def _remembers(model:nn.Module) -> bool: return all(m.running_mean is not None for m in _all_norms(model).values() if isinstance(m, _BatchNorm))
-
+# %% ../nbs/api/30_batchnorm.ipynb #148fa66f
 def _right_by_batch(net:_ByBatch, images:_Images, size:int, seed:int, bar) -> np.ndarray: # bool (N,)
     "Answers in shuffled batches of one size; the last is filled up from the start."
     order = torch.randperm(len(images), generator=generator("batches", seed))
@@ -518,7 +527,7 @@ def _answers_as_result(parts, references, coords:dict, data:ImageData, attrs:dic
         fields |= dict(reference_correct=(("stress", "severity", "sample"), reference), reference_accuracy=(("stress", "severity"), reference.mean(-1)))
     return xr.Dataset(fields, coords | dict(sample=data.index.numpy(), label=("sample", data.labels.numpy())), attrs)
 
-# %% ../nbs/api/30_batchnorm.ipynb #b6608a53
+# %% ../nbs/api/30_batchnorm.ipynb #5a69611e
 def recalibrate(
     model:nn.Module, # with BatchNorm; comes back unchanged
     data, # images to estimate from; anything that `as_data` takes
@@ -540,7 +549,7 @@ def recalibrate(
     if min(map(len, _parts(n, batch_size))) == 1: _possible("n", [n if n == 1 else 1], model, data, len(data))
     return _recalibrated(model, _Images(data, stressor, severity, seed), n, mode, momentum, layers, batch_size, seed, pick_device(device))
 
-# %% ../nbs/api/30_batchnorm.ipynb #36a4b41a
+# %% ../nbs/api/30_batchnorm.ipynb #1e1076e3
 def _check_recalibration(mode:str, momentum:float, batch_size:int) -> None:
     check_choice("mode", mode, ("cumulative", "exponential")); check_number("momentum", momentum, above=0, high=1)
     check_number("batch_size", batch_size, low=1, integer=True)
@@ -563,7 +572,7 @@ def _recalibrated(model, images:_Images, n:int, mode:str, momentum:float, layers
     for m, momentum in zip(norms, old): m.momentum = momentum
     return net.eval().to(home)
 
-# %% ../nbs/api/30_batchnorm.ipynb #f8aa72ee
+# %% ../nbs/api/30_batchnorm.ipynb #001bb9f1
 def recalibration(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # test images; anything that `as_data` takes
@@ -598,7 +607,7 @@ def recalibration(
                        batch_size=batch_size, stress_seed=stress_seed, device=device)
     return _answers_as_result(parts, references, coords, data, attrs)
 
-# %% ../nbs/api/30_batchnorm.ipynb #24435207
+# %% ../nbs/api/30_batchnorm.ipynb #ae2fd58d
 def _listed_choice(what:str, values, choices:Sequence[str]) -> list[str]:
     "One name or several, each known and once."
     values = [check_choice(what, v, choices) for v in ([values] if isinstance(values, str) else values)]
@@ -627,7 +636,7 @@ def _known(known:dict, new:Callable, clean:_Images, mode:str, seed:int, k:int) -
     if (mode, seed, k) not in known: known[mode, seed, k] = new(clean, mode, seed, k)
     return known[mode, seed, k]
 
-# %% ../nbs/api/30_batchnorm.ipynb #1161ae6b
+# %% ../nbs/api/30_batchnorm.ipynb #9dcabe8d
 BN_PROBES = ("residual_features", "statistic_gap", "statistic_stress", "batch_statistics", "recalibration")
 
 def bn_probe(
@@ -657,7 +666,7 @@ def bn_probe(
     common = dict(device=device, progress=progress)
     return {k: calls[k][0](model, data, **common | calls[k][1] | options.get(k, {})) for k in probes if k not in left}
 
-# %% ../nbs/api/30_batchnorm.ipynb #125662b4
+# %% ../nbs/api/30_batchnorm.ipynb #ea48451c
 def _senseless(model:nn.Module, probes:Sequence[str]) -> list[str]:
     "Probes that a network's norms give nothing to."
     norms = list(_all_norms(model).values())
