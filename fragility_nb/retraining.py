@@ -125,7 +125,7 @@ class _Freezer:
 
     def __call__(self, model:nn.Module, epoch:int) -> list[str]:
         at = (epoch - 1) // self.every * self.every
-        if not at: return []
+        if not at and "trained" not in self.settings: return []
         scores = self.period(at, model if epoch == at + 1 else None)
         frozen = [str(l) for l in scores.layer.values[scores.frozen.values]]
         if len(frozen) == self.all_layers:
@@ -176,6 +176,7 @@ def selective_fit(
     *,
     epochs:int, # passes over the data, counted from the first start
     every:int=10, # epochs of a period; scored after each but the last
+    trained:bool=False, # the network comes trained: score it before the first epoch, too
     rule:str|Callable="difference", # name of a rule, or f(scores (kind, layer), threshold, seed) -> names of layers to freeze
     threshold:float=-0.01, # of the rule "threshold", in units of the score
     held_out:int|ImageData|None=None, # how many training images are scored and not trained on (default 500; none for "none"), or images of your own
@@ -191,12 +192,12 @@ def selective_fit(
     **options, # of `fit`: optimizer, lr, schedule, weight_decay, batch_size, augment, ema, test, snapshots, …
 ) -> xr.Dataset: # that of `fit`; frozen (epoch, layer); score, low, high, label (kind, layer, filter, period), epsilon (period), …
     "Selective backpropagation: layers that the rule finds fragile keep their weights in the next period (AIJ §5)."
-    plain = _check_selective(rule, every, epochs, norms, threshold)
+    plain = _check_selective(rule, every, epochs, norms, threshold, trained)
     rest, held = _split(model, train, held_out, plain, seed)
     if plain:
         log = fit(model, rest, epochs=epochs, seed=seed, folder=folder, device=device, progress=progress, **options)
         return _with_frozen(log, [l.name for l in find_layers(model, layers)], {}).assign_attrs(rule="none")
-    freezer = _freezer(model, held, rule, every, norms, threshold, attack, thresholds, layers, sweep, seed, folder, device, progress)
+    freezer = _freezer(model, held, rule, every, trained, norms, threshold, attack, thresholds, layers, sweep, seed, folder, device, progress)
     log = fit(model, rest, epochs=epochs, seed=seed, freeze=freezer, folder=folder, device=device, progress=progress, **options)
     out = _as_selective(log, freezer, [l.name for l in find_layers(model, layers)])
     if folder is not None:
@@ -206,14 +207,14 @@ def selective_fit(
 # %% ../nbs/api/34_retraining.ipynb #f4ad79de
 def _title(rule) -> str: return rule if isinstance(rule, str) else getattr(rule, "__name__", type(rule).__name__)
 
-def _check_selective(rule, every:int, epochs:int, norms:str, threshold:float) -> bool: # whether it is plain training
+def _check_selective(rule, every:int, epochs:int, norms:str, threshold:float, trained:bool) -> bool: # whether it is plain training
     "Errors for what cannot be."
     check_number("epochs", epochs, low=1, integer=True); check_number("every", every, low=1, integer=True)
     check_choice("norms", norms, NORMS_OF_FROZEN); check_number("threshold", threshold)
     if not callable(rule): FREEZE_RULES[rule]
     if rule == "none": return True
-    if every >= epochs:
-        raise ValueError(f"Expected `every` to be less than `epochs` = {epochs}, but got {every}: a layer is frozen only after the first period, so none ever would be.")
+    if every >= epochs and not trained:
+        raise ValueError(f"Expected `every` to be less than `epochs` = {epochs}, but got {every}: a layer is frozen only after the first period, so none ever would be (a network that comes trained: `trained=True`).")
     return False
 
 def _split(model, train, held_out, plain:bool, seed:int) -> tuple[ImageData, ImageData|None]:
@@ -224,7 +225,7 @@ def _split(model, train, held_out, plain:bool, seed:int) -> tuple[ImageData, Ima
     return hold_out(train, 500 if held_out is None else held_out, seed)
 
 # %% ../nbs/api/34_retraining.ipynb #856be1ec
-def _freezer(model, held, rule, every, norms, threshold, attack, thresholds, layers, sweep, seed, folder, device, progress) -> _Freezer:
+def _freezer(model, held, rule, every, trained, norms, threshold, attack, thresholds, layers, sweep, seed, folder, device, progress) -> _Freezer:
     "The `freeze` for `fit`, with the names of what belongs to each layer."
     chosen, sweep = find_layers(model, layers), dict(sweep or {})
     for k in sweep: check_choice("sweep", k, ("filters", "attack_mode", "bn_mode", "alpha_range", "tolerance", "precision", "batch_size", "memory"))
@@ -234,7 +235,7 @@ def _freezer(model, held, rule, every, norms, threshold, attack, thresholds, lay
     norm = lambda name: [] if name not in behind else inside(behind[name]) if norms == "affine" else [behind[name]]
     names = {l.name: inside(l.path) + norm(l.name) for l in chosen}
     settings = dict(rule=_title(rule), every=every, threshold=threshold, norms=norms, attack=repr(attack) if attack else "", thresholds=thresholds,
-                    layers=",".join(names) if layers is not None else "", sweep=sorted(sweep.items()), held_out=held.hash, seed=seed)
+                    layers=",".join(names) if layers is not None else "", sweep=sorted(sweep.items()), held_out=held.hash, seed=seed) | (dict(trained=True) if trained else {})
     how = dict(attack=attack, thresholds=thresholds, layers=list(names), device=device, progress=progress, **sweep)
     return _Freezer(held, names, rule if callable(rule) else FREEZE_RULES[rule], every, settings, folder, how, len(find_layers(model)))
 
@@ -249,11 +250,11 @@ def _with_frozen(log:xr.Dataset, layers:list[str], first:dict[str, str]) -> xr.D
 def _as_selective(log:xr.Dataset, freezer:_Freezer, layers:list[str]) -> xr.Dataset:
     "The log of `fit` with what was frozen in each epoch, and the scores of each period."
     out = _with_frozen(log, layers, {freezer.names[l][0]: l for l in layers})
-    periods = range(freezer.every, log.sizes["epoch"] + 1, freezer.every) # the scores that ended a training are of interest, too
-    scores = [freezer.period(at) for at in periods if at < log.sizes["epoch"] or at in freezer.periods]
+    periods = range(0 if "trained" in freezer.settings else freezer.every, log.sizes["epoch"] + 1, freezer.every) # the scores that ended a training are of interest, too
+    scores = {at: freezer.period(at) for at in periods if at < log.sizes["epoch"] or at in freezer.periods}
     if scores:
         keep = ["score", "low", "high", "label", "epsilon", "reference_accuracy"]
-        scores = xr.concat([s[keep] for s in scores], xr.Variable("period", [freezer.every*(i + 1) for i in range(len(scores))]), combine_attrs="drop")
+        scores = xr.concat([s[keep] for s in scores.values()], xr.Variable("period", list(scores)), combine_attrs="drop")
         out = out.merge(scores.rename(reference_accuracy="held_out_accuracy"), combine_attrs="override")
     s, drop = freezer.settings, {"freeze": None}
     facts = {k: s[k] for k in ("rule", "every", "threshold", "norms", "thresholds")} | dict(held_out=len(freezer.held), held_out_hash=freezer.held.hash)

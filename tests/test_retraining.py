@@ -148,6 +148,18 @@ def test_scores_are_those_of_a_filter_sweep_on_the_held_out_images(train):
     assert log.attrs["model_hash"] != model_hash(two) and "freeze" not in log.attrs and log.attrs["rule"] == "difference"
 
 
+def test_a_trained_network_is_scored_before_the_first_epoch(train, tmp_path):
+    start = create_model("cnn3"); fit(start, train, epochs=3, lr=1e-2, batch_size=30, **QUIET)
+    model, (_, held) = copy.deepcopy(start), hold_out(train, 60)
+    how = SHORT | dict(every=3, trained=True)
+    log = selective_fit(model, train, epochs=3, rule=conv1_and_last, folder=tmp_path, **how)
+    assert log.period.values.tolist() == [0] and log.frozen.sel(layer=["conv1", "linear"]).all() and equal(by_layer(start.state_dict(), "conv1"), by_layer(model.state_dict(), "conv1"))
+    theirs = score_layers(start, held, thresholds=2, **QUIET)
+    np.testing.assert_array_equal(log.score.sel(period=0).transpose(*theirs.score.dims), theirs.score)
+    assert selective_fit(copy.deepcopy(start), train, epochs=3, rule=conv1_and_last, folder=tmp_path, **how).equals(log)
+    with pytest.raises(StopTraining, match="freezes all 3 layers after epoch 0"): selective_fit(start, train, epochs=2, rule=everything, **how)
+
+
 def test_rules_on_planted_scores():
     import xarray as xr
     s = xr.DataArray([[-1, 1, -1, 1.], [1, -1, -1, 1], [-0.02, 0.02, -0.005, 0]], dims=("kind", "layer"),
