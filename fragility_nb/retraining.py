@@ -315,7 +315,8 @@ def _check_inits(inits) -> list[int]:
 # %% ../nbs/api/34_retraining.ipynb #245f1c1f
 def _trained_and_tested(model, rest, test, rule, seed:int, attack, epsilons, folder, how:dict) -> xr.Dataset|str:
     "One training with its test; what stopped it, if it did not come to its end."
-    log = selective_fit(model, rest, rule=rule, seed=seed, folder=folder, **how)
+    try: log = selective_fit(model, rest, rule=rule, seed=seed, folder=folder, **how)
+    except StopTraining as e: return str(e) # before the first epoch
     if "stopped" in log.attrs: return log.attrs["stopped"]
     if log.attrs.get("incomplete"): raise KeyboardInterrupt
     resume = folder/"tests" if folder is not None else None

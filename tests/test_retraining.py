@@ -344,6 +344,9 @@ def test_comparison_goes_on_and_leaves_out_what_stopped(train, digits, tmp_path,
         first = compare_retraining(build, train, digits.take(range(50)), folder=tmp_path, **how)
     monkeypatch.setattr("fragility_nb.training._train_epoch", lambda *a: pytest.fail("trained again"))
     with pytest.warns(UserWarning, match="left out"): assert compare_retraining(build, train, digits.take(range(50)), folder=tmp_path, **how).equals(first)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="No rule came to its end beside 'none': initialisation 0: The rule 'everything' freezes all 3 layers after epoch 0"), pytest.warns(UserWarning):
+        compare_retraining(build, train, digits.take(range(50)), **(how | dict(rules=everything, epochs=1, inits=1, attack=FGSM(0.1), trained=True)))
     assert first.rule.values.tolist() == ["none", "difference"] and load_result(tmp_path / "comparison.nc", "retraining_comparison").equals(first)
 
 
