@@ -90,6 +90,10 @@ _PUBLIC = {
         "GAPS MODES STATISTICS plot_statistic_gap plot_channel_gaps plot_residual plot_emitted "
         "plot_statistic_stress plot_statistic_scores plot_batch_statistics plot_recalibration "
     ),
+    "kernel_plots": (
+        "LABEL_COLOURS LABEL_MARKERS EDGES plot_kernel_dropout plot_kernels plot_targeting plot_targeting_kernels "
+        "plot_rebalance plot_kernel_history plot_kernel_shares "
+    ),
     "retraining_plots": "FROZEN plot_frozen plot_periods plot_retraining plot_gain",
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "

@@ -7,6 +7,7 @@ __all__ = ['STRESSES', 'kernel_dropout', 'kernel_history', 'adversarial_targetin
 
 # %% ../nbs/api/31_kernels.ipynb #kn000005
 import copy
+import operator
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+from torch.nn.utils import skip_init
 from tqdm.auto import tqdm
 
 from .activations import Layer, find_layers, kernel_weights
@@ -83,10 +86,10 @@ def _find_place(model:nn.Module, data:ImageData, layer:str|None, remove:str) -> 
 class _Scaled(nn.Sequential):
     "A module, and behind it one factor for each channel; for everything else it is the module."
     def __init__(self, module:nn.Module, kind:type, channels:int):
-        factor = _POINTWISE.get(kind, nn.Conv2d)(channels, channels, 1, groups=channels, bias=False)
-        super().__init__(module, factor)
+        here = next((p.device for p in module.parameters()), torch.device("cpu"))
+        factor = skip_init(_POINTWISE.get(kind, nn.Conv2d), channels, channels, 1, groups=channels, bias=False, device=here) # draws no random numbers
         nn.init.ones_(factor.weight)
-        factor.to(next(module.parameters(), factor.weight).device)
+        super().__init__(module, factor)
     def __getattr__(self, name):
         try: return super().__getattr__(name)
         except AttributeError:
@@ -109,6 +112,107 @@ def _factor_edits(path:str, factors:Tensor, kind:type) -> Edits: # factors (E, K
     "Copies of the network with other factors, as edits for the engine."
     shape = (-1, *[1] * (1 + {nn.Conv1d: 1, nn.Conv3d: 3}.get(_POINTWISE.get(kind), 2)))
     return Edits((path,), len(factors), lambda i: {path: factors[i].view(shape)}, [tuple(f) for f in factors.tolist()])
+
+# %% ../nbs/api/31_kernels.ipynb #kn000201
+_ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish, nn.ELU, nn.Sigmoid, nn.Tanh, nn.Identity, nn.modules.dropout._DropoutNd)
+
+def _constant_keeping(node:fx.Node, net:nn.Module) -> Callable|None:
+    "What a node calls, if it works channel by channel and makes constants from constants."
+    if node.op == "call_module":
+        m = net.get_submodule(node.target)
+        running = isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None
+        return m if running or isinstance(m, (*_ELEMENTWISE, nn.MaxPool2d)) else None
+    if node.op == "call_function" and node.target in (torch.relu, nn.functional.relu): return torch.relu
+    return torch.relu if node.op == "call_method" and node.target == "relu" else None
+
+def _furthest(node:fx.Node, net:nn.Module, channels:int) -> tuple[fx.Node, Tensor]:
+    "The last node up to which a removed kernel's map is a constant, and that constant for each kernel (K,)."
+    here = next(net.parameters())
+    value = here.new_zeros(1, channels, 16, 16)
+    while len(node.users) == 1 and (call := _constant_keeping(user := next(iter(node.users)), net)) is not None:
+        with torch.no_grad(): after = call(value.clone())
+        if not torch.equal(after, after[..., :1, :1].expand_as(after)): break
+        node, value = user, after[..., :1, :1].expand(1, channels, 16, 16)
+    return node, value[0, :, 0, 0].clone()
+
+# %% ../nbs/api/31_kernels.ipynb #kn000202
+class _OneRemoved:
+    "A copy of the network in which one kernel's map at a time is replaced by what is left of it."
+    def __init__(self, model:nn.Module, place:_Place):
+        net = copy.deepcopy(model).eval().requires_grad_(False)
+        graph = fx.Tracer().trace(net)
+        starts = [n for n in graph.nodes if n.op == "call_module" and n.target == place.at]
+        if len(starts) != 1: raise ValueError("the layer does not run exactly once")
+        end, self.left = _furthest(starts[0], net, place.kernels)
+        self.channels, self.readers = place.kernels, {}
+        convs = [n for n in end.users if _reads_once(n, net)]
+        others = [n for n in end.users if n not in convs]
+        self._replace(net, graph, end, others)
+        for i, conv in enumerate(convs): self._add_share(net, graph, end, conv, f"kernel_share_{i}")
+        self.net = fx.GraphModule(net, graph).requires_grad_(False)
+        for path, value in self.values(None).items(): self.net.get_parameter(path).copy_(value)
+
+    def _replace(self, net, graph, end:fx.Node, readers:Sequence[fx.Node]) -> None:
+        "Readers of the map read it with one channel replaced; and that channel's change by itself, for convolutions."
+        c, here = self.channels, self.left.device
+        net.add_module("kernel_kept", skip_init(nn.Conv2d, c, c, 1, groups=c, device=here))
+        net.add_module("kernel_change", skip_init(nn.Conv2d, c, 1, 1, device=here))
+        with graph.inserting_after(end): self.change = graph.call_module("kernel_change", (end,))
+        with graph.inserting_after(self.change): kept = graph.call_module("kernel_kept", (end,))
+        for n in readers: n.replace_input_with(end, kept)
+
+    def _add_share(self, net, graph, end:fx.Node, conv:fx.Node, name:str) -> None:
+        "Adds to a convolution's output (behind its BatchNorm) what the change of one channel makes of it."
+        m, at, scale = net.get_submodule(conv.target), conv, None
+        norm = net.get_submodule(user.target) if len(conv.users) == 1 and (user := next(iter(conv.users))).op == "call_module" else None
+        if type(norm) is nn.BatchNorm2d and norm.running_mean is not None:
+            scale = (norm.running_var.double() + norm.eps).rsqrt() * (1 if norm.weight is None else norm.weight.double())
+            at = user
+        share = skip_init(nn.Conv2d, 1, m.out_channels, m.kernel_size, m.stride, m.padding, m.dilation, bias=False, device=m.weight.device)
+        net.add_module(name, share)
+        weight = m.weight.double() if scale is None else m.weight.double() * scale.view(-1, 1, 1, 1)
+        self.readers[f"{name}.weight"] = weight.float() # (out, K, h, w): a kernel's slice is the share's weight
+        readers = list(at.users)
+        with graph.inserting_after(at): added = graph.call_module(name, (self.change,))
+        with graph.inserting_after(added): total = graph.call_function(operator.add, (at, added))
+        for n in readers: n.replace_input_with(at, total)
+
+    def values(self, k:int|None) -> dict[str, Tensor]:
+        "The parameters of the copy without kernel k; `None`: with all of them."
+        c, j = self.channels, 0 if k is None else k
+        kept, rest, change, shift = (self.left.new_zeros(n) for n in (c, c, c, 1))
+        kept += 1
+        if k is not None: kept[k], rest[k], change[k], shift[0] = 0, self.left[k], -1, self.left[k]
+        share = 0 if k is None else 1
+        return {"kernel_kept.weight": kept.view(c, 1, 1, 1), "kernel_kept.bias": rest, "kernel_change.weight": change.view(1, c, 1, 1),
+                "kernel_change.bias": shift} | {name: share * w[:, j:j + 1] for name, w in self.readers.items()}
+
+def _reads_once(node:fx.Node, net:nn.Module) -> bool:
+    "An ordinary two-dimensional convolution of the map."
+    m = net.get_submodule(node.target) if node.op == "call_module" else None
+    return type(m) is nn.Conv2d and m.groups == 1 and m.padding_mode == "zeros" and not (m._forward_hooks or m._forward_pre_hooks) and len(node.args) == 1
+
+# %% ../nbs/api/31_kernels.ipynb #kn000203
+def _removals(model:nn.Module, place:_Place, which:Sequence[int], few:Tensor, running:bool) -> tuple[nn.Module, Edits]:
+    "A copy, and the edits that leave it as it is and remove one kernel each."
+    simple, path = _with_factors(model, place)
+    factors = torch.ones(len(which) + 1, place.kernels)
+    factors[torch.arange(1, len(which) + 1), list(which)] = 0
+    plain = _factor_edits(path, factors, type(place.layer.module))
+    try:
+        if not running: raise ValueError("statistics of the batch")
+        one = _OneRemoved(model, place)
+        edits = Edits(tuple(one.values(None)), len(which) + 1, lambda i: one.values(None if i == 0 else which[i - 1]))
+        for i in (0, len(which)):
+            a, b = (_edited(net.eval(), e[i], few) for net, e in ((simple, plain), (one.net, edits)))
+            if not torch.allclose(a, b, rtol=1e-3, atol=1e-3*float(a.abs().max())): raise ValueError("other logits")
+        return one.net, edits
+    except Exception: return simple, plain # any network may come; the simple way is right for all of them
+
+def _edited(net:nn.Module, values:Mapping[str, Tensor], x:Tensor) -> Tensor:
+    "Logits with other parameters."
+    here = next(iter(net.parameters())).device
+    with torch.no_grad(): return functional_call(net, {k: v.to(here) for k, v in values.items()}, (x.to(here),))
 
 # %% ../nbs/api/31_kernels.ipynb #kn000013
 def kernel_dropout(
@@ -156,17 +260,27 @@ def _dropout(model:nn.Module, data:ImageData, place:_Place, remove:str, which:li
     attrs = provenance("kernel_dropout", **_subject(model, data), **facts, parameters=sum(p.numel() for p in model.parameters()), device=s.device)
     store = PartStore(resume, "kernels", attrs["model_hash"], attrs["data_hash"], sorted((k, str(v)) for k, v in facts.items()))
     bar.set_description(f"{title or attrs['model']}, {place.layer.name}")
-    start, factors = bar.n, torch.ones(len(which) + 1, place.kernels)
-    factors[torch.arange(1, len(which) + 1), which] = 0 # the first row is the network as it is
-    correct = store.get(lambda: dict(correct=_scaled_right(model, data, place, factors, s, bar.update)), *which)["correct"]
-    bar.update(start + len(factors) - bar.n)
+    start = bar.n
+    correct = store.get(lambda: dict(correct=_removed_right(model, data, place, which, s, bar.update)), *which)["correct"]
+    bar.update(start + len(correct) - bar.n)
     if title is None: _warn_at_chance(correct[0], attrs)
     return _dropout_result(correct, which, place, data, attrs)
+
+def _removed_right(model:nn.Module, data:ImageData, place:_Place, which:Sequence[int], s:_Settings, tell:Callable) -> np.ndarray: # bool (1 + K, S, N)
+    "Which images the network, and each copy without one kernel, answers right."
+    net, edits = _removals(model, place, which, data.batch(0, 3), s.bn_mode == "running")
+    return _right(net, model, data, edits, s, tell)
 
 def _scaled_right(model:nn.Module, data:ImageData, place:_Place, factors:Tensor, s:_Settings, tell:Callable) -> np.ndarray: # bool (E, S, N)
     "Which images each copy with scaled maps answers right."
     net, path = _with_factors(model, place)
-    return _Evaluator(net, data, s).right(_factor_edits(path, factors, type(place.layer.module)), tell=tell)
+    return _right(net, model, data, _factor_edits(path, factors, type(place.layer.module)), s, tell)
+
+def _right(net:nn.Module, model:nn.Module, data:ImageData, edits:Edits, s:_Settings, tell:Callable) -> np.ndarray: # bool (E, S, N)
+    "The engine on the copy; a fixed attack is made on the caller's model."
+    run = _Evaluator(net, data, s)
+    run.model = model
+    return run.right(edits, tell=tell)
 
 # %% ../nbs/api/31_kernels.ipynb #kn000016
 STRESSES = ("clean", "adversarial")
