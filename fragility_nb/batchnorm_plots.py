@@ -6,7 +6,7 @@
 __all__ = ['GAPS', 'MODES', 'STATISTICS', 'plot_statistic_gap', 'plot_channel_gaps', 'plot_residual', 'plot_emitted',
            'plot_statistic_stress', 'plot_statistic_scores', 'plot_batch_statistics', 'plot_recalibration']
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #19c28493
+# %% ../nbs/api/43_batchnorm_plots.ipynb #a3b4220a
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -20,7 +20,7 @@ from .core import check_choice, check_kind
 from .plots import (COLOURS, LANDSCAPE, SERIES, _chosen, _dress, _first_column, _key, _label_ends, _label_handles, _map_bar, _panels, _pretty,
                                 _pt, _returned, _score_panel, _score_range, _short, _subtitle, _thin)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #5566004a
+# %% ../nbs/api/43_batchnorm_plots.ipynb #e8c1f08c
 GAPS = dict(mean=("mean_gap", "mean_gap_size", "|mean gap| (running σ)", "mean gap (running σ)"),
             variance=("log_variance_ratio", "log_variance_size", "|log variance ratio|", "log variance ratio"))
 
@@ -44,14 +44,14 @@ def plot_statistic_gap(
     _map_bar(axs[-1], mesh, GAPS[what][2], axs)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #8313eeb3
+# %% ../nbs/api/43_batchnorm_plots.ipynb #a0200609
 def _grid_axes(ax:Axes, rows:Sequence[str], columns:Sequence[float], what:str) -> None:
     "Ticks of a heat map."
     ax.set_xticks(range(len(columns)), _short(columns))
     step = max(1, -(-len(rows) // 40))
     ax.set_yticks(range(0, len(rows), step), rows[::step])
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #4675e92e
+# %% ../nbs/api/43_batchnorm_plots.ipynb #9b6e16fb
 def plot_channel_gaps(
     result:xr.Dataset, # of `statistic_gap`
     layer:str, # name of a BatchNorm
@@ -76,7 +76,7 @@ def plot_channel_gaps(
     _map_bar(axs[-1], mesh, GAPS[what][3], axs)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #16acb4a1
+# %% ../nbs/api/43_batchnorm_plots.ipynb #7cb353fb
 MODES = dict(running=("running statistics", "#0072B2", "o"), batch=("batch statistics", "#E69F00", "s"), image=("each image's statistics", "#0072B2", "o"),
              silent=("norm silent", "#000000", "x")) # mode -> words, colour, marker
 
@@ -106,7 +106,7 @@ def plot_residual(
     _dress(ax, "Without the weights of one layer", f"accuracy (bar: {100*ci:.0f} % interval)", "", rows=2)
     return ax
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #886d4acf
+# %% ../nbs/api/43_batchnorm_plots.ipynb #3c2c6d6a
 def plot_emitted(
     result:xr.Dataset, # of `residual_features`
     layer:str, # name of a norm
@@ -123,11 +123,11 @@ def plot_emitted(
         ax.plot(x, one.emitted.sel(mode=mode), ls="", marker=marker, ms=4.5, color=colour)
     ax.axhline(0, color="0.4", lw=1); ax.xaxis.get_major_locator().set_params(integer=True)
     _key([ax], [Line2D([], [], ls="", marker=MODES[str(m)][2], color=MODES[str(m)][1], label=f"measured, {MODES[str(m)][0]}") for m in modes]
-         + [Line2D([], [], color="0.4", lw=2.2, alpha=0.6, label="formula")], 3, own=False)
-    _dress(ax, f"{layer} behind zeros", "channel", "emitted constant", rows=1)
+         + [Line2D([], [], color="0.4", lw=2.2, alpha=0.6, label="formula")], 2, own=False)
+    _dress(ax, f"{layer} behind zeros", "channel", "emitted constant", rows=-(-(len(modes) + 1)//2))
     return ax
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #ee704287
+# %% ../nbs/api/43_batchnorm_plots.ipynb #0222c705
 STATISTICS = dict(scale="factor of the running variance", shift="shift of the running mean (running σ)")
 
 def plot_statistic_stress(
@@ -154,7 +154,7 @@ def plot_statistic_stress(
     _key(axs, [l for l in axs[0].get_lines() if not l.get_label().startswith("_")], 4, own)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #aa8e5f9e
+# %% ../nbs/api/43_batchnorm_plots.ipynb #7c1153b1
 def _losers(result:xr.Dataset, n:int=3) -> list[str]:
     "All together, and the layers with the smallest mean accuracy."
     single = [l for l in result.layer.values if l != "global"]
@@ -167,7 +167,7 @@ def _stress_curve(ax:Axes, s:xr.Dataset, i:int) -> None:
     ax.fill_between(s.value, s.accuracy_low, s.accuracy_high, color=colour, alpha=0.18, lw=0)
     ax.plot(s.value, s.accuracy, marker="osD^vPX"[i % 7], ms=5, lw=2.2, color=colour, label="all layers together" if name == "global" else name)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #2998285a
+# %% ../nbs/api/43_batchnorm_plots.ipynb #1ab4f224
 def plot_statistic_scores(
     scores:xr.Dataset, # of `statistic_scores`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per kind; default: a new figure
@@ -186,7 +186,7 @@ def plot_statistic_scores(
     _key(axs, _label_handles(picked.sel(kind=kinds)), 5, own)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #0c662b53
+# %% ../nbs/api/43_batchnorm_plots.ipynb #fb81f40d
 def plot_batch_statistics(
     result:xr.Dataset, # of `batch_statistics`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
@@ -199,7 +199,7 @@ def plot_batch_statistics(
     curves = {f"severity {v:g}": s.sel(severity=v) for v in s.severity.values}
     return _against(s, curves, ax, "images of a batch", "running statistics")
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #67704e71
+# %% ../nbs/api/43_batchnorm_plots.ipynb #aa2823c2
 def _at(result:xr.Dataset, severities) -> xr.Dataset:
     "The severities asked for."
     if severities is None: return result
@@ -225,7 +225,7 @@ def _against(s:xr.Dataset, curves:dict[str, xr.Dataset], ax, xlabel:str, old:str
     _key(axs, axs[0].get_legend_handles_labels()[0] + dashed, 3, own)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #e1913324
+# %% ../nbs/api/43_batchnorm_plots.ipynb #9073a1aa
 def plot_recalibration(
     result:xr.Dataset, # of `recalibration`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
