@@ -74,10 +74,12 @@ _PUBLIC = {
     ),
     "coverage_plots": "criterion_label plot_growth plot_coverage_map plot_generated plot_sources plot_coverage_scores",
     "studies": (
-        "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "
-        "run_model summary_table run_demo "
+        "list_templates find_template template_parameters check_parameters plain_value is_done run_study "
+        "notebook_page run_model summary_table run_demo "
     ),
+    "grid": "load_study study_status time_left run_grid collect_study study_table save_collection",
     "cli": "",
+    "cluster": "",
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
