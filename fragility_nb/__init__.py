@@ -77,7 +77,7 @@ _PUBLIC = {
         "list_templates find_template template_parameters check_parameters plain_value is_done run_study "
         "notebook_page run_model summary_table run_demo "
     ),
-    "grid": "load_study study_status time_left run_grid collect_study study_table save_collection",
+    "grid": "load_study study_status time_left run_grid collect_study study_table save_collection report_study",
     "cli": "",
     "cluster": "",
 }
