@@ -266,24 +266,14 @@ def _engine(name:str, workers:int, scheduler:Optional[str]):
     "An engine by its name."
     from fragility_nb import cluster
     from fragility_nb.core import check_choice
+    from fragility_nb.grid import PRELOAD
     check_choice("engine", name, ("local", "dask"))
     if name == "dask": return cluster.DaskEngine(scheduler) if scheduler else cluster.DaskEngine(workers=workers)
     if scheduler: raise ValueError("`--scheduler` is for `--engine dask`.")
-    return cluster.LocalEngine(workers=workers)
+    return cluster.LocalEngine(workers, preload=PRELOAD)
 
-@contextlib.contextmanager
-def _two_stops():
-    "An event that the first Ctrl-C sets; the second ends the command at once."
-    import signal
-    import threading
-    stop = threading.Event()
-    def first(*_):
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-        typer.secho("Stopping: what runs now is finished, nothing new begins. Ctrl-C again stops at once; nothing is lost either way.", fg="yellow", err=True)
-    before = signal.signal(signal.SIGINT, first)
-    try: yield stop
-    finally: signal.signal(signal.SIGINT, before)
+def _stopping() -> None:
+    typer.secho("Stopping: what runs now is finished, nothing new begins. Ctrl-C again stops at once; nothing is lost either way.", fg="yellow", err=True)
 
 # %% ../nbs/api/60_cli.ipynb #g6000003
 @app.command()
@@ -296,11 +286,12 @@ def grid(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
 ):
     "Run a study: every combination of its axes, each in a folder of its own. The same command goes on where it was stopped."
+    from fragility_nb.cluster import stop_on_interrupt
     from fragility_nb.grid import load_study, run_grid, study_status
     with _plain_errors():
         plan = load_study(study)
         if dry_run: return _dry_run(plan, study_status(plan), workers)
-        with _two_stops() as stop:
+        with stop_on_interrupt(_stopping) as stop:
             status = run_grid(plan, engine=_engine(engine, workers, scheduler), retry_failed=retry_failed, tell=typer.echo, stop=stop)
         for line in _status_lines(plan, status, workers): typer.echo(line)
         if stop.is_set(): raise KeyboardInterrupt
