@@ -127,7 +127,7 @@ def running(file, timeout=60):
 
 def test_two_controllers_and_ctrl_c(tmp_path):
     "The second controller is refused; Ctrl-C lets the running run end; a second one ends at once, and nothing is lost."
-    file = faults.study(tmp_path, runs=3, steps=6)
+    file = faults.study(tmp_path, runs=3, steps=8, pause=1.)
     first = faults.start(file, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     running(file)
     second = fragility("grid", file)
