@@ -77,6 +77,10 @@ _PUBLIC = {
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "
         "run_model summary_table run_demo "
     ),
+    "cluster": (
+        "cpu_count thread_share list_gpus pick_gpus WorkerDied LocalEngine stop_on_interrupt DaskEngine "
+        "slurm_options slurm_script "
+    ),
     "cli": "",
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names.split()}
