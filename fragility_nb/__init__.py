@@ -77,7 +77,10 @@ _PUBLIC = {
         "list_templates find_template template_parameters check_parameters plain_value is_done run_study "
         "notebook_page run_model summary_table run_demo "
     ),
-    "cluster": "cpu_count thread_share list_gpus pick_gpus WorkerDied LocalEngine stop_on_interrupt",
+    "cluster": (
+        "cpu_count thread_share list_gpus pick_gpus WorkerDied LocalEngine stop_on_interrupt DaskEngine "
+        "slurm_options slurm_script "
+    ),
     "grid": "PRELOAD load_study study_status time_left run_grid collect_study study_table save_collection report_study",
     "cli": "",
 }

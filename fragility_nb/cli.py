@@ -262,15 +262,15 @@ def _duration(seconds:float) -> str:
     if seconds < 100: return f"{seconds:.0f} s"
     return f"{seconds/60:.0f} min" if seconds < 6000 else f"{seconds/3600:.1f} h" if seconds < 2e5 else f"{seconds/86400:.1f} days"
 
-def _engine(name:str, workers:int, scheduler:Optional[str]):
+def _engine(name:str, workers:Optional[int], gpus:Optional[int], scheduler:Optional[str]):
     "An engine by its name."
     from fragility_nb import cluster
     from fragility_nb.core import check_choice
     from fragility_nb.grid import PRELOAD
     check_choice("engine", name, ("local", "dask"))
-    if name == "dask": return cluster.DaskEngine(scheduler) if scheduler else cluster.DaskEngine(workers=workers)
+    if name == "dask": return cluster.DaskEngine(scheduler, workers, gpus, preload=PRELOAD)
     if scheduler: raise ValueError("`--scheduler` is for `--engine dask`.")
-    return cluster.LocalEngine(workers, preload=PRELOAD)
+    return cluster.LocalEngine(workers, gpus, preload=PRELOAD)
 
 def _stopping() -> None:
     typer.secho("Stopping: what runs now is finished, nothing new begins. Ctrl-C again stops at once; nothing is lost either way.", fg="yellow", err=True)
@@ -280,7 +280,8 @@ def _stopping() -> None:
 def grid(
     study: Annotated[Path, _STUDY],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs, their state and an estimate of the time.")] = False,
-    workers: Annotated[int, typer.Option(help="Runs at once; the CPU threads and GPUs of the machine are divided among them.")] = 1,
+    workers: Annotated[Optional[int], typer.Option(help="Runs at once; the CPU threads of the machine are divided among them. Default: one per GPU asked for, else 1.")] = None,
+    gpus: Annotated[Optional[int], typer.Option(help="GPUs to use: each worker sees one. 0: none. Default: workers see what there is.")] = None,
     engine: Annotated[str, typer.Option(help="'local': processes on this machine; 'dask': a cluster.")] = "local",
     scheduler: Annotated[Optional[str], typer.Option(help="Address of a running dask scheduler, as tcp://host:8786; default: one is started here.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
@@ -290,10 +291,10 @@ def grid(
     from fragility_nb.grid import load_study, run_grid, study_status
     with _plain_errors():
         plan = load_study(study)
-        if dry_run: return _dry_run(plan, study_status(plan), workers)
+        if dry_run: return _dry_run(plan, study_status(plan), workers or gpus or 1)
         with stop_on_interrupt(_stopping) as stop:
-            status = run_grid(plan, engine=_engine(engine, workers, scheduler), retry_failed=retry_failed, tell=typer.echo, stop=stop)
-        for line in _status_lines(plan, status, workers): typer.echo(line)
+            status = run_grid(plan, engine=_engine(engine, workers, gpus, scheduler), retry_failed=retry_failed, tell=typer.echo, stop=stop)
+        for line in _status_lines(plan, status, workers or gpus or 1): typer.echo(line)
         if stop.is_set(): raise KeyboardInterrupt
     if (status.state != "done").any(): raise typer.Exit(1)
     typer.echo(f"\nOne page:   fragility report {study}\nOne result: fragility collect {study}")

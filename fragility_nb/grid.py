@@ -314,7 +314,7 @@ def run_grid(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
     *,
     engine=None, # of `cluster`; default: processes on this machine
-    workers:int=1, # of the default engine: runs at once
+    workers:int|None=None, # of the default engine: runs at once; default 1
     retry_failed:bool=False, # also those that failed before
     tell:Callable[[str], None]=lambda line: None, # gets a line about each run that ends
     stop:threading.Event|None=None, # when it is set, no more runs start
@@ -431,16 +431,18 @@ def _common(attrs:list[dict]) -> dict:
 # %% ../nbs/api/52_grid.ipynb #g5200033
 def collect_study(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
+    results:Mapping|None=None, # name of a run -> its result, where they were read already
 ) -> xr.DataTree: # the groups of the results, each over all runs; `runs` says what was planned and what is here
     "One labelled result over the runs that are done; the attributes say whether these are all."
     study = _study(study)
     status = study_status(study)
-    done = [r for r, s in zip(study.runs, status.state) if s == "done"]
-    if not done: raise ValueError(f"No run of `{study.folder}` is done yet: there is nothing to collect.")
-    found = {r.name: _groups(load_result(r.folder/"result.nc")) for r in done}
+    results = _results(study, status) if results is None else results
+    if not results: raise ValueError(f"No run of `{study.folder}` is done yet: there is nothing to collect.")
+    done = [r for r in study.runs if r.name in results]
+    found = {r.name: _groups(results[r.name]) for r in done}
     axes = {r.name: r.axes for r in done}
     facts = dict(study=study.name, template=study.template.stem, planned=len(study.runs), collected=len(done), complete=len(done) == len(study.runs))
-    tree = {"runs": _planned(study, status).assign_attrs(provenance("study", **facts))}
+    tree = {"runs": _planned(study, results).assign_attrs(provenance("study", **facts))}
     for group in dict.fromkeys(g for groups in found.values() for g in groups):
         parts = {name: groups[group] for name, groups in found.items() if group in groups}
         name = group or "result"
@@ -455,26 +457,31 @@ def _axis_coords(axes:list[dict], names:Sequence[str]) -> dict:
     kinds = lambda v: {type(x) for x in v}
     return {f"run_{a}": ("run", np.array(v) if kinds(v) <= {int, float} or kinds(v) in ({bool}, {str}) else np.array(["" if x is None else str(x) for x in v])) for a, v in columns.items()}
 
-def _planned(study:Study, status:pd.DataFrame) -> xr.Dataset:
+def _results(study:Study, status:pd.DataFrame) -> dict:
+    "The results of the runs that are done."
+    return {r.name: load_result(r.folder/"result.nc") for r, s in zip(study.runs, status.state) if s == "done"}
+
+def _planned(study:Study, results:Mapping) -> xr.Dataset:
     "Every planned run with its axes, and whether it is collected."
     coords = _axis_coords([r.axes for r in study.runs], study.axes) | {"run": [r.name for r in study.runs]}
-    return xr.Dataset(dict(collected=("run", (status.state == "done").to_numpy()), fingerprint=("run", [r.fingerprint for r in study.runs])), coords)
+    return xr.Dataset(dict(collected=("run", [r.name in results for r in study.runs]), fingerprint=("run", [r.fingerprint for r in study.runs])), coords)
 
 # %% ../nbs/api/52_grid.ipynb #g5200036
 def study_table(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
+    results:Mapping|None=None, # name of a run -> its result, where they were read already
 ) -> pd.DataFrame: # one row per planned run
     "Axes, state, figures and cost of every run."
     study = _study(study)
     status = study_status(study)
-    figures = pd.DataFrame([_figures(r) if s == "done" else {} for r, s in zip(study.runs, status.state)], index=status.index)
+    results = _results(study, status) if results is None else results
+    figures = pd.DataFrame([_figures(results[r.name]) if r.name in results else {} for r in study.runs], index=status.index)
     own = [c for c in figures if c not in status.columns]
     first = [*study.axes, "state"]
     return pd.concat([status[first], figures[own], status.drop(columns=[*first, "traceback"]).dropna(axis=1, how="all")], axis=1)
 
-def _figures(run:Run) -> dict:
+def _figures(result) -> dict:
     "Every value of a result that stands alone; for a report, its summary."
-    result = load_result(run.folder/"result.nc")
     if isinstance(result, xr.DataTree):
         with contextlib.suppress(ValueError, KeyError): return result_summary(result)
     alone = {(f"{g}.{k}" if g else k): v for g, d in _groups(result).items() for k, v in d.data_vars.items() if v.ndim == 0}
@@ -486,9 +493,10 @@ def save_collection(
 ) -> tuple[Path, Path, int, int]: # collected.nc and collected.csv in the study's folder; runs collected, and planned
     "Writes `collect_study` and `study_table`."
     study = _study(study)
-    whole = collect_study(study)
+    results = _results(study, study_status(study))
+    whole = collect_study(study, results)
     path = save_result(whole, study.folder/"collected.nc")
-    with write_atomic(study.folder/"collected.csv") as part: study_table(study).to_csv(part)
+    with write_atomic(study.folder/"collected.csv") as part: study_table(study, results).to_csv(part)
     return path, study.folder/"collected.csv", whole.attrs["collected"], whole.attrs["planned"]
 
 # %% ../nbs/api/52_grid.ipynb #g5200040
@@ -531,11 +539,11 @@ def _shown_figures(table:pd.DataFrame, axes:Sequence[str]) -> list[str]:
 # %% ../nbs/api/52_grid.ipynb #g5200042
 _REPEATS = ("seed", "init", "inits", "initialisation")
 
-def _depth_figure(study:Study, status:pd.DataFrame, most:int=12):
+def _depth_figure(study:Study, results:Mapping, most:int=12):
     "Scores against depth: a panel per combination of the other axes, a line per network; `None` without scores."
     from matplotlib.figure import Figure
     from fragility_nb.plots import plot_depth
-    panels = _depth_panels(study, status)
+    panels = _depth_panels(study, results)
     if not panels: return None
     shown = dict(list(panels.items())[:most])
     columns = min(2, len(shown))
@@ -546,13 +554,12 @@ def _depth_figure(study:Study, status:pd.DataFrame, most:int=12):
     for ax in fig.axes[len(shown):]: ax.remove()
     return fig
 
-def _depth_panels(study:Study, status:pd.DataFrame) -> dict[str, dict[str, xr.Dataset]]:
+def _depth_panels(study:Study, results:Mapping) -> dict[str, dict[str, xr.Dataset]]:
     "Title of a panel -> name of a line -> its scores, repeats averaged."
     main = next((a for a in ("model", "models", "checkpoint", "network") if a in study.axes), next((a for a in study.axes if a not in _REPEATS), None))
     others, found = [a for a in study.axes if a not in (*_REPEATS, main)], {}
-    for run, state in zip(study.runs, status.state):
-        if state != "done": continue
-        scores = _groups(load_result(run.folder/"result.nc")).get("scores")
+    for run in (r for r in study.runs if r.name in results):
+        scores = _groups(results[run.name]).get("scores")
         if scores is None or scores.attrs.get("kind") != "synaptic_scores" or {"init", "epoch"} & set(scores.dims): continue
         title = ", ".join(f"{a} {_word(run.axes[a])}" for a in others if a in run.axes)
         found.setdefault(title, {}).setdefault(_word(run.axes.get(main, run.params.get(main, "all"))), []).append(scores)
@@ -571,15 +578,15 @@ def report_study(
 ) -> Path: # report.html in the study's folder
     "One page: state, tables, depth against fragility, links to each run."
     study = _study(study)
-    table = study_table(study)
-    status, figures = table, _shown_figures(table, study.axes)
-    counts = status.state.value_counts()
+    results = _results(study, study_status(study))
+    table = study_table(study, results)
+    figures, counts = _shown_figures(table, study.axes), table.state.value_counts()
     missing = len(table) - counts.get("done", 0)
     parts = [f"<h1>{html.escape(study.name)}</h1><p>Template <b>{html.escape(study.template.stem)}</b>, {len(table)} runs: {_counted(counts)}.</p>"]
     if missing: parts.append(f'<p class="partial">This is partial: {missing} of {len(table)} runs are not in the figures.</p>')
     failed = _linked(study, table)[table.state == "failed"]
     if len(failed): parts.append("<h2>What failed</h2>" + _html_table(failed[["run", *study.axes, "cell", "error"]]))
-    fig = _depth_figure(study, status)
+    fig = _depth_figure(study, results)
     if fig is not None: parts.append(_DEPTH + _picture(fig))
     if figures: parts.append("<h2>Along each axis</h2><p>Means over the runs that are done.</p>" + "".join(_html_table(_by_axis(table, a, figures)) for a in study.axes))
     columns = [c for c in ("run", *study.axes, "state", *figures, "seconds") if c in ("run", *table)]
