@@ -174,7 +174,10 @@ def _serve(fd:int) -> None:
     try:
         folder, preload = link.recv()
         for module in preload:
-            with contextlib.suppress(Exception): importlib.import_module(module)
+            name, _, function = module.partition(":") # "module", or "module:function" for what is to be called once, too
+            with contextlib.suppress(Exception):
+                loaded = importlib.import_module(name)
+                if function: getattr(loaded, function)()
         while True:
             for ended in _reap(running): link.send(ended)
             ready = multiprocessing.connection.wait([link, ear], timeout=1)

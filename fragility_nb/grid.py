@@ -308,7 +308,7 @@ def _keep_failure(folder:Path, cell:int|None, error:str, trace:str) -> None:
 def _is_full(error:str) -> bool: return re.search(r"No space left|Disk quota|Errno 28\b|Errno 122\b", error) is not None
 
 # %% ../nbs/api/52_grid.ipynb #g5200025
-PRELOAD = ("papermill", "nbconvert.exporters.html") # for engines whose workers are forks of one process: what every run needs is imported once
+PRELOAD = ("fragility_nb.studies:warm_up",) # for engines whose workers are forks of one process: what every run needs is imported once
 
 def run_grid(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['list_templates', 'find_template', 'template_parameters', 'check_parameters', 'plain_value', 'is_done', 'run_study',
-           'notebook_page', 'run_model', 'summary_table', 'run_demo']
+           'notebook_page', 'warm_up', 'run_model', 'summary_table', 'run_demo']
 
 # %% ../nbs/api/50_studies.ipynb #c1105c75
 import contextlib
@@ -305,18 +305,30 @@ def notebook_page(
     "The page of an executed notebook, without code, prompts and progress bars."
     _papermill()
     import nbformat
-    from nbconvert import HTMLExporter
     nb = nbformat.read(notebook, as_version=4)
     for cell in nb.cells:
         if cell.cell_type == "code": cell.outputs = [o for o in cell.outputs if not _is_noise(o)]
     title = next((re.search(r"^# (.+)$", c.source, re.M)[1] for c in nb.cells if c.cell_type == "markdown" and re.search(r"^# (.+)$", c.source, re.M)), Path(notebook).stem)
-    exporter = HTMLExporter(exclude_input=not code, exclude_input_prompt=True, exclude_output_prompt=True)
-    html, _ = exporter.from_notebook_node(nb, {"metadata": {"name": title}})
+    html, _ = _exporter(code).from_notebook_node(nb, {"metadata": {"name": title}})
     return html.replace("</head>", _PAGE_STYLE, 1)
+
+@functools.lru_cache(maxsize=2)
+def _exporter(code:bool):
+    "nbconvert's exporter, with the templates that it has compiled."
+    from nbconvert import HTMLExporter
+    return HTMLExporter(exclude_input=not code, exclude_input_prompt=True, exclude_output_prompt=True)
 
 def _is_noise(output) -> bool:
     "Progress bars and what is written to stderr."
     return output.get("name") == "stderr" or "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+
+# %% ../nbs/api/50_studies.ipynb #g50warm
+def warm_up() -> None:
+    "Imports and compiles what every run needs, for a process that others are forked from."
+    _papermill()
+    import nbformat
+    cells = [nbformat.v4.new_markdown_cell("*a*"), nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", text="1")])]
+    _exporter(False).from_notebook_node(nbformat.v4.new_notebook(cells=cells))
 
 # %% ../nbs/api/50_studies.ipynb #d64cbfe4
 def run_model(
