@@ -167,7 +167,7 @@ def main(quick, seed):
         began = time.time()
         subprocess.run([*FRAGILITY, "grid", str(files[1]), "--workers", "2"], check=True)
         undisturbed, began = time.time() - began, time.time()
-        killed = disturbed(files[0], 6 if quick else 20, wait=(0.2, 4. if quick else 10.), seed=seed, say=print)
+        killed = disturbed(files[0], 6 if quick else 20, wait=(0.2, 4. if quick else 14.), seed=seed, say=print)
         check(*files)
         assert load_result(load_study(files[0]).runs[0].folder / "result.nc") is not None
     facts = dict(runs=settings["runs"], kills=len(killed), **{k: killed.count(k) for k in ("controller", "worker", "kernel")},

@@ -37,7 +37,7 @@ import xarray as xr
 
 from .core import SCHEMA, check_choice, check_number, load_result, provenance, save_result, unknown, write_atomic
 from .cluster import LocalEngine
-from .scores import result_summary
+from .scores import result_summary, score_summary
 from .studies import CellError, _cells, _finished, _fingerprint, _intact, _now, _plain_text, _run_study, find_template, plain_value, template_parameters
 
 # %% ../nbs/api/52_grid.ipynb #g5200006
@@ -409,11 +409,11 @@ def _stacked(parts:dict[str, xr.Dataset]) -> xr.Dataset|None:
     ragged = _ragged(several)
     if len(ragged) > 1 or len({frozenset(p.variables) for p in several}) > 1 or any("run" in p.variables for p in several): return None
     if ragged and any(ragged[0] not in p.dims for p in several): return None
-    flat = {k for k in several[0].variables if ragged and ragged[0] in several[0][k].dims}
-    indexes = {d for p in several for d in p.dims if d in p.variables}
+    flat = [k for k in several[0].variables if ragged and ragged[0] in several[0][k].dims]
+    indexes = [d for d in several[0].dims if d in several[0].variables]
     out = {k: _along("run", [p[k].variable for p in several]) for k in several[0].variables if k not in flat and k not in indexes}
     out |= {k: xr.Variable.concat([p[k].variable.to_base_variable() for p in several], ragged[0]) for k in flat}
-    out |= {k: several[0][k].variable for k in indexes - flat}
+    out |= {k: several[0][k].variable for k in indexes if k not in flat}
     if ragged: out[f"{ragged[0]}_run"] = xr.Variable(ragged[0], np.repeat(np.arange(len(names)), [p.sizes[ragged[0]] for p in several]))
     coords = {*several[0].coords, *([f"{ragged[0]}_run"] if ragged else [])}
     whole = xr.Dataset({k: v for k, v in out.items() if k not in coords}, {k: v for k, v in out.items() if k in coords} | {"run": names})
@@ -482,10 +482,12 @@ def study_table(
 
 def _figures(result) -> dict:
     "Every value of a result that stands alone; for a report, its summary."
+    groups, summary = _groups(result), {}
     if isinstance(result, xr.DataTree):
         with contextlib.suppress(ValueError, KeyError): return result_summary(result)
-    alone = {(f"{g}.{k}" if g else k): v for g, d in _groups(result).items() for k, v in d.data_vars.items() if v.ndim == 0}
-    return {k: v.item() for k, v in alone.items()}
+        with contextlib.suppress(ValueError, KeyError, TypeError): summary = score_summary(groups["scores"])
+    alone = {(f"{g}.{k}" if g else k): v for g, d in groups.items() for k, v in d.data_vars.items() if v.ndim == 0}
+    return {k: v.item() for k, v in alone.items()} | summary
 
 # %% ../nbs/api/52_grid.ipynb #g5200037
 def save_collection(
