@@ -96,9 +96,14 @@ _PUBLIC = {
     ),
     "retraining_plots": "FROZEN plot_frozen plot_periods plot_retraining plot_gain",
     "studies": (
-        "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "
-        "run_model summary_table run_demo "
+        "list_templates find_template template_parameters check_parameters plain_value is_done run_study "
+        "notebook_page warm_up run_model summary_table run_demo "
     ),
+    "cluster": (
+        "cpu_count thread_share list_gpus pick_gpus WorkerDied LocalEngine stop_on_interrupt DaskEngine "
+        "slurm_options slurm_script "
+    ),
+    "grid": "PRELOAD load_study study_status time_left run_grid collect_study study_table save_collection report_study",
     "cli": "",
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names.split()}
