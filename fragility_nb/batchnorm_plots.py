@@ -6,7 +6,7 @@
 __all__ = ['GAPS', 'MODES', 'STATISTICS', 'plot_statistic_gap', 'plot_channel_gaps', 'plot_residual', 'plot_emitted',
            'plot_statistic_stress', 'plot_statistic_scores', 'plot_batch_statistics', 'plot_recalibration']
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #a3b4220a
+# %% ../nbs/api/43_batchnorm_plots.ipynb #391e4ff0
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -20,7 +20,7 @@ from .core import check_choice, check_kind
 from .plots import (COLOURS, LANDSCAPE, SERIES, _chosen, _dress, _first_column, _key, _label_ends, _label_handles, _map_bar, _panels, _pretty,
                                 _pt, _returned, _score_panel, _score_range, _short, _subtitle, _thin)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #e8c1f08c
+# %% ../nbs/api/43_batchnorm_plots.ipynb #13d313c5
 GAPS = dict(mean=("mean_gap", "mean_gap_size", "|mean gap| (running σ)", "mean gap (running σ)"),
             variance=("log_variance_ratio", "log_variance_size", "|log variance ratio|", "log variance ratio"))
 
@@ -44,14 +44,14 @@ def plot_statistic_gap(
     _map_bar(axs[-1], mesh, GAPS[what][2], axs)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #a0200609
+# %% ../nbs/api/43_batchnorm_plots.ipynb #535eae78
 def _grid_axes(ax:Axes, rows:Sequence[str], columns:Sequence[float], what:str) -> None:
     "Ticks of a heat map."
     ax.set_xticks(range(len(columns)), _short(columns))
     step = max(1, -(-len(rows) // 40))
     ax.set_yticks(range(0, len(rows), step), rows[::step])
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #9b6e16fb
+# %% ../nbs/api/43_batchnorm_plots.ipynb #b9122677
 def plot_channel_gaps(
     result:xr.Dataset, # of `statistic_gap`
     layer:str, # name of a BatchNorm
@@ -76,9 +76,9 @@ def plot_channel_gaps(
     _map_bar(axs[-1], mesh, GAPS[what][3], axs)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #7cb353fb
+# %% ../nbs/api/43_batchnorm_plots.ipynb #64de6ac8
 MODES = dict(running=("running statistics", "#0072B2", "o"), batch=("batch statistics", "#E69F00", "s"), image=("each image's statistics", "#0072B2", "o"),
-             silent=("norm silent", "#000000", "x")) # mode -> words, colour, marker
+             beta=("this norm emits β", "#009E73", "D"), silent=("this norm silent", "#000000", "x")) # mode -> words, colour, marker
 
 def plot_residual(
     result:xr.Dataset, # of `residual_features`
@@ -90,14 +90,14 @@ def plot_residual(
     check_kind(result, "residual_features")
     modes, s = _chosen("modes", modes, result.mode.values), probe_summary(result, ci=ci)
     names = list(map(str, result.removed_layer.values))
-    ax = _panels(ax, 1, (6.4, 1.6 + 0.32*len(names)))[0]
+    ax = _panels(ax, 1, (6.4, 1.6 + 0.36*len(names)))[0]
     y, chance = np.arange(len(names)), result.attrs.get("num_classes")
     for i, mode in enumerate(modes):
         one, (_, colour, marker) = s.sel(mode=mode), MODES[mode]
-        at = y + 0.22*(i - (len(modes) - 1)/2)
+        at = y + 0.2*(i - (len(modes) - 1)/2)
         ax.hlines(at, one.accuracy_low, one.accuracy_high, color=colour, lw=2, alpha=0.6)
         ax.plot(one.accuracy, at, ls="", marker=marker, ms=6, color=colour, mew=1.6 if marker == "x" else 0.5, zorder=3)
-        if mode != "silent": ax.axvline(float(one.reference[0]), color=colour, lw=1.4, ls="--", zorder=1)
+        if mode not in ("beta", "silent"): ax.axvline(float(one.reference[0]), color=colour, lw=1.4, ls="--", zorder=1)
     if chance: ax.axvline(1/chance, color=COLOURS["baseline"], lw=1.4, ls=":", zorder=1)
     ax.set(xlim=(0, 1.02), ylim=(len(names) - 0.4, -0.6)); ax.set_yticks(y, names); ax.grid(axis="y", color="0.93", lw=0.8); ax.set_axisbelow(True)
     handles = [Line2D([], [], ls="", marker=MODES[m][2], color=MODES[m][1], label=MODES[m][0]) for m in modes]
@@ -106,7 +106,7 @@ def plot_residual(
     _dress(ax, "Without the weights of one layer", f"accuracy (bar: {100*ci:.0f} % interval)", "", rows=2)
     return ax
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #3c2c6d6a
+# %% ../nbs/api/43_batchnorm_plots.ipynb #1434cbe5
 def plot_emitted(
     result:xr.Dataset, # of `residual_features`
     layer:str, # name of a norm
@@ -115,7 +115,7 @@ def plot_emitted(
     "What each channel of a norm emits behind a layer of zeros (dots), and what the formula says (lines)."
     check_kind(result, "residual_features"); check_choice("layer", layer, result.layer_name.values)
     one = result.isel(unit=(result.layer == layer).values)
-    modes, n = [m for m in result.mode.values if m != "silent"], one.sizes["unit"]
+    modes, n = [m for m in result.mode.values if m not in ("beta", "silent")], one.sizes["unit"]
     ax = _panels(ax, 1, (min(max(3 + 0.12*n, 6.4), 10), 3.2))[0]
     for i, mode in enumerate(modes):
         x, (_, colour, marker) = np.arange(n) + 0.3*(i - (len(modes) - 1)/2), MODES[str(mode)]
@@ -127,7 +127,7 @@ def plot_emitted(
     _dress(ax, f"{layer} behind zeros", "channel", "emitted constant", rows=-(-(len(modes) + 1)//2))
     return ax
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #0222c705
+# %% ../nbs/api/43_batchnorm_plots.ipynb #6185198d
 STATISTICS = dict(scale="factor of the running variance", shift="shift of the running mean (running σ)")
 
 def plot_statistic_stress(
@@ -154,7 +154,7 @@ def plot_statistic_stress(
     _key(axs, [l for l in axs[0].get_lines() if not l.get_label().startswith("_")], 4, own)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #7c1153b1
+# %% ../nbs/api/43_batchnorm_plots.ipynb #e40194cd
 def _losers(result:xr.Dataset, n:int=3) -> list[str]:
     "All together, and the layers with the smallest mean accuracy."
     single = [l for l in result.layer.values if l != "global"]
@@ -167,7 +167,7 @@ def _stress_curve(ax:Axes, s:xr.Dataset, i:int) -> None:
     ax.fill_between(s.value, s.accuracy_low, s.accuracy_high, color=colour, alpha=0.18, lw=0)
     ax.plot(s.value, s.accuracy, marker="osD^vPX"[i % 7], ms=5, lw=2.2, color=colour, label="all layers together" if name == "global" else name)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #1ab4f224
+# %% ../nbs/api/43_batchnorm_plots.ipynb #d2a8a6ba
 def plot_statistic_scores(
     scores:xr.Dataset, # of `statistic_scores`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per kind; default: a new figure
@@ -186,7 +186,7 @@ def plot_statistic_scores(
     _key(axs, _label_handles(picked.sel(kind=kinds)), 5, own)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #fb81f40d
+# %% ../nbs/api/43_batchnorm_plots.ipynb #a49c1c51
 def plot_batch_statistics(
     result:xr.Dataset, # of `batch_statistics`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
@@ -199,7 +199,7 @@ def plot_batch_statistics(
     curves = {f"severity {v:g}": s.sel(severity=v) for v in s.severity.values}
     return _against(s, curves, ax, "images of a batch", "running statistics")
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #aa2823c2
+# %% ../nbs/api/43_batchnorm_plots.ipynb #bce9124c
 def _at(result:xr.Dataset, severities) -> xr.Dataset:
     "The severities asked for."
     if severities is None: return result
@@ -209,7 +209,9 @@ def _at(result:xr.Dataset, severities) -> xr.Dataset:
 
 def _against(s:xr.Dataset, curves:dict[str, xr.Dataset], ax, xlabel:str, old:str) -> Axes|np.ndarray:
     "Accuracy with bands against a number of images, one panel for each stress."
-    axs, own = _panels(ax, s.sizes["stress"], (5.8, 4.), (4.2, 3.6)), ax is None
+    axs, own = _panels(ax, s.sizes["stress"], (6.4, 4.), (4.2, 3.6)), ax is None
+    inside, ncols = len(axs) == 1 or not own, 2 if len(axs) == 1 and len(curves) > 2 else 3
+    rows = -(-(len(curves) + ("reference" in s)) // ncols) if inside else 0
     for one, stress in zip(axs, s.stress.values):
         drawn = set()
         for i, (name, curve) in enumerate(curves.items()):
@@ -220,12 +222,12 @@ def _against(s:xr.Dataset, curves:dict[str, xr.Dataset], ax, xlabel:str, old:str
             drawn.add(float(c.severity))
         one.set_xscale("log", base=2); one.set_xticks(s.x.values, [str(v) for v in s.x.values]); one.minorticks_off()
         one.set_ylim(0, 1.03)
-        _dress(one, "" if stress == "none" else _pretty(stress), xlabel, "accuracy" if _first_column(one) else "", rows=int(len(axs) == 1 or not own))
+        _dress(one, "" if stress == "none" else _pretty(stress), xlabel, "accuracy" if _first_column(one) else "", rows=rows)
     dashed = [Line2D([], [], color="0.4", ls="--", lw=1.5, label=old)] if "reference" in s else []
-    _key(axs, axs[0].get_legend_handles_labels()[0] + dashed, 3, own)
+    _key(axs, axs[0].get_legend_handles_labels()[0] + dashed, ncols, own)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #9073a1aa
+# %% ../nbs/api/43_batchnorm_plots.ipynb #60e85842
 def plot_recalibration(
     result:xr.Dataset, # of `recalibration`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['PROBED', 'BASELINES', 'probe_summary', 'emission_effect', 'statistic_baseline', 'statistic_scores']
 
-# %% ../nbs/api/25_bn_scores.ipynb #bb39caed
+# %% ../nbs/api/25_bn_scores.ipynb #dc4297ff
 import numpy as np
 import xarray as xr
 
 from .core import check_choice, check_kind, check_number, provenance
 from .scores import KINDS, _attrs, _check_ci, _draws, _meaningful, _ratio, interval, label_scores, resampled_means
 
-# %% ../nbs/api/25_bn_scores.ipynb #297325ef
+# %% ../nbs/api/25_bn_scores.ipynb #e6c1880e
 PROBED = ("residual_features", "statistic_stress", "batch_statistics", "recalibration") # kinds of results that hold answers
 
 def probe_summary(
@@ -35,7 +35,7 @@ def probe_summary(
     coords = {k: v for k, v in result.coords.items() if not {"sample", "unit", "seed"} & set(v.dims)}
     return xr.Dataset(fields, coords, _attrs(result, "probe_summary", probe=result.attrs["kind"], ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
-# %% ../nbs/api/25_bn_scores.ipynb #962d9ccb
+# %% ../nbs/api/25_bn_scores.ipynb #4ac2a23b
 def _check_probe(result) -> None:
     "One error if it is no result of a probe with answers."
     if isinstance(result, xr.Dataset) and result.attrs.get("kind") in PROBED: return
@@ -48,11 +48,11 @@ def _bounded(name:str, x:np.ndarray, dims, ci:float, n_boot:int, seed:int) -> di
     low, high = interval(draws, ci)
     return {name: (dims, x.mean(0)), f"{name}_low": (dims, low), f"{name}_high": (dims, high)}
 
-# %% ../nbs/api/25_bn_scores.ipynb #f0e7537b
+# %% ../nbs/api/25_bn_scores.ipynb #3e8a148a
 def emission_effect(
     result:xr.Dataset, # of `residual_features`
-    mode:str="running", # what emits: "running", "batch" or "image"
-    other:str="silent", # compared with
+    mode:str="running", # what emits: "running", "batch", "beta" or "image"
+    other:str="silent", # compared with: "silent", "beta", …
     *,
     ci:float=0.95, # nominal coverage of the intervals
     n_boot:int=1000, # bootstrap draws
@@ -67,7 +67,7 @@ def emission_effect(
     coords = {k: v for k, v in result.coords.items() if v.dims == ("layer_name",)}
     return xr.Dataset(fields, coords, _attrs(result, "emission_effect", mode=mode, other=other, ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
-# %% ../nbs/api/25_bn_scores.ipynb #26479ab1
+# %% ../nbs/api/25_bn_scores.ipynb #f5ece14c
 BASELINES = ("unchanged", "linear")
 
 def statistic_baseline(
@@ -85,7 +85,7 @@ def statistic_baseline(
         p[here] = 1 if baseline == "unchanged" else 1 - np.abs(x)/np.abs(x).max()
     return xr.Dataset(dict(position=("step", position), baseline=("step", p), weight=("step", w)), {k: result[k] for k in ("step", "statistic", "value")})
 
-# %% ../nbs/api/25_bn_scores.ipynb #aa13ef82
+# %% ../nbs/api/25_bn_scores.ipynb #6cab05de
 def statistic_scores(
     result:xr.Dataset, # of `statistic_stress`
     *,
@@ -109,7 +109,7 @@ def statistic_scores(
     settings = dict(baseline=baseline, band=band, ci=ci, n_boot=n_boot, bootstrap_seed=seed)
     return _as_statistic_scores(score(area.mean(0), ref.mean(0, dtype=float)), low, high, names, result, settings)
 
-# %% ../nbs/api/25_bn_scores.ipynb #803896f3
+# %% ../nbs/api/25_bn_scores.ipynb #a9074134
 def _all_kinds(area:np.ndarray, flat:np.ndarray) -> np.ndarray: # (kind, layer, statistic + combined)
     "Relative areas (stress, layer, statistic) to scores, with the mean over the statistics as one more."
     s = np.stack([area[0] - flat, area[1] - flat, area[1] - area[0]]) if len(area) > 1 else area - flat

@@ -124,6 +124,9 @@ def test_residual_features_are_the_plain_loop(net, data):
         one = got.correct.sel(layer_name=norm.removeprefix("network."))
         np.testing.assert_array_equal(one.sel(mode="running"), right(without(net, path), data))
         np.testing.assert_array_equal(one.sel(mode="silent"), right(without(net, path, norm), data))
+        mixed = without(net, path)
+        mixed.get_submodule(norm).train()  # PyTorch's own batch mode, in this norm alone
+        assert (one.sel(mode="beta").values != right(mixed, data)).mean() < 0.02
         assert (one.sel(mode="batch").values != right(by_batch(without(net, path)), data, batches)).mean() < 0.02  # rounding
     assert got.weights.values[0] == 16*9 and not got.removed_bias.any()
 
@@ -139,6 +142,7 @@ def test_emitted_constants_are_the_formula(net, data):
         np.testing.assert_allclose(got.emitted.sel(mode="running")[unit], formula, atol=1e-5)
         np.testing.assert_allclose(y.mean((0, 2, 3)), formula, atol=1e-5)
         np.testing.assert_allclose(got.emitted.sel(mode="batch")[unit], beta, atol=1e-5)
+        np.testing.assert_allclose(got.emitted.sel(mode="beta")[unit], beta, atol=1e-5)
         assert np.ptp(y.numpy(), axis=(0, 2, 3)).max() == 0
     np.testing.assert_allclose(got.emitted, got.formula, atol=1e-5)
     assert float(got.spread.max()) < 1e-6 and (got.emitted.sel(mode="silent") == 0).all()
