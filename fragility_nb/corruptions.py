@@ -393,7 +393,7 @@ def _plasma(size:int, decay:float, streams:CounterStreams) -> Tensor:
         torch.add(top, centre.roll(1, 1), alpha=0.25, out=fine[:, ::2, 1::2])
         torch.add(side, centre.roll(1, 2), alpha=0.25, out=fine[:, 1::2, ::2])
         grid, wobble = fine, wobble/decay**2
-    low, high = (v[:, None, None] for v in grid.flatten(1).aminmax(dim=1))
+    low, high = grid.amin((1, 2), keepdim=True), grid.amax((1, 2), keepdim=True)
     return (grid - low)/(high - low).clamp(min=1e-12)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00030
