@@ -122,8 +122,9 @@ def poisson_quantile(
     rate:Tensor, # ≥ 0, of the same shape
 ) -> Tensor: # whole numbers as float, of the same shape
     "The Poisson number at quantile u: smallest k with P(≤ k) > u."
-    few = torch.nonzero(rate.flatten() < FEW)[:, 0]
-    if len(few) == rate.numel(): return _added_up(u, rate)
+    shape, u, rate = rate.shape, u.flatten(), rate.flatten()
+    few = torch.nonzero(rate < FEW)[:, 0]
+    if len(few) == len(rate): return _added_up(u, rate).view(shape)
     k = _expanded(u, rate.clamp(min=FEW))
-    if len(few): k.view(-1)[few] = _added_up(u.flatten()[few], rate.flatten()[few])
-    return k
+    if len(few): k[few] = _added_up(u[few], rate[few])
+    return k.view(shape)

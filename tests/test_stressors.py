@@ -295,6 +295,13 @@ def test_cores_do_not_change_images(name, two_threads):
     assert torch.equal(apply_stress(stressor, x, 3, index=[4, 1, 9, 0, 7]), many)
 
 
+@pytest.mark.parametrize("name", [*ALL, "rain"])
+def test_memory_layout_does_not_change_images(name):
+    x = torch.rand(2, 3, 40, 36, generator=torch.Generator().manual_seed(0))
+    turned = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    torch.testing.assert_close(apply_stress(STRESSORS[name](), turned, 3), apply_stress(STRESSORS[name](), x, 3), atol=1e-5, rtol=0)
+
+
 def test_parts_run_on_as_many_threads_as_torch_has(two_threads):
     seen, both = set(), threading.Barrier(2, timeout=20)
 
