@@ -29,7 +29,7 @@ _PUBLIC = {
     "streams": "CounterStreams poisson_quantile",
     "sequential": "PAIRS count_pairs ratio ratio_interval looks",
     "stressors": (
-        "STRESSORS BARTSCHAT_SIGMAS BARTSCHAT_NOISE BARTSCHAT_BLUR Stressor GaussianNoise border_index "
+        "STRESSORS BARTSCHAT_SIGMAS BARTSCHAT_NOISE BARTSCHAT_BLUR Stressor GaussianNoise border_index pad_border "
         "gaussian_filter GaussianBlur Rotation Translation Scale Shear Perspective Occlusion Hue apply_stress "
         "stress_id Chain "
     ),

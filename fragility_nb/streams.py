@@ -26,9 +26,20 @@ def _xor_shift(z:Tensor, by:int, spare:Tensor) -> Tensor:
 
 def _mix(z:Tensor) -> Tensor:
     "SplitMix64's finaliser of int64, in place."
+    if z.device.type == "cpu": return _mix_words(z)
     spare = torch.empty_like(z)
     for by, factor in ROUNDS: _xor_shift(z, by, spare).mul_(factor)
     return _xor_shift(z, 31, spare)
+
+def _mix_words(z:Tensor) -> Tensor:
+    "The same on a CPU by NumPy, which has unsigned shifts."
+    words = z.numpy().view(np.uint64)
+    spare = np.empty_like(words)
+    for by, factor in ROUNDS:
+        words ^= np.right_shift(words, by, out=spare)
+        words *= np.uint64(factor % 2**64)
+    words ^= np.right_shift(words, 31, out=spare)
+    return z
 
 # %% ../nbs/api/05_streams.ipynb #a05c0009
 class CounterStreams:
@@ -92,8 +103,8 @@ def _added_up(u:Tensor, rate:Tensor) -> Tensor:
     total, k = power.clone(), torch.zeros_like(u)
     for i in range(1, 24):
         more = _at_least(u, total)
-        if not more.max(): break
         k.add_(more)
+        if i % 4 == 0 and not more.max(): break
         total.add_(power.mul_(rate), alpha=1/math.factorial(i))
     return k
 
@@ -111,6 +122,9 @@ def poisson_quantile(
     rate:Tensor, # ≥ 0, of the same shape
 ) -> Tensor: # whole numbers as float, of the same shape
     "The Poisson number at quantile u: smallest k with P(≤ k) > u."
-    many = _at_least(rate, FEW)
-    few = _added_up(u - 2*many, rate.clamp(max=FEW)) # 0 for the others
-    return _expanded(u, rate.clamp(min=FEW)).mul_(many).add_(few)
+    shape, u, rate = rate.shape, u.flatten(), rate.flatten()
+    few = torch.nonzero(rate < FEW)[:, 0]
+    if len(few) == len(rate): return _added_up(u, rate).view(shape)
+    k = _expanded(u, rate.clamp(min=FEW))
+    if len(few): k[few] = _added_up(u[few], rate[few])
+    return k.view(shape)
