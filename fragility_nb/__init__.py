@@ -73,6 +73,10 @@ _PUBLIC = {
         "plot_matrix_lines plot_minimal plot_matrix_minimal "
     ),
     "coverage_plots": "criterion_label plot_growth plot_coverage_map plot_generated plot_sources plot_coverage_scores",
+    "explorers": (
+        "DARK figure_png check_result Explorer point_scores ScoresExplorer explore_scores CoverageExplorer "
+        "explore_coverage run_table RunsExplorer compare_runs "
+    ),
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "
         "run_model summary_table run_demo "

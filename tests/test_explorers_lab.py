@@ -4,14 +4,15 @@ import re
 
 import nbformat
 import pytest
+from conftest import ROOT
 from lab import TOKEN, browser, chromium, executed, failures, lab, put, wait_until  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
 IMPORTS = """import sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{root!r}, {tests!r}]
 from explorer_results import landscape, coverage, reports
-from fragility_nb import compare_runs, explore_coverage, explore_scores""".format(tests=os.path.dirname(os.path.abspath(__file__)))
+from fragility_nb import compare_runs, explore_coverage, explore_scores""".format(root=str(ROOT), tests=str(ROOT/"tests"))
 CELLS = ("scores = explore_scores(landscape(21, 10)); scores", "covered = explore_coverage(coverage()); covered", "runs = compare_runs(reports()); runs")
 PICTURE = ".jp-OutputArea img.widget-image"
 WIDE = {"width": 1280, "height": 720}
