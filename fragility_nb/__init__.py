@@ -16,10 +16,10 @@ _PUBLIC = {
         "cache_folder load_tiny_imagenet load_imagenet load_cifar10_jpeg list_corruptions pick_device "
     ),
     "models": (
-        "MODELS BLOCK Normalized Architecture PlainCNN ShortcutBlock CifarResNet LeNet conv_module InceptionModule "
-        "residual_module ModuleNet architecture list_models least_size create_model model_table channel_stats "
-        "model_name model_hash evaluating in_blocks predict match save_checkpoint read_safetensors load_checkpoint "
-        "checkpoint_facts "
+        "MODELS NORM_KINDS BLOCK Normalized Architecture PlainCNN ShortcutBlock CifarResNet LeNet conv_module "
+        "InceptionModule residual_module ModuleNet architecture list_models least_size create_model NoNorm "
+        "swap_norm model_table channel_stats model_name model_hash evaluating in_blocks predict match "
+        "save_checkpoint read_safetensors load_checkpoint checkpoint_facts "
     ),
     "training": (
         "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
@@ -54,7 +54,11 @@ _PUBLIC = {
         "calibration minimal_summary matrix_summary matrix_minimal "
     ),
     "matrix": "StressPolicy MixUp CutMix WorstOf train_test_matrix matrix_row",
-    "batchnorm": "find_batchnorms statistic_gap",
+    "bn_scores": "PROBED BASELINES probe_summary emission_effect statistic_baseline statistic_scores",
+    "batchnorm": (
+        "BN_PROBES find_batchnorms residual_features statistic_gap statistic_stress batch_statistics recalibrate "
+        "recalibration bn_probe "
+    ),
     "coverage": (
         "ACTIVATIONS NEVER CRITERIA Output find_outputs coverage_units Units UnitReader Criterion NC KMNC NBC SNAC "
         "TKNC TKNP Coverage neuron_coverage activation_profile merge_coverage coverage_growth coverage_table "
