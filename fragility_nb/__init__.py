@@ -25,7 +25,7 @@ _PUBLIC = {
         "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
         "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots train_model "
     ),
-    "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
+    "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernel_weights",
     "streams": "CounterStreams poisson_quantile",
     "sequential": "PAIRS count_pairs ratio ratio_interval looks",
     "stressors": (
