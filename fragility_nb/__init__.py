@@ -55,10 +55,15 @@ _PUBLIC = {
     ),
     "matrix": "StressPolicy MixUp CutMix WorstOf train_test_matrix matrix_row",
     "bn_scores": "PROBED BASELINES probe_summary emission_effect statistic_baseline statistic_scores",
+    "kernel_scores": (
+        "LABELS CELLS label_kernels fragile_kernels kernel_set kernel_shares permutation_test superiority "
+        "targeting_scores kernel_groups rebalance_gain "
+    ),
     "batchnorm": (
         "BN_PROBES find_batchnorms residual_features statistic_gap statistic_stress batch_statistics recalibrate "
         "recalibration bn_probe "
     ),
+    "kernels": "STRESSES kernel_dropout kernel_history adversarial_targeting rebalance",
     "coverage": (
         "ACTIVATIONS NEVER CRITERIA Output find_outputs coverage_units Units UnitReader Criterion NC KMNC NBC SNAC "
         "TKNC TKNP Coverage neuron_coverage activation_profile merge_coverage coverage_growth coverage_table "
@@ -77,9 +82,21 @@ _PUBLIC = {
         "plot_matrix_lines plot_minimal plot_matrix_minimal "
     ),
     "coverage_plots": "criterion_label plot_growth plot_coverage_map plot_generated plot_sources plot_coverage_scores",
+    "batchnorm_plots": (
+        "GAPS MODES STATISTICS plot_statistic_gap plot_channel_gaps plot_residual plot_emitted "
+        "plot_statistic_stress plot_statistic_scores plot_batch_statistics plot_recalibration "
+    ),
+    "kernel_plots": (
+        "LABEL_COLOURS LABEL_MARKERS EDGES plot_kernel_dropout plot_kernels plot_targeting plot_targeting_kernels "
+        "plot_rebalance plot_kernel_history plot_kernel_shares "
+    ),
     "explorers": (
         "DARK figure_png check_result Explorer point_scores ScoresExplorer explore_scores CoverageExplorer "
         "explore_coverage run_table RunsExplorer compare_runs "
+    ),
+    "live_explorers": (
+        "ATTRIBUTIONS LiveExplorer attribute StressExplorer explore_stress warn_of_another KernelsExplorer "
+        "explore_kernels BatchNormExplorer explore_batchnorm "
     ),
     "studies": (
         "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "
