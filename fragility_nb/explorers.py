@@ -6,7 +6,7 @@
 __all__ = ['DARK', 'figure_png', 'check_result', 'Explorer', 'point_scores', 'ScoresExplorer', 'explore_scores',
            'CoverageExplorer', 'explore_coverage', 'run_table', 'RunsExplorer', 'compare_runs']
 
-# %% ../nbs/api/46_explorers.ipynb #21674d88
+# %% ../nbs/api/46_explorers.ipynb #7b3fe766
 import asyncio
 import html
 import io
@@ -31,7 +31,7 @@ from .coverage_plots import criterion_label
 from .plots import COLOURS, LANDSCAPE, SERIES, SIGNS, SYMBOLS, _areas, _score_text, plot_depth
 from .scores import KINDS, area_weights, average_inits, relabel, relative_performance, synaptic_scores
 
-# %% ../nbs/api/46_explorers.ipynb #c488df2b
+# %% ../nbs/api/46_explorers.ipynb #024a3f78
 def figure_png(
     figure:Figure, # with an Agg canvas
     redraw:bool=True, # False: the canvas holds what is wanted
@@ -42,7 +42,7 @@ def figure_png(
     Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB").save(out, "png", compress_level=1)
     return out.getvalue()
 
-# %% ../nbs/api/46_explorers.ipynb #72609665
+# %% ../nbs/api/46_explorers.ipynb #25814fbe
 def check_result(
     result, # what came
     kind:str, # what is needed
@@ -56,7 +56,7 @@ def check_result(
     if empty or not result.data_vars: raise ValueError(f"Expected `{what}` to hold something, but it is empty" + (f" along `{empty[0]}`." if empty else "."))
     return result
 
-# %% ../nbs/api/46_explorers.ipynb #7eb699dc
+# %% ../nbs/api/46_explorers.ipynb #65e1b965
 class Explorer:
     "Controls beside a picture. Subclasses make the controls and paint a figure."
     size = (9.2, 4.3) # inches, at 100 dpi
@@ -154,7 +154,7 @@ class Explorer:
 
     def __repr__(self): return f"{self.call}({', '.join(f'{k}={v!r}' for k, v in self.state.items())})"
 
-# %% ../nbs/api/46_explorers.ipynb #d9cb583a
+# %% ../nbs/api/46_explorers.ipynb #fb8d40cf
 def _bar(controls) -> widgets.HBox:
     "Controls in rows that wrap."
     return widgets.HBox(list(controls), layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 6px"))
@@ -168,7 +168,7 @@ def _slide(label:str, options, tooltip:str) -> widgets.SelectionSlider:
     return widgets.SelectionSlider(options=options, description=label, tooltip=tooltip, continuous_update=True,
                                    layout=widgets.Layout(width="300px"), style=dict(description_width="64px"))
 
-# %% ../nbs/api/46_explorers.ipynb #714e7ac4
+# %% ../nbs/api/46_explorers.ipynb #89adccc9
 def point_scores(
     result:xr.Dataset, # of `filter_sweep`, with accuracies only
     band:float=0.01, # τ
@@ -184,7 +184,7 @@ def point_scores(
     label = xr.full_like(score, "undecided", dtype=object)
     return xr.Dataset(dict(score=score, low=-far, high=far, label=label), attrs=result.attrs | provenance("synaptic_scores", band=band))
 
-# %% ../nbs/api/46_explorers.ipynb #668606ab
+# %% ../nbs/api/46_explorers.ipynb #22541ada
 def _with_epoch(result:xr.Dataset) -> xr.Dataset:
     "One network as a landscape of one epoch."
     return result if "epoch" in result.dims else result.drop_vars("epoch", errors="ignore").expand_dims(epoch=[int(result.attrs.get("epoch", 0))])
@@ -214,7 +214,7 @@ class _Subject:
         self.top = float(np.max(size, initial=0, where=np.isfinite(size))) or 1.
         self.inits = [int(i) for i in result.init.values] if "init" in result.dims else []
 
-# %% ../nbs/api/46_explorers.ipynb #6949fced
+# %% ../nbs/api/46_explorers.ipynb #30c48ff5
 DARK = dict(adversarial="#8A5F00", baseline="0.35") # darker shades of colours, for words
 
 def _filter_words(name:str) -> str: return "mean of the filters" if name == "combined" else name.replace("_", "-") + " filter"
@@ -250,7 +250,7 @@ def _changing(a:dict) -> list:
     "The artists that change, from back to front."
     return [a["mesh"], *a["letters"].values(), a["frame"], *a["areas"], *a["lines"].values(), *a["key"], *a["title"]]
 
-# %% ../nbs/api/46_explorers.ipynb #574a71c1
+# %% ../nbs/api/46_explorers.ipynb #fb1ee61c
 class ScoresExplorer(Explorer):
     "What `explore_scores` makes."
     name, call = "scores", "explore_scores"
@@ -398,7 +398,7 @@ class ScoresExplorer(Explorer):
         head = "".join(f"<th scope='col' style='padding:0 10px'>{c}</th>" for c in rows.columns)
         self.layers.value = f"<table><tr>{head}</tr>" + "".join(f"<tr style='{m}'>{c}</tr>" for m, c in zip(marks, cells)) + "</table>"
 
-# %% ../nbs/api/46_explorers.ipynb #51018a18
+# %% ../nbs/api/46_explorers.ipynb #8f172caf
 def explore_scores(
     result, # of `filter_sweep` or `filter_landscape`, or a report's; or several by name: dict of model -> result
     scores=None, # of `synaptic_scores`, if there are; a dict where `result` is one
@@ -414,7 +414,7 @@ def explore_scores(
 
 def _name_of(result) -> str: return str(getattr(result, "attrs", {}).get("model", "network"))
 
-# %% ../nbs/api/46_explorers.ipynb #ea25ed5c
+# %% ../nbs/api/46_explorers.ipynb #7ae40980
 class CoverageExplorer(Explorer):
     "What `explore_coverage` makes."
     name, call = "coverage", "explore_coverage"
@@ -462,7 +462,7 @@ class CoverageExplorer(Explorer):
 
     def _arguments(self) -> str: return "result" + (", growth" if self.growth is not None else "")
 
-# %% ../nbs/api/46_explorers.ipynb #ef36d1e0
+# %% ../nbs/api/46_explorers.ipynb #684425fa
 def explore_coverage(
     result:xr.Dataset, # of `neuron_coverage`
     growth:xr.Dataset|None=None, # of `coverage_growth`, to be drawn beside the layer
@@ -472,7 +472,7 @@ def explore_coverage(
     if growth is not None: check_result(growth, "coverage_growth", "growth")
     return CoverageExplorer(check_result(result, "neuron_coverage"), growth, start)
 
-# %% ../nbs/api/46_explorers.ipynb #07071d75
+# %% ../nbs/api/46_explorers.ipynb #dc210a53
 def run_table(
     runs, # a folder with `result.nc` files below it, or a dict of name -> report (DataTree) or scores or filter sweep
 ) -> pd.DataFrame: # one row a run: run, model, data, seed, and every number that its result has in store
@@ -519,7 +519,7 @@ def _scores_in(report) -> xr.Dataset|None:
     s = s.isel(epoch=-1, drop=True) if "epoch" in s.dims else s
     return average_inits(s) if "init" in s.dims else s
 
-# %% ../nbs/api/46_explorers.ipynb #9fa8101f
+# %% ../nbs/api/46_explorers.ipynb #aec43d1a
 class RunsExplorer(Explorer):
     "What `compare_runs` makes."
     name, call = "runs", "compare_runs"
@@ -559,7 +559,7 @@ class RunsExplorer(Explorer):
 
     def _arguments(self) -> str: return repr(str(self.runs)) if isinstance(self.runs, (str, Path)) else "runs"
 
-# %% ../nbs/api/46_explorers.ipynb #1c18833d
+# %% ../nbs/api/46_explorers.ipynb #63583011
 def compare_runs(
     runs, # a folder with `result.nc` files below it, or a dict of name -> report, scores or filter sweep
     **start, # settings to begin with: model, data, seed, x, y, kind

@@ -6,7 +6,7 @@
 __all__ = ['ATTRIBUTIONS', 'LiveExplorer', 'attribute', 'StressExplorer', 'explore_stress', 'warn_of_another', 'KernelsExplorer',
            'explore_kernels', 'BatchNormExplorer', 'explore_batchnorm']
 
-# %% ../nbs/api/47_live_explorers.ipynb #cb811355
+# %% ../nbs/api/47_live_explorers.ipynb #c7ba9947
 import asyncio
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ from .models import evaluating, match, model_hash
 from .plots import COLOURS, LANDSCAPE
 from .stressors import Stressor, apply_stress
 
-# %% ../nbs/api/47_live_explorers.ipynb #c0a6ecf0
+# %% ../nbs/api/47_live_explorers.ipynb #74c497d7
 class LiveExplorer(Explorer):
     "An explorer that computes in a thread: `_compute(state)` off the drawing path, `_show(figure, state, found)` on it."
 
@@ -68,7 +68,7 @@ class LiveExplorer(Explorer):
         self.spinner.value = ""
         self.drawn += 1
 
-# %% ../nbs/api/47_live_explorers.ipynb #4e6bd0c2
+# %% ../nbs/api/47_live_explorers.ipynb #51e43b55
 ATTRIBUTIONS = dict(saliency=Saliency, integrated_gradients=IntegratedGradients, input_x_gradient=InputXGradient) # name -> captum's class
 
 def attribute(
@@ -84,7 +84,7 @@ def attribute(
     else: a = InputXGradient(model).attribute(x, target=target)
     return a.detach().sum(1)[0].cpu().numpy()
 
-# %% ../nbs/api/47_live_explorers.ipynb #adfb1925
+# %% ../nbs/api/47_live_explorers.ipynb #d2527722
 class StressExplorer(LiveExplorer):
     "What `explore_stress` makes."
     name, call, size = "stress", "explore_stress", (9.2, 4.6)
@@ -178,7 +178,7 @@ def _answers(ax:Axes, share:np.ndarray, classes:Sequence[str], label:int) -> Non
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 
-# %% ../nbs/api/47_live_explorers.ipynb #997c1dfa
+# %% ../nbs/api/47_live_explorers.ipynb #e2e6afbe
 def explore_stress(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -199,7 +199,7 @@ def _named_stressors(stressors) -> Mapping:
     if not stressors: raise ValueError("Expected `stressors` to hold at least one stressor, but got none.")
     return stressors
 
-# %% ../nbs/api/47_live_explorers.ipynb #a7b745eb
+# %% ../nbs/api/47_live_explorers.ipynb #fff1e103
 def warn_of_another(
     model:nn.Module, # the network at hand
     result:xr.Dataset, # a saved result
@@ -210,7 +210,7 @@ def warn_of_another(
     warnings.warn(f"`model` does not fit `result`: its weights have the hash {here}, those of the result {made}.", stacklevel=3)
     return False
 
-# %% ../nbs/api/47_live_explorers.ipynb #a277395c
+# %% ../nbs/api/47_live_explorers.ipynb #8063c12d
 class KernelsExplorer(LiveExplorer):
     "What `explore_kernels` makes."
     name, call, size = "kernels", "explore_kernels", (9.2, 4.6)
@@ -235,7 +235,7 @@ class KernelsExplorer(LiveExplorer):
         x, y = self.data.batch(state["image"], state["image"] + 1), self.data.labels[[state["image"]]]
         device = next(self.model.parameters()).device
         with evaluating(self.model) as net:
-            z = self.attack(net, x.to(device), y.to(device)).detach().cpu()
+            z = self.attack.perturb(net, x.to(device), y.to(device)).detach().cpu()
             maps, conv = [], _module(net, str(self.result.attrs["layer"]))
             hook = conv.register_forward_hook(lambda m, a, out: maps.append(out.detach()[0].cpu().numpy()))
             try:
@@ -287,7 +287,7 @@ def _module(net:nn.Module, name:str) -> nn.Module:
     if name not in known: raise ValueError(f"Expected `model` to have the layer {name!r} of `result`, but it has none of that name.")
     return known[name]
 
-# %% ../nbs/api/47_live_explorers.ipynb #f59068c7
+# %% ../nbs/api/47_live_explorers.ipynb #ea91776c
 def explore_kernels(
     result:xr.Dataset, # of `kernel_dropout` or `kernel_history`
     model:nn.Module, # the network it was made with
@@ -299,7 +299,7 @@ def explore_kernels(
     check_result(result, "kernel_dropout"); warn_of_another(model, result)
     return KernelsExplorer(result, model, match(model, data), attack or FGSM(8/255), start)
 
-# %% ../nbs/api/47_live_explorers.ipynb #89b4a5ca
+# %% ../nbs/api/47_live_explorers.ipynb #d104e8b1
 class BatchNormExplorer(LiveExplorer):
     "What `explore_batchnorm` makes."
     name, call = "batchnorm", "explore_batchnorm"
@@ -332,7 +332,7 @@ class BatchNormExplorer(LiveExplorer):
         words = (("mean", "mean of the batch − running mean", "running standard deviations"), ("variance", "batch variance / running variance", "natural logarithm"),
                  ("emitted", "emitted without the weights before", "activation"))
         for i, (key, title, unit) in enumerate(words):
-            ax = figure.add_axes((0.07 + 0.325*i, 0.13, 0.255, 0.68))
+            ax = figure.add_axes((0.08 + 0.325*i, 0.13, 0.24, 0.68))
             ax.bar(range(len(found[key])), found[key], color=(COLOURS["clean"], COLOURS["adversarial"], COLOURS["robust"])[i])
             ax.axhline(0, color="0.4", lw=1); ax.spines[["top", "right"]].set_visible(False)
             ax.set(xlabel="channel", ylabel=unit); ax.set_title(title, loc="left", fontsize=9)
@@ -340,7 +340,7 @@ class BatchNormExplorer(LiveExplorer):
 
     def _arguments(self) -> str: return "model, data, stressors"
 
-# %% ../nbs/api/47_live_explorers.ipynb #166911dc
+# %% ../nbs/api/47_live_explorers.ipynb #5dca0251
 def explore_batchnorm(
     model:nn.Module, # with BatchNorm; comes back unchanged
     data, # anything that `as_data` takes

@@ -65,11 +65,12 @@ def use_controls(page, i):
         changes(page, i, lambda: page.keyboard.press("ArrowRight"))
         used += 1
     for n in range(menus.count()):
-        if "sort" in menus.nth(n).evaluate("m => m.closest('.widget-dropdown').textContent"): continue
+        if "sort by" in menus.nth(n).evaluate("m => m.closest('.widget-dropdown').textContent"): continue
         options = menus.nth(n).locator("option")
         if options.count() < 2: continue
         now = menus.nth(n).evaluate("m => m.selectedIndex")
         changes(page, i, lambda n=n, now=now, k=options.count(): menus.nth(n).select_option(index=(now + 1) % k))
+        changes(page, i, lambda n=n, now=now: menus.nth(n).select_option(index=now))  # back, so that each stands alone
         used += 1
     return used
 
