@@ -91,8 +91,8 @@ _PUBLIC = {
         "plot_rebalance plot_kernel_history plot_kernel_shares "
     ),
     "explorers": (
-        "DARK figure_png check_result Explorer point_scores ScoresExplorer explore_scores CoverageExplorer "
-        "explore_coverage run_table RunsExplorer compare_runs "
+        "DARK figure_png StaticFigure check_result Explorer point_scores ScoresExplorer explore_scores "
+        "CoverageExplorer explore_coverage run_table RunsExplorer compare_runs "
     ),
     "live_explorers": (
         "ATTRIBUTIONS LiveExplorer attribute StressExplorer explore_stress warn_of_another KernelsExplorer "

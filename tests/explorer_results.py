@@ -18,8 +18,9 @@ def landscape(layers=21, epochs=10, samples=60, inits=0, attack=True, seed=0):
     right = rng.random((samples, *p.shape[1:])) < p
     whole = rng.random((samples, len(stresses), epochs, *outer)) < np.array([0.95, 0.75])[:len(stresses)].reshape(1, -1, 1, *[1]*bool(inits))
     removed = np.broadcast_to(np.round(1000*(1 - left))[:, None], (layers, 3, 25, epochs)).copy()
+    if inits: removed = np.repeat(removed[..., None], inits, -1)
     ds = xr.Dataset(dict(correct=(("sample", "stress", "layer", "filter", "threshold", *dims), right), weights=("layer", np.full(layers, 1000)),
-                         reference_correct=(("sample", "stress", *dims), whole), removed=(("layer", "filter", "threshold", "epoch"), removed)),
+                         reference_correct=(("sample", "stress", *dims), whole), removed=(("layer", "filter", "threshold", *dims), removed)),
                     coords=dict(stress=stresses, layer=names, filter=["high_pass", "low_pass", "pulse"], threshold=x, epoch=np.arange(epochs)))
     if inits: ds = ds.assign_coords(init=np.arange(inits))
     ds = ds.assign(accuracy=ds.correct.mean("sample"), reference_accuracy=ds.reference_correct.mean("sample"))

@@ -115,7 +115,7 @@ def test_bad_results(result, bad, words):
 
 
 def test_unknown_settings(result):
-    with pytest.raises((ValueError, KeyError), match="layr"): explore_scores(result, layr="x")
+    with pytest.raises((ValueError, KeyError), match="setting"): explore_scores(result, layr="x")
     with pytest.raises(ValueError, match="layer"): explore_scores(result, layer="none")
     with pytest.raises(ValueError, match="folder"): compare_runs("no/such/folder")
 
