@@ -6,7 +6,7 @@
 __all__ = ['DARK', 'figure_png', 'StaticFigure', 'check_result', 'Explorer', 'point_scores', 'ScoresExplorer', 'explore_scores',
            'CoverageExplorer', 'explore_coverage', 'run_table', 'RunsExplorer', 'compare_runs']
 
-# %% ../nbs/api/46_explorers.ipynb #bc0c1281
+# %% ../nbs/api/46_explorers.ipynb #bc092ea7
 import asyncio
 import html
 import io
@@ -31,7 +31,7 @@ from .coverage_plots import criterion_label
 from .plots import COLOURS, LANDSCAPE, SERIES, SIGNS, SYMBOLS, _areas, _score_text, plot_depth
 from .scores import KINDS, area_weights, average_inits, relabel, relative_performance, synaptic_scores
 
-# %% ../nbs/api/46_explorers.ipynb #42f50e83
+# %% ../nbs/api/46_explorers.ipynb #937f7d3d
 def figure_png(
     figure:Figure, # with an Agg canvas
     redraw:bool=True, # False: the canvas holds what is wanted
@@ -42,12 +42,15 @@ def figure_png(
     Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB").save(out, "png", compress_level=1)
     return out.getvalue()
 
-# %% ../nbs/api/46_explorers.ipynb #e0d7ab20
+# %% ../nbs/api/46_explorers.ipynb #fe092018
 class StaticFigure(Figure):
     "A figure that a notebook shows with any backend."
-    def _repr_png_(self) -> bytes: return figure_png(self)
+    def _repr_png_(self) -> bytes:
+        out = io.BytesIO()
+        Image.open(io.BytesIO(figure_png(self))).quantize(128).save(out, "png", optimize=True)
+        return out.getvalue()
 
-# %% ../nbs/api/46_explorers.ipynb #5e900c08
+# %% ../nbs/api/46_explorers.ipynb #b0bb67ec
 def check_result(
     result, # what came
     kind:str, # what is needed
@@ -61,7 +64,7 @@ def check_result(
     if empty or not result.data_vars: raise ValueError(f"Expected `{what}` to hold something, but it is empty" + (f" along `{empty[0]}`." if empty else "."))
     return result
 
-# %% ../nbs/api/46_explorers.ipynb #d37a5f18
+# %% ../nbs/api/46_explorers.ipynb #96eeed69
 class Explorer:
     "Controls beside a picture. Subclasses make the controls and paint a figure."
     size = (9.2, 4.3) # inches, at 100 dpi
@@ -159,7 +162,7 @@ class Explorer:
 
     def __repr__(self): return f"{self.call}({', '.join(f'{k}={v!r}' for k, v in self.state.items())})"
 
-# %% ../nbs/api/46_explorers.ipynb #ec6c8d8a
+# %% ../nbs/api/46_explorers.ipynb #b441489e
 def _bar(controls) -> widgets.HBox:
     "Controls in rows that wrap."
     return widgets.HBox(list(controls), layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 6px"))
@@ -173,7 +176,7 @@ def _slide(label:str, options, tooltip:str) -> widgets.SelectionSlider:
     return widgets.SelectionSlider(options=options, description=label, tooltip=tooltip, continuous_update=True,
                                    layout=widgets.Layout(width="300px"), style=dict(description_width="64px"))
 
-# %% ../nbs/api/46_explorers.ipynb #7753fb20
+# %% ../nbs/api/46_explorers.ipynb #63d1aa7b
 def point_scores(
     result:xr.Dataset, # of `filter_sweep`, with accuracies only
     band:float=0.01, # τ
@@ -189,7 +192,7 @@ def point_scores(
     label = xr.full_like(score, "undecided", dtype=object)
     return xr.Dataset(dict(score=score, low=-far, high=far, label=label), attrs=result.attrs | provenance("synaptic_scores", band=band))
 
-# %% ../nbs/api/46_explorers.ipynb #20d684d2
+# %% ../nbs/api/46_explorers.ipynb #3652ca7c
 def _with_epoch(result:xr.Dataset) -> xr.Dataset:
     "One network as a landscape of one epoch."
     return result if "epoch" in result.dims else result.drop_vars("epoch", errors="ignore").expand_dims(epoch=[int(result.attrs.get("epoch", 0))])
@@ -219,7 +222,7 @@ class _Subject:
         self.top = float(np.max(size, initial=0, where=np.isfinite(size))) or 1.
         self.inits = [int(i) for i in result.init.values] if "init" in result.dims else []
 
-# %% ../nbs/api/46_explorers.ipynb #fadfee12
+# %% ../nbs/api/46_explorers.ipynb #30db60cf
 DARK = dict(adversarial="#8A5F00", baseline="0.35") # darker shades of colours, for words
 
 def _filter_words(name:str) -> str: return "mean of the filters" if name == "combined" else name.replace("_", "-") + " filter"
@@ -255,7 +258,7 @@ def _changing(a:dict) -> list:
     "The artists that change, from back to front."
     return [a["mesh"], *a["letters"].values(), a["frame"], *a["areas"], *a["lines"].values(), *a["key"], *a["title"]]
 
-# %% ../nbs/api/46_explorers.ipynb #80e80cc3
+# %% ../nbs/api/46_explorers.ipynb #5d2e1971
 class ScoresExplorer(Explorer):
     "What `explore_scores` makes."
     name, call = "scores", "explore_scores"
@@ -403,7 +406,7 @@ class ScoresExplorer(Explorer):
         head = "".join(f"<th scope='col' style='padding:0 10px'>{c}</th>" for c in rows.columns)
         self.layers.value = f"<table><tr>{head}</tr>" + "".join(f"<tr style='{m}'>{c}</tr>" for m, c in zip(marks, cells)) + "</table>"
 
-# %% ../nbs/api/46_explorers.ipynb #631ce487
+# %% ../nbs/api/46_explorers.ipynb #f5a70ffe
 def explore_scores(
     result, # of `filter_sweep` or `filter_landscape`, or a report's; or several by name: dict of model -> result
     scores=None, # of `synaptic_scores`, if there are; a dict where `result` is one
@@ -419,7 +422,7 @@ def explore_scores(
 
 def _name_of(result) -> str: return str(getattr(result, "attrs", {}).get("model", "network"))
 
-# %% ../nbs/api/46_explorers.ipynb #6457e84d
+# %% ../nbs/api/46_explorers.ipynb #a1ff6b22
 class CoverageExplorer(Explorer):
     "What `explore_coverage` makes."
     name, call = "coverage", "explore_coverage"
@@ -467,7 +470,7 @@ class CoverageExplorer(Explorer):
 
     def _arguments(self) -> str: return "result" + (", growth" if self.growth is not None else "")
 
-# %% ../nbs/api/46_explorers.ipynb #0e224388
+# %% ../nbs/api/46_explorers.ipynb #63e8c5f0
 def explore_coverage(
     result:xr.Dataset, # of `neuron_coverage`
     growth:xr.Dataset|None=None, # of `coverage_growth`, to be drawn beside the layer
@@ -477,7 +480,7 @@ def explore_coverage(
     if growth is not None: check_result(growth, "coverage_growth", "growth")
     return CoverageExplorer(check_result(result, "neuron_coverage"), growth, start)
 
-# %% ../nbs/api/46_explorers.ipynb #63179ecb
+# %% ../nbs/api/46_explorers.ipynb #ccfdbda6
 def run_table(
     runs, # a folder with `result.nc` files below it, or a dict of name -> report (DataTree) or scores or filter sweep
 ) -> pd.DataFrame: # one row a run: run, model, data, seed, and every number that its result has in store
@@ -524,7 +527,7 @@ def _scores_in(report) -> xr.Dataset|None:
     s = s.isel(epoch=-1, drop=True) if "epoch" in s.dims else s
     return average_inits(s) if "init" in s.dims else s
 
-# %% ../nbs/api/46_explorers.ipynb #b025eb02
+# %% ../nbs/api/46_explorers.ipynb #951c83f2
 class RunsExplorer(Explorer):
     "What `compare_runs` makes."
     name, call = "runs", "compare_runs"
@@ -564,7 +567,7 @@ class RunsExplorer(Explorer):
 
     def _arguments(self) -> str: return repr(str(self.runs)) if isinstance(self.runs, (str, Path)) else "runs"
 
-# %% ../nbs/api/46_explorers.ipynb #172660a6
+# %% ../nbs/api/46_explorers.ipynb #4e02acbb
 def compare_runs(
     runs, # a folder with `result.nc` files below it, or a dict of name -> report, scores or filter sweep
     **start, # settings to begin with: model, data, seed, x, y, kind
