@@ -6,7 +6,7 @@
 __all__ = ['ATTRIBUTIONS', 'LiveExplorer', 'attribute', 'StressExplorer', 'explore_stress', 'warn_of_another', 'KernelsExplorer',
            'explore_kernels', 'BatchNormExplorer', 'explore_batchnorm']
 
-# %% ../nbs/api/47_live_explorers.ipynb #c7ba9947
+# %% ../nbs/api/47_live_explorers.ipynb #94f11601
 import asyncio
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ from .models import evaluating, match, model_hash
 from .plots import COLOURS, LANDSCAPE
 from .stressors import Stressor, apply_stress
 
-# %% ../nbs/api/47_live_explorers.ipynb #74c497d7
+# %% ../nbs/api/47_live_explorers.ipynb #6578b93c
 class LiveExplorer(Explorer):
     "An explorer that computes in a thread: `_compute(state)` off the drawing path, `_show(figure, state, found)` on it."
 
@@ -68,7 +68,7 @@ class LiveExplorer(Explorer):
         self.spinner.value = ""
         self.drawn += 1
 
-# %% ../nbs/api/47_live_explorers.ipynb #51e43b55
+# %% ../nbs/api/47_live_explorers.ipynb #70070131
 ATTRIBUTIONS = dict(saliency=Saliency, integrated_gradients=IntegratedGradients, input_x_gradient=InputXGradient) # name -> captum's class
 
 def attribute(
@@ -84,7 +84,7 @@ def attribute(
     else: a = InputXGradient(model).attribute(x, target=target)
     return a.detach().sum(1)[0].cpu().numpy()
 
-# %% ../nbs/api/47_live_explorers.ipynb #d2527722
+# %% ../nbs/api/47_live_explorers.ipynb #825924c4
 class StressExplorer(LiveExplorer):
     "What `explore_stress` makes."
     name, call, size = "stress", "explore_stress", (9.2, 4.6)
@@ -178,7 +178,7 @@ def _answers(ax:Axes, share:np.ndarray, classes:Sequence[str], label:int) -> Non
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 
-# %% ../nbs/api/47_live_explorers.ipynb #e2e6afbe
+# %% ../nbs/api/47_live_explorers.ipynb #8712329d
 def explore_stress(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -199,7 +199,7 @@ def _named_stressors(stressors) -> Mapping:
     if not stressors: raise ValueError("Expected `stressors` to hold at least one stressor, but got none.")
     return stressors
 
-# %% ../nbs/api/47_live_explorers.ipynb #fff1e103
+# %% ../nbs/api/47_live_explorers.ipynb #8e2afcf4
 def warn_of_another(
     model:nn.Module, # the network at hand
     result:xr.Dataset, # a saved result
@@ -210,7 +210,7 @@ def warn_of_another(
     warnings.warn(f"`model` does not fit `result`: its weights have the hash {here}, those of the result {made}.", stacklevel=3)
     return False
 
-# %% ../nbs/api/47_live_explorers.ipynb #8063c12d
+# %% ../nbs/api/47_live_explorers.ipynb #0b954e07
 class KernelsExplorer(LiveExplorer):
     "What `explore_kernels` makes."
     name, call, size = "kernels", "explore_kernels", (9.2, 4.6)
@@ -247,7 +247,7 @@ class KernelsExplorer(LiveExplorer):
         self._grid(figure, state)
         for i, (x, m, word) in enumerate(zip((found["x"], found["z"]), found["maps"], ("clean", "attacked"))):
             _image(figure.add_axes((0.42 + 0.14*i, 0.56, 0.125, 0.30)), x, word)
-            _signed_map(figure.add_axes((0.42 + 0.14*i, 0.10, 0.125, 0.30)), m, f"feature map, {word}")
+            _signed_map(figure.add_axes((0.42 + 0.14*i, 0.10, 0.125, 0.30)), m, f"map, {word}")
         ax, one = figure.add_axes((0.77, 0.13, 0.21, 0.73)), self.result.accuracy.sel(kernel=state["kernel"], stress=state["stress"])
         if "init" in one.dims: one = one.mean("init")
         if "epoch" in one.dims: ax.plot(one.epoch, one, "o-", color=COLOURS["fragile"], lw=2); ax.set(xlabel="epoch", ylabel="accuracy without it"); ax.set_title("history", loc="left", fontsize=9)
@@ -287,7 +287,7 @@ def _module(net:nn.Module, name:str) -> nn.Module:
     if name not in known: raise ValueError(f"Expected `model` to have the layer {name!r} of `result`, but it has none of that name.")
     return known[name]
 
-# %% ../nbs/api/47_live_explorers.ipynb #ea91776c
+# %% ../nbs/api/47_live_explorers.ipynb #4bf1b26f
 def explore_kernels(
     result:xr.Dataset, # of `kernel_dropout` or `kernel_history`
     model:nn.Module, # the network it was made with
@@ -299,7 +299,7 @@ def explore_kernels(
     check_result(result, "kernel_dropout"); warn_of_another(model, result)
     return KernelsExplorer(result, model, match(model, data), attack or FGSM(8/255), start)
 
-# %% ../nbs/api/47_live_explorers.ipynb #d104e8b1
+# %% ../nbs/api/47_live_explorers.ipynb #f800acab
 class BatchNormExplorer(LiveExplorer):
     "What `explore_batchnorm` makes."
     name, call = "batchnorm", "explore_batchnorm"
@@ -340,7 +340,7 @@ class BatchNormExplorer(LiveExplorer):
 
     def _arguments(self) -> str: return "model, data, stressors"
 
-# %% ../nbs/api/47_live_explorers.ipynb #5dca0251
+# %% ../nbs/api/47_live_explorers.ipynb #5b80ddf8
 def explore_batchnorm(
     model:nn.Module, # with BatchNorm; comes back unchanged
     data, # anything that `as_data` takes
