@@ -75,7 +75,7 @@ _PUBLIC = {
     "coverage_plots": "criterion_label plot_growth plot_coverage_map plot_generated plot_sources plot_coverage_scores",
     "studies": (
         "list_templates find_template template_parameters check_parameters plain_value is_done run_study "
-        "notebook_page warm_up run_model summary_table run_demo "
+        "notebook_page warm_up run_cells run_model summary_table run_demo "
     ),
     "cluster": (
         "cpu_count thread_share list_gpus pick_gpus WorkerDied LocalEngine stop_on_interrupt DaskEngine "
