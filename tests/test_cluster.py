@@ -1,4 +1,5 @@
 """Engines: processes that die, are stopped or orphaned; dask schedulers; the same numbers from all."""
+import importlib.util
 import os
 import signal
 import subprocess
@@ -11,10 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fragility_nb.cluster import DaskEngine, LocalEngine, WorkerDied, list_gpus, pick_gpus, slurm_options, slurm_script, thread_share
+from conftest import ROOT, environment
 
-ROOT = Path(__file__).resolve().parent.parent
-ENV = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT/"tests"), os.environ.get("PYTHONPATH", "")]), OMP_NUM_THREADS="1")
+from fragility_nb.cluster import DaskEngine, LocalEngine, WorkerDied, list_gpus, pick_gpus, slurm_options, slurm_script, thread_share
+from fragility_nb.grid import PRELOAD, collect_study, load_study, run_grid
+
+spec = importlib.util.spec_from_file_location("grid_faults", ROOT/"benchmarks"/"grid_faults.py")
+faults = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(faults)
+ENV = environment(PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT/"tests")]), OMP_NUM_THREADS="1")
 
 def product(seed):
     "What depends on the number of threads and on nothing else: bit for bit."
@@ -205,6 +211,28 @@ def test_schedulers_that_do_not_answer(tmp_path):
     with pytest.raises(FileNotFoundError, match="scheduler file"): list(DaskEngine(tmp_path/"none.json").run(who, [0]))
     with pytest.raises(ValueError, match="`address`"): list(DaskEngine("nonsense://x", timeout=1).run(who, [0]))
     assert time.monotonic() - began < 10
+
+# --- studies
+
+def test_a_study_on_dask_loses_a_worker_and_is_the_same_study(tmp_path):
+    """Four runs; a dask worker is killed in one of them: that run is begun again, all are finished once, and the collection is equal to the bit."""
+    local, dask = faults.study(tmp_path/"local", runs=4), faults.study(tmp_path/"dask", runs=4)
+    assert run_grid(local, workers=2).state.eq("done").all()
+    killed, over = [], threading.Event()
+    def kill():
+        while not over.wait(0.05) and not killed:
+            for run in faults.workers(dask)[:1]:
+                killed.append(run.parent().parent()); killed[0].kill() # run <- starter <- dask worker
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try: status = run_grid(dask, engine=DaskEngine(workers=2, preload=PRELOAD))
+    finally: over.set(); thread.join()
+    assert killed and not killed[0].is_running() and status.state.eq("done").all()
+    faults.check(dask, local)
+    logs = [(run.folder/"log.txt").read_text() for run in load_study(dask).runs]
+    assert sum(log.count(" started:") for log in logs) > 4
+    a, b = collect_study(local)["result"], collect_study(dask)["result"]
+    for name in a.data_vars: np.testing.assert_array_equal(a[name].values, b[name].values)
 
 # --- SLURM
 

@@ -74,10 +74,19 @@ def test_depth_template(tmp_path):
         assert f'href="{name}/model_report.html"' in page.read_text() and (tmp_path/name/"model_report.html").is_file()
     assert "cnn3 against cnn4" in page.read_text()
 
-def test_refusals(tmp_path):
-    """A wrong name in a parameter of a parameter is told before anything is trained."""
-    with pytest.raises(RuntimeError, match="Did you mean 'thresholds'"): run_study("train_and_report", tmp_path, progress=False, report=dict(treshold=3))
-    assert not (tmp_path/"training").exists()
+@pytest.mark.parametrize("template, wrong, words", [
+    ("train_and_report", dict(sections=["coverge"]), "Did you mean 'with_coverage'"),
+    ("train_and_report", dict(report=dict(treshold=3)), "Did you mean 'thresholds'"),
+    ("train_and_report", dict(snapshots=99), "`snapshots`"),
+    ("train_test_matrix", dict(stressor="gausian_noise"), "Did you mean 'gaussian_noise'"),
+    ("depth_comparison", dict(models=["cnn3"]), "at least two different networks"),
+])
+def test_refusals(template, wrong, words):
+    """Before anything is trained: in the cell after the parameters."""
+    parameters, setup = ["".join(c["source"]) for c in json.loads(find_template(template).read_text())["cells"] if c["cell_type"] == "code"][:2]
+    names = {}
+    exec(parameters, names); names.update(wrong)
+    with pytest.raises(ValueError, match=words): exec("\n".join(l for l in setup.splitlines() if not l.startswith("%")), names)
 
 def test_run_cells_needs_a_notebook():
     with pytest.raises(RuntimeError, match="Expected to be called in a notebook"): run_cells("comparison")
