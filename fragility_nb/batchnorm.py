@@ -41,7 +41,7 @@ def find_batchnorms(
     if not known: raise ValueError(_no_batchnorm(model))
     return _named_norms(known, layers)
 
-# %% ../nbs/api/30_batchnorm.ipynb #db433bd0
+# %% ../nbs/api/30_batchnorm.ipynb #8d639031
 _BatchNorm, _NORMS = nn.modules.batchnorm._BatchNorm, (nn.modules.batchnorm._NormBase, nn.GroupNorm)
 
 def _all_norms(model:nn.Module) -> dict[str, nn.Module]:
@@ -69,7 +69,7 @@ def _no_batchnorm(model:nn.Module) -> str:
     return start + (f"{kinds}, which normalises each image by itself and remembers nothing. `residual_features` works for it; "
                     "`swap_norm(model, \"batch\")` puts BatchNorm in its place.")
 
-# %% ../nbs/api/30_batchnorm.ipynb #46f856dd
+# %% ../nbs/api/30_batchnorm.ipynb #580b021a
 def _channels(m:nn.Module) -> int: return m.num_channels if isinstance(m, nn.GroupNorm) else m.num_features
 
 def _remembers(model:nn.Module) -> bool: return all(m.running_mean is not None for m in _all_norms(model).values() if isinstance(m, _BatchNorm))
@@ -85,7 +85,7 @@ def _with_affine(model:nn.Module) -> nn.Module:
         m.affine, m.weight, m.bias = True, nn.Parameter(like.new_ones(c)), nn.Parameter(like.new_zeros(c))
     return model
 
-# %% ../nbs/api/30_batchnorm.ipynb #9e5d18e5
+# %% ../nbs/api/30_batchnorm.ipynb #61504228
 def _single_valued(model:nn.Module, image:Tensor) -> list[str]: # image: (1, C, H, W)
     "The BatchNorms that see one value per channel of an image: maps of 1×1."
     seen = {}
@@ -118,7 +118,7 @@ def _possible(what:str, sizes, model:nn.Module, data:ImageData, most:int) -> lis
     if not sizes: raise ValueError(f"Expected `{what}` to be at least one number, but got none.")
     return sizes
 
-# %% ../nbs/api/30_batchnorm.ipynb #5cc46933
+# %% ../nbs/api/30_batchnorm.ipynb #f0ac5167
 KEEP_ZERO = frozenset("""relu relu_ relu6 leaky_relu leaky_relu_ elu selu gelu silu hardswish hardtanh tanh mish max_pool1d max_pool2d max_pool3d
     _max_pool2d boolean_dispatch max_pool2d_with_indices avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool2d
     dropout dropout2d flatten reshape view contiguous squeeze unsqueeze detach clone pad""".split())
@@ -148,7 +148,7 @@ def _layers_before(net:nn.Module, norms:dict[str, nn.Module], images:Tensor) -> 
         for h in handles: h.remove()
     return {name: found[name] for name in norms if found.get(name) is not None}
 
-# %% ../nbs/api/30_batchnorm.ipynb #5d3ee6b7
+# %% ../nbs/api/30_batchnorm.ipynb #06d96e2f
 def _modes(norms:dict[str, nn.Module]) -> tuple[str, ...]:
     "In which ways these norms can normalise."
     batch = [m for m in norms.values() if isinstance(m, _BatchNorm)]
@@ -181,7 +181,7 @@ def _without_weights(net:nn.Module, edits:Sequence[dict[str, Tensor]]) -> nn.Mod
     for path in (p for zeros in edits for p in zeros): net.get_parameter(path).data.zero_()
     return net
 
-# %% ../nbs/api/30_batchnorm.ipynb #920c9378
+# %% ../nbs/api/30_batchnorm.ipynb #2a8555c3
 def residual_features(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -205,7 +205,7 @@ def residual_features(
                        without_weights=", ".join(left) or None)
     return _residual_result(parts, modes, norms, before, data, attrs)
 
-# %% ../nbs/api/30_batchnorm.ipynb #b675e222
+# %% ../nbs/api/30_batchnorm.ipynb #031df3ae
 def _pairs(model:nn.Module, layers, data:ImageData) -> tuple[dict[str, nn.Module], dict[str, Layer]]:
     "The norms to probe, and the layer before each."
     known = _all_norms(model)
@@ -258,7 +258,7 @@ def _removals(model:nn.Module, before:dict[str, Layer], mode:str) -> dict[str, d
              for name, l in before.items()}
     return {name: {p: torch.zeros_like(model.get_parameter(p)) for p in found} for name, found in paths.items()}
 
-# %% ../nbs/api/30_batchnorm.ipynb #2a6f4f05
+# %% ../nbs/api/30_batchnorm.ipynb #f283a615
 def _units_of(norms:dict[str, nn.Module]) -> dict: # coordinates
     "What the flat dimension `unit` means: layer and channel."
     sizes = [_channels(m) for m in norms.values()]
@@ -361,7 +361,7 @@ def _gap_result(values:np.ndarray, names, severities, norms:dict, attrs:dict) ->
                   mean_gap_size=(of_layer, size[:, :, 0]), log_variance_size=(of_layer, size[:, :, 1]))
     return xr.Dataset(fields, dict(stress=names, severity=severities, layer_name=list(norms)) | units, attrs)
 
-# %% ../nbs/api/30_batchnorm.ipynb #1e03c25a
+# %% ../nbs/api/30_batchnorm.ipynb #c7de091c
 def statistic_stress(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -389,7 +389,7 @@ def statistic_stress(
     facts = dict(attack=repr(attack) if attack else None, device=device, scope=scope)
     return _stress_as_result(np.stack(correct), list(groups), steps, data, provenance("statistic_stress", **subject, **facts))
 
-# %% ../nbs/api/30_batchnorm.ipynb #0a67734d
+# %% ../nbs/api/30_batchnorm.ipynb #d04c50e6
 def _statistic_steps(scales, shifts) -> list[tuple[str, float]]:
     "(statistic, value), each axis in order and with its identity."
     scales = sorted({check_number("scales", s, above=0) for s in np.atleast_1d(np.asarray(scales, dtype=object))} | {1.})
@@ -416,7 +416,7 @@ def _as_affine(m:nn.Module, statistic:str, value:float) -> tuple[Tensor, Tensor]
     if statistic == "scale": return (gamma * ((var + m.eps) / (value*var + m.eps)).sqrt()).float(), beta.float()
     return gamma.float(), (beta - gamma*value).float()
 
-# %% ../nbs/api/30_batchnorm.ipynb #f5b2192f
+# %% ../nbs/api/30_batchnorm.ipynb #2b344817
 def _stress_as_result(correct:np.ndarray, layers:list[str], steps, data:ImageData, attrs:dict) -> xr.Dataset: # correct: (layer, step, stress, sample)
     "Answers as one labelled result."
     correct = correct.transpose(2, 0, 1, 3)
@@ -429,7 +429,7 @@ def _stress_as_result(correct:np.ndarray, layers:list[str], steps, data:ImageDat
                   value=("step", list(value)), sample=data.index.numpy(), label=("sample", data.labels.numpy()))
     return xr.Dataset(fields, coords, attrs)
 
-# %% ../nbs/api/30_batchnorm.ipynb #c0eed78d
+# %% ../nbs/api/30_batchnorm.ipynb #4e36e423
 class _GroupedBatchNorm(nn.Module):
     "BatchNorm by the batch, for several batches in one pass."
     def __init__(self, norm:nn.Module, size:list[int]):
@@ -459,7 +459,7 @@ class _ByBatch:
         at_once = max(256 // size, 1) * size if self.grouped else size
         with torch.no_grad(): return torch.cat([self.net(images[rows[i:i + at_once]].to(self.device)).float().cpu() for i in range(0, len(rows), at_once)])
 
-# %% ../nbs/api/30_batchnorm.ipynb #32fb71d3
+# %% ../nbs/api/30_batchnorm.ipynb #e4ec4f01
 class _Images:
     "Images under one stress, by row; kept if they take no more than 256 MiB."
     def __init__(self, data:ImageData, stressor, severity:float, seed:int=0):
@@ -479,7 +479,7 @@ def _right(net:nn.Module, images:_Images, device:torch.device) -> np.ndarray: # 
         parts = [in_blocks(f, images[torch.arange(i, min(i + 256, len(images)))].to(device)).argmax(1).cpu() for i in range(0, len(images), 256)]
     return (torch.cat(parts) == images.data.labels).numpy()
 
-# %% ../nbs/api/30_batchnorm.ipynb #5b1a3ab0
+# %% ../nbs/api/30_batchnorm.ipynb #fc885c76
 def batch_statistics(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -508,7 +508,7 @@ def batch_statistics(
     attrs = provenance("batch_statistics", **_subject(model, data), stressors=_told(stressors), stress_seed=stress_seed, device=device)
     return _answers_as_result(parts, references, coords, data, attrs)
 
-# %% ../nbs/api/30_batchnorm.ipynb #0bf9a107
+# %% ../nbs/api/30_batchnorm.ipynb #4874fece
 def _right_by_batch(net:_ByBatch, images:_Images, size:int, seed:int, bar) -> np.ndarray: # bool (N,)
     "Answers in shuffled batches of one size; the last is filled up from the start."
     order = torch.randperm(len(images), generator=generator("batches", seed))
@@ -527,7 +527,7 @@ def _answers_as_result(parts, references, coords:dict, data:ImageData, attrs:dic
         fields |= dict(reference_correct=(("stress", "severity", "sample"), reference), reference_accuracy=(("stress", "severity"), reference.mean(-1)))
     return xr.Dataset(fields, coords | dict(sample=data.index.numpy(), label=("sample", data.labels.numpy())), attrs)
 
-# %% ../nbs/api/30_batchnorm.ipynb #5ce13867
+# %% ../nbs/api/30_batchnorm.ipynb #d3be349c
 def recalibrate(
     model:nn.Module, # with BatchNorm; comes back unchanged
     data, # images to estimate from; anything that `as_data` takes
@@ -549,7 +549,7 @@ def recalibrate(
     if min(map(len, _parts(n, batch_size))) == 1: _possible("n", [n if n == 1 else 1], model, data, len(data))
     return _recalibrated(model, _Images(data, stressor, severity, seed), n, mode, momentum, layers, batch_size, seed, pick_device(device))
 
-# %% ../nbs/api/30_batchnorm.ipynb #d30b02ac
+# %% ../nbs/api/30_batchnorm.ipynb #106522ba
 def _check_recalibration(mode:str, momentum:float, batch_size:int) -> None:
     check_choice("mode", mode, ("cumulative", "exponential")); check_number("momentum", momentum, above=0, high=1)
     check_number("batch_size", batch_size, low=1, integer=True)
@@ -572,7 +572,7 @@ def _recalibrated(model, images:_Images, n:int, mode:str, momentum:float, layers
     for m, momentum in zip(norms, old): m.momentum = momentum
     return net.eval().to(home)
 
-# %% ../nbs/api/30_batchnorm.ipynb #d85988be
+# %% ../nbs/api/30_batchnorm.ipynb #835be00d
 def recalibration(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # test images; anything that `as_data` takes
@@ -607,7 +607,7 @@ def recalibration(
                        batch_size=batch_size, stress_seed=stress_seed, device=device)
     return _answers_as_result(parts, references, coords, data, attrs)
 
-# %% ../nbs/api/30_batchnorm.ipynb #a379f9dd
+# %% ../nbs/api/30_batchnorm.ipynb #67ca0b38
 def _listed_choice(what:str, values, choices:Sequence[str]) -> list[str]:
     "One name or several, each known and once."
     values = [check_choice(what, v, choices) for v in ([values] if isinstance(values, str) else values)]
@@ -636,7 +636,7 @@ def _known(known:dict, new:Callable, clean:_Images, mode:str, seed:int, k:int) -
     if (mode, seed, k) not in known: known[mode, seed, k] = new(clean, mode, seed, k)
     return known[mode, seed, k]
 
-# %% ../nbs/api/30_batchnorm.ipynb #0e9653b3
+# %% ../nbs/api/30_batchnorm.ipynb #8af3a86a
 BN_PROBES = ("residual_features", "statistic_gap", "statistic_stress", "batch_statistics", "recalibration")
 
 def bn_probe(
@@ -666,7 +666,7 @@ def bn_probe(
     common = dict(device=device, progress=progress)
     return {k: calls[k][0](model, data, **common | calls[k][1] | options.get(k, {})) for k in probes if k not in left}
 
-# %% ../nbs/api/30_batchnorm.ipynb #175e45af
+# %% ../nbs/api/30_batchnorm.ipynb #6c049cb7
 def _senseless(model:nn.Module, probes:Sequence[str]) -> list[str]:
     "Probes that a network's norms give nothing to."
     norms = list(_all_norms(model).values())

@@ -6,7 +6,7 @@
 __all__ = ['GAPS', 'MODES', 'STATISTICS', 'plot_statistic_gap', 'plot_channel_gaps', 'plot_residual', 'plot_emitted',
            'plot_statistic_stress', 'plot_statistic_scores', 'plot_batch_statistics', 'plot_recalibration']
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #391e4ff0
+# %% ../nbs/api/43_batchnorm_plots.ipynb #5d60dc7b
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -20,7 +20,7 @@ from .core import check_choice, check_kind
 from .plots import (COLOURS, LANDSCAPE, SERIES, _chosen, _dress, _first_column, _key, _label_ends, _label_handles, _map_bar, _panels, _pretty,
                                 _pt, _returned, _score_panel, _score_range, _short, _subtitle, _thin)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #13d313c5
+# %% ../nbs/api/43_batchnorm_plots.ipynb #33921779
 GAPS = dict(mean=("mean_gap", "mean_gap_size", "|mean gap| (running σ)", "mean gap (running σ)"),
             variance=("log_variance_ratio", "log_variance_size", "|log variance ratio|", "log variance ratio"))
 
@@ -44,14 +44,14 @@ def plot_statistic_gap(
     _map_bar(axs[-1], mesh, GAPS[what][2], axs)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #535eae78
+# %% ../nbs/api/43_batchnorm_plots.ipynb #ce1f12b5
 def _grid_axes(ax:Axes, rows:Sequence[str], columns:Sequence[float], what:str) -> None:
     "Ticks of a heat map."
     ax.set_xticks(range(len(columns)), _short(columns))
     step = max(1, -(-len(rows) // 40))
     ax.set_yticks(range(0, len(rows), step), rows[::step])
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #b9122677
+# %% ../nbs/api/43_batchnorm_plots.ipynb #5491260a
 def plot_channel_gaps(
     result:xr.Dataset, # of `statistic_gap`
     layer:str, # name of a BatchNorm
@@ -76,7 +76,7 @@ def plot_channel_gaps(
     _map_bar(axs[-1], mesh, GAPS[what][3], axs)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #64de6ac8
+# %% ../nbs/api/43_batchnorm_plots.ipynb #efe869ff
 MODES = dict(running=("running statistics", "#0072B2", "o"), batch=("batch statistics", "#E69F00", "s"), image=("each image's statistics", "#0072B2", "o"),
              beta=("this norm emits β", "#009E73", "D"), silent=("this norm silent", "#000000", "x")) # mode -> words, colour, marker
 
@@ -106,7 +106,7 @@ def plot_residual(
     _dress(ax, "Without the weights of one layer", f"accuracy (bar: {100*ci:.0f} % interval)", "", rows=2)
     return ax
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #1434cbe5
+# %% ../nbs/api/43_batchnorm_plots.ipynb #1fcfa867
 def plot_emitted(
     result:xr.Dataset, # of `residual_features`
     layer:str, # name of a norm
@@ -127,7 +127,7 @@ def plot_emitted(
     _dress(ax, f"{layer} behind zeros", "channel", "emitted constant", rows=-(-(len(modes) + 1)//2))
     return ax
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #6185198d
+# %% ../nbs/api/43_batchnorm_plots.ipynb #53277375
 STATISTICS = dict(scale="factor of the running variance", shift="shift of the running mean (running σ)")
 
 def plot_statistic_stress(
@@ -154,7 +154,7 @@ def plot_statistic_stress(
     _key(axs, [l for l in axs[0].get_lines() if not l.get_label().startswith("_")], 4, own)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #e40194cd
+# %% ../nbs/api/43_batchnorm_plots.ipynb #2dc59d47
 def _losers(result:xr.Dataset, n:int=3) -> list[str]:
     "All together, and the layers with the smallest mean accuracy."
     single = [l for l in result.layer.values if l != "global"]
@@ -167,7 +167,7 @@ def _stress_curve(ax:Axes, s:xr.Dataset, i:int) -> None:
     ax.fill_between(s.value, s.accuracy_low, s.accuracy_high, color=colour, alpha=0.18, lw=0)
     ax.plot(s.value, s.accuracy, marker="osD^vPX"[i % 7], ms=5, lw=2.2, color=colour, label="all layers together" if name == "global" else name)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #d2a8a6ba
+# %% ../nbs/api/43_batchnorm_plots.ipynb #9d2558b8
 def plot_statistic_scores(
     scores:xr.Dataset, # of `statistic_scores`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per kind; default: a new figure
@@ -186,7 +186,7 @@ def plot_statistic_scores(
     _key(axs, _label_handles(picked.sel(kind=kinds)), 5, own)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #a49c1c51
+# %% ../nbs/api/43_batchnorm_plots.ipynb #c84a2b77
 def plot_batch_statistics(
     result:xr.Dataset, # of `batch_statistics`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
@@ -199,7 +199,7 @@ def plot_batch_statistics(
     curves = {f"severity {v:g}": s.sel(severity=v) for v in s.severity.values}
     return _against(s, curves, ax, "images of a batch", "running statistics")
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #bce9124c
+# %% ../nbs/api/43_batchnorm_plots.ipynb #62ad7c37
 def _at(result:xr.Dataset, severities) -> xr.Dataset:
     "The severities asked for."
     if severities is None: return result
@@ -227,7 +227,7 @@ def _against(s:xr.Dataset, curves:dict[str, xr.Dataset], ax, xlabel:str, old:str
     _key(axs, axs[0].get_legend_handles_labels()[0] + dashed, ncols, own)
     return _returned(axs)
 
-# %% ../nbs/api/43_batchnorm_plots.ipynb #60e85842
+# %% ../nbs/api/43_batchnorm_plots.ipynb #5b7431ed
 def plot_recalibration(
     result:xr.Dataset, # of `recalibration`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
