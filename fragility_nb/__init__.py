@@ -97,7 +97,7 @@ _PUBLIC = {
     "retraining_plots": "FROZEN plot_frozen plot_periods plot_retraining plot_gain",
     "studies": (
         "list_templates find_template template_parameters check_parameters plain_value is_done run_study "
-        "notebook_page warm_up run_model summary_table run_demo "
+        "notebook_page warm_up run_cells run_model summary_table run_demo "
     ),
     "cluster": (
         "cpu_count thread_share list_gpus pick_gpus WorkerDied LocalEngine stop_on_interrupt DaskEngine "

@@ -6,7 +6,7 @@
 __all__ = ['cpu_count', 'thread_share', 'list_gpus', 'pick_gpus', 'WorkerDied', 'LocalEngine', 'stop_on_interrupt', 'DaskEngine',
            'slurm_options', 'slurm_script']
 
-# %% ../nbs/api/51_cluster.ipynb #d713703a
+# %% ../nbs/api/51_cluster.ipynb #1c3f15fb
 import contextlib
 import ctypes
 import importlib
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from .core import check_number
 
-# %% ../nbs/api/51_cluster.ipynb #c4acea33
+# %% ../nbs/api/51_cluster.ipynb #7a99b0de
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 def cpu_count() -> int:
@@ -49,7 +49,7 @@ def thread_share(
         with contextlib.suppress(ValueError): share = min(share, max(1, int(os.environ.get("OMP_NUM_THREADS", share))))
     return {name: str(share) for name in _THREADS}
 
-# %% ../nbs/api/51_cluster.ipynb #c9ec86d8
+# %% ../nbs/api/51_cluster.ipynb #bc796d70
 def list_gpus() -> list[str]: # what CUDA_VISIBLE_DEVICES calls them
     "The GPUs that this process may use, found without touching CUDA."
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -75,7 +75,7 @@ def pick_gpus(
     if missing or not there: raise ValueError(f"No GPU {', '.join(missing or wanted)} on this machine; there are: {', '.join(there) or 'none'}.")
     return wanted
 
-# %% ../nbs/api/51_cluster.ipynb #7f3f247d
+# %% ../nbs/api/51_cluster.ipynb #170b0f90
 class WorkerDied(RuntimeError):
     "The process of a call ended without an answer: killed by a signal, or by an exit of its own."
 
@@ -87,7 +87,7 @@ def _why(status:int) -> WorkerDied:
     hint = "; if nobody killed it, the machine ran out of memory" if -code == signal.SIGKILL else ""
     return WorkerDied(f"The worker process was killed by signal {-code} ({name}){hint}.")
 
-# %% ../nbs/api/51_cluster.ipynb #843ee59a
+# %% ../nbs/api/51_cluster.ipynb #dee01794
 def _prctl(option:int, value:int) -> None:
     "Linux's process controls; elsewhere nothing."
     if sys.platform == "linux": ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
@@ -107,7 +107,7 @@ def _kill(pids:Iterable[int], signum:int=signal.SIGKILL) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError): os.kill(pid, signum)
 
-# %% ../nbs/api/51_cluster.ipynb #9098739b
+# %% ../nbs/api/51_cluster.ipynb #1e7e9f2c
 def _answer(call, argument) -> bytes:
     "What a call gives, or the exception that it raises, pickled."
     try: value, ok = call(argument), True
@@ -142,7 +142,7 @@ def _work(folder:Path, key:int, payload:bytes, env:Mapping[str, str], parent:int
         os._exit(0)
     except BaseException: os._exit(1)
 
-# %% ../nbs/api/51_cluster.ipynb #e6a5e8d3
+# %% ../nbs/api/51_cluster.ipynb #61dc3689
 def _fork(link, folder:Path, key:int, payload:bytes, env:Mapping[str, str]) -> int:
     "A fresh process that works on one call; its number."
     parent, pid = os.getpid(), os.fork()
@@ -162,7 +162,14 @@ def _reap(running:dict[int, int]) -> list[tuple[int, int]]:
     if any_ended: _kill(_children() - set(running))
     return ended
 
-# %% ../nbs/api/51_cluster.ipynb #c2fc7b02
+# %% ../nbs/api/51_cluster.ipynb #12b7e67c
+def _load(what:str) -> None:
+    "Imports `module`, and for `module:function` calls the function."
+    module, _, function = what.partition(":")
+    imported = importlib.import_module(module)
+    if function: getattr(imported, function)()
+
+# %% ../nbs/api/51_cluster.ipynb #76470e3b
 def _serve(fd:int) -> None:
     "The starter: imports what calls need, forks a process for each, and says how each ended, until its parent is gone."
     link = multiprocessing.connection.Connection(fd)
@@ -173,11 +180,8 @@ def _serve(fd:int) -> None:
     folder, running = Path(tempfile.gettempdir()), {}
     try:
         folder, preload = link.recv()
-        for module in preload:
-            name, _, function = module.partition(":") # "module", or "module:function" for what is to be called once, too
-            with contextlib.suppress(Exception):
-                loaded = importlib.import_module(name)
-                if function: getattr(loaded, function)()
+        for what in preload:
+            with contextlib.suppress(Exception): _load(what)
         while True:
             for ended in _reap(running): link.send(ended)
             ready = multiprocessing.connection.wait([link, ear], timeout=1)
@@ -196,7 +200,7 @@ def _obey(link, folder:Path, running:dict[int, int], what:str, *given) -> None:
     if what == "start": running[_fork(link, folder, *given)] = given[0]
     else: _kill([pid for pid, key in running.items() if key == given[0]], given[1])
 
-# %% ../nbs/api/51_cluster.ipynb #243adc22
+# %% ../nbs/api/51_cluster.ipynb #1656f5b6
 class _Starter:
     "The line to a starter process."
     def __init__(self,
@@ -253,7 +257,7 @@ class _Starter:
         except subprocess.TimeoutExpired: process.kill(); process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-# %% ../nbs/api/51_cluster.ipynb #9ff50f2d
+# %% ../nbs/api/51_cluster.ipynb #eaf8ec5f
 def _pickled(call:Callable, argument) -> bytes:
     "A call for another process; one that cannot travel is a clear error."
     try:
@@ -269,7 +273,7 @@ def _imports(call:Callable, preload:Iterable[str]) -> list[str]:
     module = getattr(call, "__module__", None) or getattr(getattr(call, "func", None), "__module__", None)
     return [*([module] if module not in (None, "__main__", "builtins") else []), *getattr(call, "preload", ()), *preload]
 
-# %% ../nbs/api/51_cluster.ipynb #cdb8039c
+# %% ../nbs/api/51_cluster.ipynb #0f95fc6e
 def _drive(starter:_Starter, call:Callable, arguments:Iterable, slots:Sequence[Mapping[str, str]], stop=None) -> Iterator:
     "Keeps every slot busy until all is done; at a stop the running calls are asked to finish, and no more begin."
     todo, free, asked = enumerate(arguments), list(slots), False
@@ -287,14 +291,14 @@ def _drive(starter:_Starter, call:Callable, arguments:Iterable, slots:Sequence[M
             free.append(held.pop(key))
             yield key, value if error is None else error
 
-# %% ../nbs/api/51_cluster.ipynb #50c37854
+# %% ../nbs/api/51_cluster.ipynb #46b27e83
 class LocalEngine:
     "Worker processes on this machine; with `gpus`, each has one GPU."
     def __init__(self,
         workers:int|None=None, # calls at a time; default: one per GPU asked for, else 1
         gpus:int|Sequence[int|str]|None=None, # how many, or which; `None`: workers see what this process sees; 0: none
         threads:int|None=None, # CPU threads for each worker; default: the cores divided
-        preload:Sequence[str]=(), # modules to import once and not for each call; the call's own module always is
+        preload:Sequence[str]=(), # modules to import, and functions `module:function` to call, once and not for each call; the call's own module always is
     ):
         self.gpus = pick_gpus(gpus)
         self.workers = check_number("workers", max(1, len(self.gpus or [])) if workers is None else workers, low=1, integer=True)
@@ -325,7 +329,7 @@ class LocalEngine:
         try: yield from _drive(starter, call, arguments, self.slots(), stop)
         finally: starter.close()
 
-# %% ../nbs/api/51_cluster.ipynb #95e4850d
+# %% ../nbs/api/51_cluster.ipynb #214d4e03
 @contextlib.contextmanager
 def stop_on_interrupt(
     say:Callable[[], None]|None=None, # called at the first Ctrl-C, e.g. to print what a second one does
@@ -343,7 +347,7 @@ def stop_on_interrupt(
     try: yield stop
     finally: signal.signal(signal.SIGINT, before)
 
-# %% ../nbs/api/51_cluster.ipynb #ef05ea84
+# %% ../nbs/api/51_cluster.ipynb #7f4f7473
 _HERE, _STOPPED, _ENDED = threading.local(), set(), set() # of a dask worker: this thread's starter; runs that shall stop, and stop now
 
 def _mark(run:str, now:bool) -> None:
@@ -367,7 +371,7 @@ def _on_dask(payload:bytes, run:str, env:Mapping[str, str], preload:Sequence[str
         if run in _STOPPED and not asked: starter.signal(signal.SIGINT); asked = True
     return ended[0][1:]
 
-# %% ../nbs/api/51_cluster.ipynb #95f83276
+# %% ../nbs/api/51_cluster.ipynb #4cabfa72
 def _shipped(name:str) -> Callable:
     "A function of this module as other processes import it: in this notebook it would be one of `__main__`."
     return getattr(importlib.import_module("fragility_nb.cluster"), name)
@@ -387,7 +391,7 @@ def _own_cluster(slots:Sequence[Mapping[str, str]], env:Mapping[str, str], gpu:b
     scheduler = dict(cls=d.Scheduler, options=dict(host="127.0.0.1", port=0, dashboard=False))
     with d.SpecCluster(workers, scheduler, silence_logs=40) as cluster: yield cluster
 
-# %% ../nbs/api/51_cluster.ipynb #cb22b8ed
+# %% ../nbs/api/51_cluster.ipynb #ed419352
 class DaskEngine:
     "Calls on dask workers: of a running scheduler, or of one started on this machine."
     def __init__(self,
@@ -395,7 +399,7 @@ class DaskEngine:
         workers:int|None=None, # dask workers to start here, if there is no `address`; default: one per GPU asked for, else 1
         gpus:int|Sequence[int|str]|None=None, # as `LocalEngine`; with an `address` any but 0: use workers with the resource GPU only
         threads:int|None=None, # CPU threads for each call; default: the cores divided; with an `address`, what the dask worker has
-        preload:Sequence[str]=(), # modules to import once and not for each call
+        preload:Sequence[str]=(), # as `LocalEngine`
         timeout:float=10, # seconds until a scheduler that does not answer is an error
         patience:float|None=None, # seconds to wait for a first worker; default: 60, and without end for a dask cluster, whose jobs may queue
     ):
@@ -427,7 +431,7 @@ class DaskEngine:
             _check_workers(client, self.gpu, self.patience if self.local is None else 60, stop)
             yield from _drive_dask(client, call, arguments, stop, self.env, _imports(call, self.preload), {"GPU": 1} if self.gpu else None)
 
-# %% ../nbs/api/51_cluster.ipynb #67268c40
+# %% ../nbs/api/51_cluster.ipynb #abc7eff8
 @contextlib.contextmanager
 def _client(address, timeout:float):
     "A client of a scheduler that answers within this time (seconds)."
@@ -457,7 +461,7 @@ def _check_workers(client, gpu:bool, patience:float, stop=None) -> None:
             raise ConnectionError(f"The dask scheduler has no worker after {patience:g} s. Start one with `dask worker ADDRESS --nthreads 1`.")
         time.sleep(0.1)
 
-# %% ../nbs/api/51_cluster.ipynb #4e3841ac
+# %% ../nbs/api/51_cluster.ipynb #54e1899b
 def _drive_dask(client, call, arguments:Iterable, stop, env, preload, resources) -> Iterator:
     "Hands all calls to the scheduler and gives back what is ready."
     run, ready, asked, futures = uuid.uuid4().hex, queue.SimpleQueue(), 0., {}
@@ -486,10 +490,11 @@ def _gathered(future):
     "The answer of a call; a dask worker that died with it, three times, is an error of its own."
     try: return future.result(timeout=30)
     except Exception as e:
+        if "Cancelled" in type(e).__name__: raise ConnectionError("The dask scheduler is gone; what it had not handed back is not done.") from None
         if type(e).__name__ == "KilledWorker": return None, WorkerDied("The dask worker died with this call, again and again.")
         return None, RuntimeError(f"dask: {type(e).__name__}: {e}")
 
-# %% ../nbs/api/51_cluster.ipynb #981a6615
+# %% ../nbs/api/51_cluster.ipynb #3f26aa32
 def slurm_options(
     *,
     gpus:int=1, # GPUs of each job

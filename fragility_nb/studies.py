@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['list_templates', 'find_template', 'template_parameters', 'check_parameters', 'plain_value', 'is_done', 'run_study',
-           'notebook_page', 'warm_up', 'run_model', 'summary_table', 'run_demo']
+           'notebook_page', 'warm_up', 'run_cells', 'run_model', 'summary_table', 'run_demo']
 
 # %% ../nbs/api/50_studies.ipynb #c1105c75
 import contextlib
@@ -329,6 +329,24 @@ def warm_up() -> None:
     import nbformat
     cells = [nbformat.v4.new_markdown_cell("*a*"), nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", text="1")])]
     _exporter(False).from_notebook_node(nbformat.v4.new_notebook(cells=cells))
+
+# %% ../nbs/api/50_studies.ipynb #5c2e11d1
+def run_cells(
+    template:str|os.PathLike, # name of a shipped template, or the path of a notebook
+    **params, # of it; unknown ones are refused
+) -> None:
+    "Runs a template's cells in the notebook that calls this: text, figures and names appear here."
+    from IPython import get_ipython
+    from IPython.display import Markdown, display
+    path, shell = find_template(template), get_ipython()
+    check_parameters(path, params)
+    if shell is None: raise RuntimeError("Expected to be called in a notebook: `run_study` runs a template from anywhere.")
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source, given = "".join(cell["source"]), "parameters" in cell["metadata"].get("tags", [])
+        if cell["cell_type"] == "markdown": display(Markdown(source))
+        elif cell["cell_type"] == "code":
+            shell.run_cell(source + ("\nNone" if source.rstrip().endswith(";") else "")).raise_error() # `;` counts at the end of a whole cell only
+            if given: shell.user_ns.update({k: plain_value(k, v) for k, v in params.items()})
 
 # %% ../nbs/api/50_studies.ipynb #d64cbfe4
 def run_model(
