@@ -95,6 +95,14 @@ _PUBLIC = {
         "plot_rebalance plot_kernel_history plot_kernel_shares "
     ),
     "retraining_plots": "FROZEN plot_frozen plot_periods plot_retraining plot_gain",
+    "explorers": (
+        "DARK figure_png StaticFigure check_result Explorer point_scores ScoresExplorer explore_scores "
+        "CoverageExplorer explore_coverage run_table RunsExplorer compare_runs "
+    ),
+    "live_explorers": (
+        "ATTRIBUTIONS LiveExplorer attribute StressExplorer explore_stress warn_of_another KernelsExplorer "
+        "explore_kernels BatchNormExplorer explore_batchnorm "
+    ),
     "studies": (
         "list_templates find_template template_parameters check_parameters plain_value is_done run_study "
         "notebook_page warm_up run_cells run_model summary_table run_demo "
