@@ -22,6 +22,7 @@ SETTINGS = {  # all cells in the page, no question about news, no save in the mi
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/docmanager-extension/plugin": {"autosave": False},
+    "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},  # Settings: Save Widget State Automatically
 }
 
 
@@ -110,26 +111,55 @@ PROMPTS = """() => [...document.querySelectorAll('.jp-NotebookPanel .jp-CodeCell
     .map(prompt => prompt.textContent.trim())"""
 
 
-def run_all(lab, browser, path):
-    "Open a notebook, run all cells, save; give back the saved notebook and what the browser complained of."
-    page, complaints = browser.new_page(viewport={"width": 1400, "height": 1000}), []
+def opened(lab, browser, path, reset="&reset", viewport=(1400, 1000)):
+    "A page with a notebook whose kernel is ready, and the list of what its console complains of."
+    page, complaints = browser.new_page(viewport=dict(zip(("width", "height"), viewport))), []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{lab.url}/lab/tree/{path}?token={TOKEN}{reset}")
+    page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=90_000)
+    wait_until(lambda: "idle" in lab.states(), 90, "the kernel to start")
+    return page, complaints
+
+
+def choose(page, menu, item):
+    "Click an item of a menu."
+    page.get_by_role("menuitem", name=menu, exact=True).click()
+    page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{item}")).click()
+
+
+def run_cells(lab, page, restart=False):
+    "Run all cells, on request after a restart of the kernel, and wait for the last."
+    choose(page, *(("Kernel", "Restart Kernel and Run All Cells") if restart else ("Run", "Run All Cells$")))
+    if restart: page.get_by_role("button", name="Confirm Kernel Restart").click()
+    begun = (lambda p: p == "[*]:") if restart else (lambda p: p != "[ ]:")
+    wait_until(lambda: any(map(begun, page.evaluate(PROMPTS))), 30, "the first cell to start")
+    ended = lambda: "[*]:" not in page.evaluate(PROMPTS) and lab.states() == ["idle"]  # noqa: E731
+    wait_until(ended, RUN_LIMIT, "the last cell to end")
+
+
+def save(lab, page, path):
+    "Save, and give back the notebook as it is in the file."
+    before = (lab.root / path).stat().st_mtime_ns
+    page.keyboard.press("Control+s")
+    saved = lambda: (lab.root / path).stat().st_mtime_ns != before and executed(lab.root / path)  # noqa: E731
+    wait_until(saved, 60, "the notebook to be saved")
+    return executed(lab.root / path)
+
+
+def shot(page, name):
+    "A screenshot, kept where LAB_SCREENSHOTS says."
+    if folder := os.environ.get("LAB_SCREENSHOTS"): page.screenshot(path=f"{folder}/{name}.png")
+
+
+def run_all(lab, browser, path):
+    "Open a notebook, run all cells, save; give back the saved notebook and what the browser complained of."
+    page, complaints = opened(lab, browser, path)
     try:
-        page.goto(f"{lab.url}/lab/tree/{path}?token={TOKEN}&reset")
-        page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=90_000)
-        wait_until(lambda: "idle" in lab.states(), 90, "the kernel to start")
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.locator(".lm-Menu-itemLabel", has_text=re.compile(r"^Run All Cells$")).click()
-        wait_until(lambda: any(p != "[ ]:" for p in page.evaluate(PROMPTS)), 30, "the first cell to start")
-        ended = lambda: "[*]:" not in page.evaluate(PROMPTS) and lab.states() == ["idle"]  # noqa: E731
-        wait_until(ended, RUN_LIMIT, "the last cell to end")
-        page.keyboard.press("Control+s")
-        saved = lambda: executed(lab.root / path)  # noqa: E731
-        wait_until(saved, 60, "the notebook to be saved")
-        folder = os.environ.get("LAB_SCREENSHOTS")  # to look at what the test saw
-        if folder: page.screenshot(path=f"{folder}/{Path(path).stem}.png")
-        return saved(), complaints
+        run_cells(lab, page)
+        notebook = save(lab, page, path)
+        shot(page, Path(path).stem)
+        return notebook, complaints
     finally:
         page.close()
         lab.stop()
@@ -146,7 +176,7 @@ def wait_until(condition, limit, what):
     end = time.monotonic() + limit
     while time.monotonic() < end:
         if condition(): return
-        time.sleep(0.3)
+        time.sleep(0.1)
     pytest.fail(f"Waited {limit} s for {what}")
 
 

@@ -1,105 +1,116 @@
-"""The explorers in a real JupyterLab: every control changes the picture, nothing complains, also after reopening and restarting."""
-import os
-import re
+"""The explorers in a real JupyterLab: every control changes the picture, and nothing complains; the same after reopening and restarting."""
+import copy
 
 import nbformat
 import pytest
 from conftest import ROOT
-from lab import TOKEN, browser, chromium, executed, failures, lab, put, wait_until  # noqa: F401
+from lab import browser, chromium, failures, lab, opened, put, run_cells, save, shot, wait_until  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
-IMPORTS = """import sys
-sys.path[:0] = [{root!r}, {tests!r}]
+IMPORTS = f"""import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT/"tests")!r}]
 from explorer_results import landscape, coverage, reports
-from fragility_nb import compare_runs, explore_coverage, explore_scores""".format(root=str(ROOT), tests=str(ROOT/"tests"))
-CELLS = ("scores = explore_scores(landscape(21, 10)); scores", "covered = explore_coverage(coverage()); covered", "runs = compare_runs(reports()); runs")
-PICTURE = ".jp-OutputArea img.widget-image"
-WIDE = {"width": 1280, "height": 720}
+from fragility_nb import compare_runs, explore_coverage, explore_scores"""
+SAVED = ["explore_scores(landscape(21, 10))", "explore_coverage(coverage())", "compare_runs(reports())"]
+LAPTOP = (1280, 720)
+PICTURE, STILL = ".fragility-explorer img.widget-image", ".jp-OutputArea .jp-RenderedImage img"
 
 
-def opened(lab, browser, name, reset=True):  # noqa: F811
-    "A page with a notebook, and what its console complains of."
-    page, complaints = browser.new_page(viewport=WIDE), []
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: complaints.append(str(e)))
-    page.goto(f"{lab.url}/lab/tree/{name}?token={TOKEN}" + ("&reset" if reset else ""))
-    page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=90_000)
-    wait_until(lambda: "idle" in lab.states(), 90, "the kernel to start")
-    return page, complaints
+def explorer(page, i): return page.locator(".jp-OutputArea .fragility-explorer").nth(i)
 
 
-def run_cells(lab, page, item="Run All Cells", menu="Run"):  # noqa: F811
-    page.get_by_role("menuitem", name=menu, exact=True).click()
-    page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{item}")).click()
-    if menu == "Kernel": page.get_by_role("button", name="Confirm Kernel Restart").click()
-
-
-def pictures(page): return page.locator(PICTURE)
-
-
-def shot(page, name):
-    "A screenshot, kept where LAB_SCREENSHOTS says."
-    if folder := os.environ.get("LAB_SCREENSHOTS"): page.screenshot(path=f"{folder}/{name}.png")
-
-
-def source(page, i): return pictures(page).nth(i).get_attribute("src")
+def source(page, i): return page.locator(PICTURE).nth(i).get_attribute("src")
 
 
 def changes(page, i, act):
-    "Whether a picture becomes another one."
+    "An act is followed by another picture."
     before = source(page, i)
     act()
     wait_until(lambda: source(page, i) != before, 20, "the picture to change")
 
 
-def box(page, i): return page.locator(".jp-OutputArea .widget-vbox", has=page.locator("img.widget-image")).nth(i)
+def sliders(page, i): return explorer(page, i).locator(".widget-hslider:visible .noUi-handle")
+
+
+def step(page, i, key="ArrowRight", slider=0):
+    sliders(page, i).nth(slider).focus()
+    changes(page, i, lambda: page.keyboard.press(key))
 
 
 def use_controls(page, i):
-    "Each visible menu and slider of an explorer, by keyboard, changes its picture."
-    whole, used = box(page, i), 0
-    menus, sliders = whole.locator(".widget-dropdown:visible select"), whole.locator(".widget-hslider:visible .noUi-handle")
-    for n in range(sliders.count()):
-        sliders.nth(n).focus()
-        changes(page, i, lambda: page.keyboard.press("ArrowRight"))
-        used += 1
+    "Each visible menu and slider of an explorer, by keyboard, changes its picture; how many there are."
+    menus = explorer(page, i).locator(".widget-dropdown:visible select")
+    explorer(page, i).scroll_into_view_if_needed()
+    for n in range(sliders(page, i).count()): step(page, i, slider=n)
     for n in range(menus.count()):
-        if "sort by" in menus.nth(n).evaluate("m => m.closest('.widget-dropdown').textContent"): continue
-        options = menus.nth(n).locator("option")
-        if options.count() < 2: continue
+        names = menus.nth(n).locator("option").all_text_contents()
+        if len(names) < 2: continue
         now = menus.nth(n).evaluate("m => m.selectedIndex")
-        changes(page, i, lambda n=n, now=now, k=options.count(): menus.nth(n).select_option(index=(now + 1) % k))
-        changes(page, i, lambda n=n, now=now: menus.nth(n).select_option(index=now))  # back, so that each stands alone
-        used += 1
-    return used
+        for to in ((now + 1) % len(names), now): # and back, so that each stands alone
+            changes(page, i, lambda n=n, to=to: menus.nth(n).select_option(index=to))
+    return sliders(page, i).count() + menus.count()
 
 
-def test_explorers_in_jupyterlab(lab, browser):  # noqa: F811
-    name = put(lab, "explorers.ipynb", IMPORTS, *CELLS)
-    page, complaints = opened(lab, browser, name)
+def moves_end_at_the_last(page, i):
+    "Ten quick moves end in the last position, and nothing is drawn after it."
+    handle, readout = sliders(page, i).first, explorer(page, i).locator(".widget-readout").first
+    handle.focus()
+    page.keyboard.press("Home")
+    places = [readout.text_content()]
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+        places.append(readout.text_content())
+    assert len(set(places)) == 11
+    page.wait_for_timeout(1500)
+    last = source(page, i)
+    page.wait_for_timeout(700)
+    assert source(page, i) == last and readout.text_content() == places[-1]
+
+
+def log_errors(lab):
+    "What the server and its kernels complained of."
+    lab.log.flush()
+    text = open(lab.log.name).read()
+    return [line for line in text.splitlines() if "Traceback" in line or line.startswith("[E ") or "Exception" in line]
+
+
+def without_state(lab, name, notebook):
+    "The notebook as one saves it where widgets' states are not saved."
+    bare = copy.deepcopy(notebook)
+    bare.metadata.pop("widgets")
+    nbformat.write(bare, lab.root / name)
+    return name
+
+
+def test_explorers_of_results(lab, browser):
+    name = put(lab, "explorers.ipynb", IMPORTS, *SAVED)
+    page, complaints = opened(lab, browser, name, viewport=LAPTOP)
     run_cells(lab, page)
-    wait_until(lambda: pictures(page).count() == len(CELLS), 90, "the explorers to appear")
-    for i in range(len(CELLS)):
-        pictures(page).nth(i).scroll_into_view_if_needed()
-        assert use_controls(page, i) >= 1
+    wait_until(lambda: page.locator(PICTURE).count() == len(SAVED), 60, "the explorers to appear")
+    assert page.locator(STILL + ":visible").count() == 0  # live widgets hide the stills
+    for i in range(len(SAVED)):
+        assert use_controls(page, i) >= 2
         shot(page, f"explorer{i}")
-    slider = box(page, 0).locator(".widget-hslider:visible .noUi-handle").first
-    slider.focus()
-    for _ in range(10): page.keyboard.press("ArrowRight")
-    wait_until(lambda: box(page, 0).locator(".widget-readout").first.text_content() == "layer3.0.conv2", 10, "the last position")
-    page.keyboard.press("Control+s")
-    wait_until(lambda: executed(lab.root / name), 60, "the notebook to be saved")
-    notebook = nbformat.read(lab.root / name, as_version=4)
-    assert failures(notebook) == []
-    assert all("image/png" in cell.outputs[0].data for cell in notebook.cells[1:])
+    moves_end_at_the_last(page, 0)
+    notebook, last = save(lab, page, name), [source(page, i) for i in range(len(SAVED))]
+    assert failures(notebook) == [] and not [o for c in notebook.cells for o in c.outputs if o.output_type == "stream"]
+    page.reload()  # the kernel lives on, and so do the widgets
+    wait_until(lambda: page.locator(PICTURE).count() == len(SAVED), 60, "the explorers of the kernel that lives")
+    step(page, 0, "ArrowLeft")
     page.close(); lab.stop()
-    again, more = opened(lab, browser, name)
-    wait_until(lambda: again.locator(".jp-OutputArea img").count() >= len(CELLS), 60, "the saved pictures without a kernel's widgets")
-    shot(again, "reopened")
-    run_cells(lab, again, "Restart Kernel and Run All Cells", "Kernel")
-    wait_until(lambda: pictures(again).count() == len(CELLS), 90, "the explorers after a restart")
-    changes(again, 0, lambda: (box(again, 0).locator(".widget-hslider:visible .noUi-handle").first.focus(), again.keyboard.press("ArrowRight")))
-    shot(again, "restarted")
-    again.close(); lab.stop()
-    assert complaints == [] and more == []
+
+    page, more = opened(lab, browser, name, viewport=LAPTOP)  # with the saved state only
+    wait_until(lambda: page.locator(PICTURE + ":visible").count() == len(SAVED), 60, "the saved explorers")
+    shot(page, "reopened")
+    run_cells(lab, page, restart=True)
+    wait_until(lambda: page.locator(PICTURE).count() == len(SAVED), 60, "the explorers after a restart")
+    for i in range(len(SAVED)): step(page, i) if sliders(page, i).count() else use_controls(page, i)
+    shot(page, "restarted")
+    page.close(); lab.stop()
+    assert complaints == [] and more == [] and log_errors(lab) == []
+    
+    page, _ = opened(lab, browser, without_state(lab, "bare.ipynb", notebook), viewport=LAPTOP)  # without any state
+    wait_until(lambda: page.locator(STILL + ":visible").count() == len(SAVED), 30, "the stills")
+    shot(page, "bare")
+    page.close(); lab.stop()
