@@ -8,6 +8,9 @@ __all__ = ['ATTRIBUTIONS', 'LiveExplorer', 'attribute', 'StressExplorer', 'explo
 
 # %% ../nbs/api/47_live_explorers.ipynb #94f11601
 import asyncio
+import copy
+import html
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +21,7 @@ import pandas as pd
 import torch
 import xarray as xr
 from captum.attr import InputXGradient, IntegratedGradients, Saliency
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -27,45 +31,65 @@ from .attacks import FGSM
 from .batchnorm import residual_features, statistic_gap
 from .core import check_number
 from .data import ImageData
-from .explorers import Explorer, _menu, _slide, check_result
+from .explorers import FONT, Explorer, _menu, _slide, check_result, figure_png
 from .kernel_scores import fragile_kernels
-from .models import evaluating, match, model_hash
+from .models import match, model_hash
 from .plots import COLOURS, LANDSCAPE
 from .stressors import Stressor, apply_stress
 
 # %% ../nbs/api/47_live_explorers.ipynb #6578b93c
 class LiveExplorer(Explorer):
-    "An explorer that computes in a thread: `_compute(state)` off the drawing path, `_show(figure, state, found)` on it."
+    "An explorer that asks its own copy of a network in a thread, `_compute(state)`, and draws where all is drawn, `_show(figure, state, found)`."
 
-    def __init__(self, controls:Mapping, start:Mapping, below:Sequence=()):
-        self._busy, self._again, self._worker = False, False, ThreadPoolExecutor(1)
+    def __init__(self, model:nn.Module, controls:Mapping, start:Mapping, below:Sequence=()):
+        self.model, self._lock = copy.deepcopy(model).eval(), threading.Lock()
+        self._worker, self._busy, self._wish = ThreadPoolExecutor(1), False, None
         self.spinner = widgets.HTML("", layout=widgets.Layout(min_height="1.6em"))
         super().__init__(controls, start, [self.spinner, *below])
 
     def _compute(self, state:dict) -> dict: raise NotImplementedError
     def _show(self, figure:Figure, state:dict, found:dict) -> None: raise NotImplementedError
-    def _paint(self, figure:Figure, state:dict) -> None: self._show(figure, state, self._compute(state))
+    def _paint(self, figure:Figure, state:dict) -> None: self._show(figure, state, self._found(state))
+
+    def _found(self, state:dict) -> dict:
+        "What the network says, asked by one thread at a time."
+        with self._lock: return self._compute(state)
 
     def _changed(self, change=None) -> None:
+        state = self.state
+        self._ask(lambda: self._found(state), lambda found: self._put(state, found), self.redraw)
+
+    def _ask(self,
+        work:Callable[[], object], # done in the thread
+        show:Callable[[object], None], # is given what came out, unless something else was asked meanwhile
+        alone:Callable[[], object], # called instead where there is no event loop
+    ): # what `alone` gave back, else None
+        "One wish at a time: while one is worked on, the last of those that come waits."
         try: loop = asyncio.get_running_loop()
-        except RuntimeError: return self.redraw()
-        if self._busy: self._again = True; return
-        if self._waiting is None: self._waiting = loop.call_later(0.015, self._start, loop)
+        except RuntimeError: return alone()
+        self._wish = work, show
+        if not self._busy and self._waiting is None: self._waiting = loop.call_later(0.015, self._start, loop)
 
     def _start(self, loop) -> None:
-        "Hands the work to the thread; what comes back is shown, and if there was a new wish meanwhile, its turn is now."
-        self._waiting, self._busy, self._again = None, True, False
+        "Hands the wish to the thread."
+        (work, show), self._wish, self._waiting, self._busy = self._wish, None, None, True
         self.spinner.value = "<span role='status'>⏳ computing …</span>"
-        work = loop.run_in_executor(self._worker, self._png)
-        work.add_done_callback(lambda done: self._finish(done, loop))
+        loop.run_in_executor(self._worker, work).add_done_callback(lambda done: self._finish(done, show, loop))
 
-    def _finish(self, done, loop) -> None:
+    def _finish(self, done, show:Callable, loop) -> None:
+        "Shows what came out, or begins the wish that came meanwhile."
         self._busy = False
-        if self._again: return self._start(loop)
-        error = done.exception()
-        if error is None: self.picture.value = done.result()
-        self.message.value = "" if error is None else f"<b>Not drawn:</b> {type(error).__name__}: {error}"
-        self.spinner.value = ""
+        if self._wish is not None: return self._start(loop)
+        self.spinner.value, error = "", done.exception()
+        if error is None: show(done.result())
+        else: self.message.value = f"<b>Not drawn:</b> {type(error).__name__}: {html.escape(str(error))}"
+
+    def _put(self, state:dict, found:dict) -> None:
+        "The picture of what was found, if it is still what is chosen."
+        if state != self.state: return
+        figure = self._canvas()
+        with rc_context(FONT): self._show(figure, state, found); self.picture.value = figure_png(figure)
+        self.message.value = ""
         self.drawn += 1
 
 # %% ../nbs/api/47_live_explorers.ipynb #70070131
@@ -90,7 +114,7 @@ class StressExplorer(LiveExplorer):
     name, call, size = "stress", "explore_stress", (9.2, 4.6)
 
     def __init__(self, model:nn.Module, data:ImageData, stressors:Mapping[str, Callable], start:Mapping, top:float=5., steps:int=21):
-        self.model, self.data, self.stressors = model, data, stressors
+        self.data, self.stressors, self._flips = data, stressors, {}
         self.severities = [float(s) for s in np.linspace(0, top, steps)]
         controls = dict(image=widgets.IntSlider(0, min=0, max=len(data) - 1, description="image", tooltip="number of the image", layout=widgets.Layout(width="300px")),
                         stressor=_menu("stressor", list(stressors), "kind of distortion"),
@@ -98,49 +122,57 @@ class StressExplorer(LiveExplorer):
                         method=_menu("captum", list(ATTRIBUTIONS), "method of attribution"))
         following = widgets.Button(description="next failing image", tooltip="the next image that this severity makes the network answer wrongly", layout=widgets.Layout(width="auto"))
         following.on_click(lambda _: self.next_failure())
-        super().__init__(controls, start, [following])
+        super().__init__(model, controls, start, [following])
 
     def _stressed(self, rows:Sequence[int], name:str, severity:float) -> Tensor:
         x = torch.cat([self.data.batch(i, i + 1) for i in rows])
         return apply_stress(self.stressors[name], x, severity, index=self.data.index[list(rows)])
 
     def _logits(self, x:Tensor) -> Tensor:
-        with evaluating(self.model) as net, torch.no_grad():
-            return net(x.to(next(self.model.parameters()).device)).cpu()
+        with torch.no_grad(): return self.model(x.to(next(self.model.parameters()).device)).cpu()
 
     def flip(self, image:int, stressor:str) -> float|None: # severity, or None
         "The lowest severity of the slider at which the answer differs from that to the clean image."
-        i = self.data.index[[image]]
-        x = self.data.batch(image, image + 1)
-        every = torch.cat([apply_stress(self.stressors[stressor], x, s, index=i) for s in self.severities])
-        answers = self._logits(every).argmax(1).numpy()
-        other = np.flatnonzero(answers != answers[0])
-        return self.severities[other[0]] if len(other) else None
+        if (image, stressor) not in self._flips:
+            i, x = self.data.index[[image]], self.data.batch(image, image + 1)
+            every = torch.cat([apply_stress(self.stressors[stressor], x, s, index=i) for s in self.severities])
+            answers = self._logits(every).argmax(1).numpy()
+            self._flips[image, stressor] = next((s for s, a in zip(self.severities, answers) if a != answers[0]), None)
+        return self._flips[image, stressor]
 
-    def next_failure(self) -> int|None: # number of the image
+    def next_failure(self) -> int|None: # number of the image, where there is no event loop to wait for it
         "Goes to the next image, from here around, that is answered wrongly at this severity."
-        s, n = self.state, len(self.data)
+        state = self.state
+        return self._ask(lambda: self._search(state), self._go, lambda: self._go(self._search(state)))
+
+    def _search(self, state:dict) -> int|None:
+        "The number of the next image with a wrong answer; given up as soon as there is another wish."
+        n = len(self.data)
         for start in range(1, n + 1, 64):
-            rows = [(s["image"] + k) % n for k in range(start, min(start + 64, n + 1))]
-            wrong = self._logits(self._stressed(rows, s["stressor"], s["severity"])).argmax(1) != self.data.labels[rows].cpu()
-            if wrong.any():
-                self.controls["image"].value = rows[int(wrong.nonzero()[0])]
-                return self.controls["image"].value
-        self.message.value = "No image is answered wrongly here."
+            if self._wish is not None: return None
+            rows = [(state["image"] + k) % n for k in range(start, min(start + 64, n + 1))]
+            with self._lock: answers = self._logits(self._stressed(rows, state["stressor"], state["severity"])).argmax(1)
+            wrong = (answers != self.data.labels[rows].cpu()).nonzero()
+            if len(wrong): return rows[int(wrong[0])]
         return None
+
+    def _go(self, image:int|None) -> int|None: # as given
+        "Chooses an image, or says that there is none."
+        if image is None: self.message.value = "No image is answered wrongly here."
+        else: self.controls["image"].value = image
+        return image
 
     def _compute(self, state:dict) -> dict:
         rows, device = [state["image"]], next(self.model.parameters()).device
         x = self.data.batch(state["image"], state["image"] + 1)
         z = self._stressed(rows, state["stressor"], state["severity"])
         share = self._logits(torch.cat([x, z])).softmax(1).numpy()
-        with evaluating(self.model) as net:
-            maps = [attribute(net, v.to(device), int(p.argmax()), state["method"]) for v, p in zip((x, z), share)]
+        maps = [attribute(self.model, v.to(device), int(p.argmax()), state["method"]) for v, p in zip((x, z), share)]
         return dict(x=x[0].numpy(), z=z[0].numpy(), share=share, maps=maps, flip=self.flip(state["image"], state["stressor"]))
 
     def table(self) -> pd.DataFrame:
         "Confidence in every class before and after."
-        before, after = self._compute(self.state)["share"]
+        before, after = self._found(self.state)["share"]
         return pd.DataFrame({"class": self.data.classes, "clean": before, "stressed": after})
 
     def _show(self, figure:Figure, state:dict, found:dict) -> None:
@@ -216,14 +248,14 @@ class KernelsExplorer(LiveExplorer):
     name, call, size = "kernels", "explore_kernels", (9.2, 4.6)
 
     def __init__(self, result:xr.Dataset, model:nn.Module, data:ImageData, attack, start:Mapping):
-        self.result, self.model, self.data, self.attack = result, model, data, attack
+        self.result, self.data, self.attack, self._maps = result, data, attack, {}
         self.scores = fragile_kernels(result)
         self.last = result.isel({d: -1 for d in ("epoch", "init") if d in result.dims}, drop=True)
         self.label = self.scores.label.isel({d: -1 for d in ("epoch", "init") if d in self.scores.label.dims}, drop=True)
         controls = dict(kernel=_slide("kernel", [int(k) for k in result.kernel.values], "number of the kernel"),
                         stress=_menu("images", [str(s) for s in result.stress.values], "accuracy on these images"),
                         image=widgets.IntSlider(0, min=0, max=len(data) - 1, description="image", tooltip="number of the image", layout=widgets.Layout(width="300px")))
-        super().__init__(controls, start)
+        super().__init__(model, controls, start)
 
     def table(self) -> pd.DataFrame:
         "Every kernel's accuracy, drop and label."
@@ -232,16 +264,21 @@ class KernelsExplorer(LiveExplorer):
                                  label=self.label.sel(stress=self.state["stress"]).values.astype(str)))
 
     def _compute(self, state:dict) -> dict:
-        x, y = self.data.batch(state["image"], state["image"] + 1), self.data.labels[[state["image"]]]
-        device = next(self.model.parameters()).device
-        with evaluating(self.model) as net:
-            z = self.attack.perturb(net, x.to(device), y.to(device)).detach().cpu()
-            maps, conv = [], _module(net, str(self.result.attrs["layer"]))
-            hook = conv.register_forward_hook(lambda m, a, out: maps.append(out.detach()[0].cpu().numpy()))
-            try:
-                with torch.no_grad(): net(x.to(device)); net(z.to(device))
-            finally: hook.remove()
-        return dict(x=x[0].numpy(), z=z[0].numpy(), maps=[m[state["kernel"]] for m in maps])
+        if state["image"] not in self._maps: self._maps = {state["image"]: self._look(state["image"])}
+        x, z, maps = self._maps[state["image"]]
+        return dict(x=x, z=z, maps=[m[state["kernel"]] for m in maps])
+
+    def _look(self, image:int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        "An image clean and attacked (C, H, W), and the layer's maps (K, h, w) of both."
+        x, y = self.data.batch(image, image + 1), self.data.labels[[image]]
+        device, maps = next(self.model.parameters()).device, []
+        z = self.attack.perturb(self.model, x.to(device), y.to(device)).detach().cpu()
+        conv = _module(self.model, str(self.result.attrs["layer"]))
+        hook = conv.register_forward_hook(lambda m, a, out: maps.append(out.detach()[0].cpu().numpy()))
+        try:
+            with torch.no_grad(): self.model(x.to(device)); self.model(z.to(device))
+        finally: hook.remove()
+        return x[0].numpy(), z[0].numpy(), maps
 
     def _show(self, figure:Figure, state:dict, found:dict) -> None:
         self._grid(figure, state)
@@ -305,12 +342,12 @@ class BatchNormExplorer(LiveExplorer):
     name, call = "batchnorm", "explore_batchnorm"
 
     def __init__(self, model:nn.Module, data:ImageData, stressors:Mapping, residual:xr.Dataset, start:Mapping, top:float):
-        self.model, self.data, self.stressors, self.residual, self.known = model, data, stressors, residual, {}
+        self.data, self.stressors, self.residual, self.known = data, stressors, residual, {}
         layers = list(dict.fromkeys(map(str, residual.layer.values)))
         controls = dict(layer=_slide("layer", layers, "BatchNorm layer"), stressor=_menu("stressor", list(stressors), "kind of distortion"),
                         severity=_slide("severity", [(f"{s:g}", float(s)) for s in np.linspace(0, top, 11)], "0 leaves the images as they are"),
                         mode=_menu("mode", [str(m) for m in residual["mode"].values], "statistics when the weights before are removed"))
-        super().__init__(controls, start)
+        super().__init__(model, controls, start)
 
     def _gap(self, state:dict) -> xr.Dataset:
         "The gap under the stress, computed once for each severity."
@@ -325,7 +362,7 @@ class BatchNormExplorer(LiveExplorer):
 
     def table(self) -> pd.DataFrame:
         "Every channel of the layer: gaps of mean and variance, and what is emitted without the weights before."
-        found = self._compute(self.state)
+        found = self._found(self.state)
         return pd.DataFrame(dict(channel=range(len(found["mean"])), mean_gap=found["mean"], log_variance_ratio=found["variance"], emitted=found["emitted"]))
 
     def _show(self, figure:Figure, state:dict, found:dict) -> None:
