@@ -53,7 +53,7 @@ class Lab:
     "A JupyterLab server on a copy of the notebooks."
 
     def __init__(self, root, home):
-        self.root, self.url = root, f"http://127.0.0.1:{free_port()}"
+        self.root, self.home, self.url = root, home, f"http://127.0.0.1:{free_port()}"
         for name, value in SETTINGS.items():
             path = home / "config/lab/user-settings" / f"{name}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,14 +111,15 @@ PROMPTS = """() => [...document.querySelectorAll('.jp-NotebookPanel .jp-CodeCell
     .map(prompt => prompt.textContent.trim())"""
 
 
-def opened(lab, browser, path, reset="&reset", viewport=(1400, 1000)):
-    "A page with a notebook whose kernel is ready, and the list of what its console complains of."
+def opened(lab, browser, path, viewport=(1400, 1000), kernel=True):
+    "A page with a notebook, its kernel ready or chosen to be none, and the list of what its console complains of."
     page, complaints = browser.new_page(viewport=dict(zip(("width", "height"), viewport))), []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"{lab.url}/lab/tree/{path}?token={TOKEN}{reset}")
+    page.goto(f"{lab.url}/lab/tree/{path}?token={TOKEN}&reset")
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=90_000)
-    wait_until(lambda: "idle" in lab.states(), 90, "the kernel to start")
+    if kernel: wait_until(lambda: "idle" in lab.states(), 90, "the kernel to start")
+    else: page.get_by_role("button", name="No Kernel", exact=True).click()
     return page, complaints
 
 
