@@ -89,7 +89,7 @@ def victim(controller, file, rng):
     kind = rng.choice(["controller", "worker", "kernel"]) if found else "controller"
     if kind == "controller": return kind, psutil.Process(controller.pid)
     worker = rng.choice(found)
-    with contextlib.suppress(psutil.Error, IndexError):
+    with contextlib.suppress(psutil.Error, StopIteration):
         if kind == "kernel": return kind, next(p for p in worker.children() if "ipykernel_launcher" in " ".join(p.cmdline()))
     return "worker", worker
 
