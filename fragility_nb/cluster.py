@@ -180,8 +180,10 @@ def _serve(fd:int) -> None:
     folder, running = Path(tempfile.gettempdir()), {}
     try:
         folder, preload = link.recv()
+        _prctl(1, signal.SIGKILL) # while it imports, it does not listen
         for what in preload:
             with contextlib.suppress(Exception): _load(what)
+        _prctl(1, 0)
         while True:
             for ended in _reap(running): link.send(ended)
             ready = multiprocessing.connection.wait([link, ear], timeout=1)
