@@ -27,8 +27,10 @@ from fragility_nb.grid import collect_study, load_study, study_status
 FRAGILITY = [sys.executable, "-c", "from fragility_nb.cli import app; app()"]
 KERNEL = dict(kernelspec=dict(name="python3", display_name="python3", language="python"))
 LIGHT = ("seed = 0  # of the numbers\nsteps = 4  # parts\npause = 0.3  # seconds per part\nout = '.'  # folder for result.nc", """
+import sys
 import time
 from pathlib import Path
+sys.modules["dask"] = None # xarray would load it, for nothing
 import numpy as np
 import xarray as xr
 from fragility_nb.core import PartStore, provenance, save_result
@@ -42,7 +44,13 @@ save_result(xr.Dataset(dict(walk=(("step", "time", "dim"), np.stack(parts)), end
 """)
 DIGITS = ("model = 'cnn3'  # name of a network\nseed = 0  # of the training\nepochs = 4  # of training\nn = 120  # test images\nout = '.'  # folder for result.nc", """
 from pathlib import Path
-from fragility_nb import *
+from fragility_nb.attacks import FGSM
+from fragility_nb.core import save_result
+from fragility_nb.data import load_data
+from fragility_nb.models import create_model
+from fragility_nb.scores import synaptic_scores
+from fragility_nb.sweeps import filter_sweep
+from fragility_nb.training import fit
 """, """
 train, test = load_data("digits", "train"), load_data("digits", n=n)
 net = create_model(model, seed=seed)
@@ -83,13 +91,13 @@ def workers(file):
     return found
 
 
-def victim(controller, file, rng):
+def victim(controller, file, rng, kind=None):
     "A controller, worker or kernel."
     found = workers(file)
-    kind = rng.choice(["controller", "worker", "kernel"]) if found else "controller"
+    kind = (kind or rng.choice(["controller", "worker", "kernel"])) if found else "controller"
     if kind == "controller": return kind, psutil.Process(controller.pid)
     worker = rng.choice(found)
-    with contextlib.suppress(psutil.Error, IndexError):
+    with contextlib.suppress(psutil.Error, StopIteration):
         if kind == "kernel": return kind, next(p for p in worker.children() if "ipykernel_launcher" in " ".join(p.cmdline()))
     return "worker", worker
 
@@ -117,20 +125,28 @@ def still_alive(processes, patience=10):
     return [p.cmdline() for p in processes if alive(p)]
 
 
-def disturbed(file, kills, seed=0, wait=(0.2, 6.), env=None, say=lambda *a: None):
-    "Kills and starts again until it has killed so often, then lets it end. Gives what was killed."
-    rng, killed, controller, before = random.Random(seed), [], None, {}
+def run_files(file):
+    "How many runs have been finished."
+    return len(list((file.parent / "study" / "runs").glob("*/run.json")))
+
+
+def disturbed(file, kills, seed=0, wait=(0.2, 6.), env=None, say=lambda *a: None, kinds=()):
+    """Kills and starts again until it has killed so often, then lets it end. Gives what was killed, and how many runs were finished then.
+    However slow the machine is, the kills are spread over the whole study: the nth comes when its share of the runs is finished, at a random
+    moment from then on."""
+    rng, killed, controller, before, runs = random.Random(seed), [], None, {}, len(load_study(file).runs)
     while len(killed) < kills:
         if controller is None or controller.poll() is not None:
-            if len(finished(file)) == len(load_study(file).runs): break
+            if len(finished(file)) == runs: break
             controller = start(file, "--workers", "2", "--retry-failed", env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.time() + (30 if rng.random() < 0.8 else 0) # mostly not while all of it still starts
+        while controller.poll() is None and run_files(file) < (len(killed) + 1) * (runs - 2) // kills: time.sleep(0.05)
+        until = time.time() + (60 if rng.random() < 0.8 or kinds else 0) # mostly not while all of it still starts
         while time.time() < until and controller.poll() is None and not workers(file): time.sleep(0.05)
         time.sleep(rng.uniform(*wait))
         if controller.poll() is not None: continue
-        kind, process = victim(controller, file, rng)
+        kind, process = victim(controller, file, rng, kinds[len(killed)] if kinds else None)
         family = below(process)
-        with contextlib.suppress(psutil.Error): process.send_signal(signal.SIGKILL); killed.append(kind)
+        with contextlib.suppress(psutil.Error): process.send_signal(signal.SIGKILL); killed.append((kind, run_files(file)))
         if kind == "controller": controller.wait()
         left = still_alive([p for p in family if kind != "kernel" or p == process])
         assert not left, f"still alive after the {kind} was killed: {left}"
@@ -170,7 +186,7 @@ def main(quick, seed):
         killed = disturbed(files[0], 6 if quick else 20, wait=(0.2, 4. if quick else 14.), seed=seed, say=print)
         check(*files)
         assert load_result(load_study(files[0]).runs[0].folder / "result.nc") is not None
-    facts = dict(runs=settings["runs"], kills=len(killed), **{k: killed.count(k) for k in ("controller", "worker", "kernel")},
+    facts = dict(runs=settings["runs"], kills=len(killed), **{k: [kind for kind, _ in killed].count(k) for k in ("controller", "worker", "kernel")}, after_finished_runs=sum(done > 0 for _, done in killed),
                  undisturbed_seconds=round(undisturbed, 1), disturbed_seconds=round(time.time() - began, 1), identical=True)
     print(json.dumps(facts))
 

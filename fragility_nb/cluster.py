@@ -180,8 +180,10 @@ def _serve(fd:int) -> None:
     folder, running = Path(tempfile.gettempdir()), {}
     try:
         folder, preload = link.recv()
+        _prctl(1, signal.SIGKILL) # while it imports, it does not listen
         for what in preload:
             with contextlib.suppress(Exception): _load(what)
+        _prctl(1, 0)
         while True:
             for ended in _reap(running): link.send(ended)
             ready = multiprocessing.connection.wait([link, ear], timeout=1)
@@ -384,12 +386,12 @@ def _distributed():
 
 @contextlib.contextmanager
 def _own_cluster(slots:Sequence[Mapping[str, str]], env:Mapping[str, str], gpu:bool):
-    "A scheduler in this process and a dask worker process for each slot."
+    "A scheduler in this process and a dask worker process for each slot; what they log is not shown: calls tell what goes wrong, and a heartbeat that meets the end is no error."
     d = _distributed()
-    options = dict(nthreads=1, memory_limit=0, dashboard=False, silence_logs=40, resources={"GPU": 1} if gpu else None)
+    options = dict(nthreads=1, memory_limit=0, dashboard=False, silence_logs=50, resources={"GPU": 1} if gpu else None)
     workers = {i: dict(cls=d.Nanny, options=options | dict(env=dict(env) | dict(slot))) for i, slot in enumerate(slots)}
     scheduler = dict(cls=d.Scheduler, options=dict(host="127.0.0.1", port=0, dashboard=False))
-    with d.SpecCluster(workers, scheduler, silence_logs=40) as cluster: yield cluster
+    with d.SpecCluster(workers, scheduler, silence_logs=50) as cluster: yield cluster
 
 # %% ../nbs/api/51_cluster.ipynb #ed419352
 class DaskEngine:

@@ -37,7 +37,6 @@ import xarray as xr
 
 from .core import SCHEMA, check_choice, check_number, load_result, provenance, save_result, unknown, write_atomic
 from .cluster import LocalEngine
-from .scores import result_summary, score_summary
 from .studies import CellError, _cells, _finished, _fingerprint, _intact, _now, _plain_text, _run_study, find_template, plain_value, template_parameters
 
 # %% ../nbs/api/52_grid.ipynb #g5200006
@@ -482,6 +481,7 @@ def study_table(
 
 def _figures(result) -> dict:
     "Every value of a result that stands alone; for a report, its summary."
+    from fragility_nb.scores import result_summary, score_summary
     groups, summary = _groups(result), {}
     if isinstance(result, xr.DataTree):
         with contextlib.suppress(ValueError, KeyError): return result_summary(result)

@@ -28,7 +28,6 @@ from pathlib import Path
 import pandas as pd
 
 from .core import check_number, load_result, unknown, write_atomic
-from .scores import result_summary
 
 # %% ../nbs/api/50_studies.ipynb #c7b28331
 def list_templates() -> list[str]:
@@ -323,10 +322,20 @@ def _is_noise(output) -> bool:
     return output.get("name") == "stderr" or "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
 # %% ../nbs/api/50_studies.ipynb #g50warm
+def _find_kernel() -> None:
+    "What jupyter_client looks up before it starts a kernel; whether there is one, a run will tell."
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.provisioning import KernelProvisionerFactory
+    with contextlib.suppress(Exception): KernelSpecManager().get_kernel_spec("python3"); KernelProvisionerFactory.instance()
+
 def warm_up() -> None:
     "Imports and compiles what every run needs, for a process that others are forked from."
     _papermill()
+    import h5netcdf
     import nbformat
+    import xarray
+    xarray.Dataset({"a": ("b", [1.])}) # the first one loads dask's arrays, where there is dask
+    _find_kernel()
     cells = [nbformat.v4.new_markdown_cell("*a*"), nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", text="1")])]
     _exporter(False).from_notebook_node(nbformat.v4.new_notebook(cells=cells))
 
@@ -393,6 +402,7 @@ def summary_table(
     results:Mapping[str, str|os.PathLike], # name -> `result.nc` of a report
 ) -> pd.DataFrame: # one row per model
     "The figures that one line has room for."
+    from fragility_nb.scores import result_summary
     return pd.DataFrame({name: result_summary(load_result(path)) for name, path in results.items()}).T
 
 # %% ../nbs/api/50_studies.ipynb #6ea0d83f
