@@ -19,7 +19,7 @@ from fragility_nb.sweeps import filter_sweep
 from fragility_nb.training import train_model
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = dict(n=60, thresholds=3, severities=[0, 4], seeds=[0])
+SMALL = dict(n=40, thresholds=3, severities=[0, 4], seeds=[0])
 
 def papermill(template, folder, **params):
     "The command that a user types."
@@ -29,26 +29,32 @@ def papermill(template, folder, **params):
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
 
 def outputs(notebook):
-    "Text and kinds of all outputs of an executed notebook."
+    "Text, number of figures, and errors and warnings of an executed notebook."
     cells = json.loads(Path(notebook).read_text())["cells"]
     found = [o for c in cells for o in c.get("outputs", [])]
     text = "\n".join("".join(o.get("data", {}).get("text/markdown", "")) for o in found)
-    return text, sum("image/png" in o.get("data", {}) for o in found), [o for o in found if o["output_type"] == "error"]
+    return text, sum("image/png" in o.get("data", {}) for o in found), [o for o in found if o["output_type"] == "error" or o.get("name") == "stderr"]
 
 def test_every_parameter_is_explained():
     for name in list_templates():
-        table = template_parameters(name)
-        assert len(table) and (table.help.str.len() > 0).all(), f"{name}: {table.index[table.help.str.len() == 0].tolist()}"
+        table, source = template_parameters(name), next("".join(c["source"]) for c in json.loads(find_template(name).read_text())["cells"] if c["cell_type"] == "code")
+        assert table.index.tolist() == [line.split(" = ")[0] for line in source.splitlines()], name # papermill overlooks a line that has another = in its comment
+        assert len(table) and (table.help.str.len() > 8).all(), f"{name}: {table.index[table.help.str.len() < 9].tolist()}"
     assert {"model_report", "train_and_report", "train_test_matrix", "depth_comparison"} <= set(list_templates())
 
 def test_train_and_report_by_papermill(tmp_path):
-    """The training, then the whole report: the same numbers as when both are done by hand."""
-    done = papermill("train_and_report", tmp_path, model="cnn4", epochs=2, snapshots=1, sections=[], report=SMALL | dict(landscape_thresholds=3, landscape_images=40))
+    """The training, then the report with the chosen sections: the same numbers as when both are done by hand."""
+    done = papermill("train_and_report", tmp_path, model="cnn4", epochs=2, snapshots=1, sections=["kernels"], report=SMALL | dict(landscape_thresholds=3, landscape_images=40))
     assert done.returncode == 0, done.stderr[-2000:]
-    text, figures, errors = outputs(tmp_path/"out.ipynb")
-    assert "# How cnn4 breaks" in text and figures >= 7 and not errors
+    text, figures, wrong = outputs(tmp_path/"out.ipynb")
+    assert "# How cnn4 breaks" in text and figures >= 8 and not wrong
+    assert "## How it was trained" in text and "## Fragile kernels" in text and "## Coverage" not in text
     report = load_result(tmp_path/"result.nc")
-    assert "landscape" in report.children and "coverage" not in report.children
+    assert {"landscape", "fragile_kernels"} <= set(report.children) and "coverage" not in report.children
+    own = report["scores"].to_dataset().sel(kind="clean", filter="combined", layer="conv1")
+    fragile = [str(l) for l in report["scores"].layer.values if l != "global" and report["scores"].label.sel(kind="clean", filter="combined", layer=l) == "fragile"]
+    for layer in fragile[:4]: assert layer in text.split("**Stress on the weights**")[1].split("\n")[0]
+    if "conv1" in fragile: assert "{:+.3f}".format(float(own.score)).replace("-", "−") in text
     train_model("cnn4", tmp_path/"hand", epochs=2, lr=3e-3, batch_size=32, progress=False)
     net, test = load_checkpoint(tmp_path/"hand"/"model.safetensors"), load_data("digits", "test", n=SMALL["n"])
     filters = filter_sweep(net, test, scope="both", thresholds=3, attack=FGSM(float(report["epsilon"].epsilon)), progress=False)
@@ -59,10 +65,13 @@ def test_matrix_template(tmp_path):
     page = run_study("train_test_matrix", tmp_path, progress=False, levels=[0, 2], epochs=2, probes=8, augments=["mixup"], epsilon=0.05, n=60)
     result = load_result(tmp_path/"result.nc", "train_test_matrix")
     assert result.train.values.tolist() == ["none", "gaussian_noise 2", "mixup"] and result.sizes["stress"] == 2
-    assert "image/png" in page.read_text()
+    text, figures, wrong = outputs(tmp_path/"train_test_matrix.ipynb")
+    assert figures == 4 and not wrong and "image/png" in page.read_text()
     direct = train_test_matrix("cnn3", (load_data("digits", "train"), load_data("digits", "test", n=60)), GaussianNoise(), [0, 2], epochs=2, lr=3e-3, batch_size=32,
                                rows=dict(mixup="mixup"), searches=(), progress=False)
     np.testing.assert_array_equal(result.pred.isel(stress=0).values, direct.pred.isel(stress=0).values)
+    hits = (direct.pred.isel(stress=0, severity=1) == direct.label).mean("sample").values.ravel() if "label" in direct.coords else direct.correct.isel(stress=0, severity=1).mean("sample").values.ravel()
+    assert f"by {100*(hits[1] - hits[0]):+.1f} points".replace("-", "−") in text # what the page says the training buys
 
 def test_depth_template(tmp_path):
     page = run_study("depth_comparison", tmp_path, progress=False, models=["cnn3", "cnn4"], image_size=8, epochs=2, report=SMALL)
@@ -72,21 +81,37 @@ def test_depth_template(tmp_path):
         own = load_result(tmp_path/name/"result.nc")
         np.testing.assert_array_equal(tree[f"{name}/scores"].score.values, own["scores"].score.values)
         assert f'href="{name}/model_report.html"' in page.read_text() and (tmp_path/name/"model_report.html").is_file()
-    assert "cnn3 against cnn4" in page.read_text()
+    text = outputs(tmp_path/"depth_comparison.ipynb")[0]
+    assert "# cnn3 against cnn4" in text
+    for name in tree.children:
+        scores = tree[f"{name}/scores"].to_dataset().sel(kind="clean", filter="combined").score
+        place = int(scores.sel(layer=[l for l in scores.layer.values if l != "global"]).argmin())
+        assert f"**{name}** is most fragile in {scores.layer.values[place]}, layer {place + 1} of" in text
 
 @pytest.mark.parametrize("template, wrong, words", [
-    ("train_and_report", dict(sections=["coverge"]), "Did you mean 'with_coverage'"),
+    ("model_report", dict(thresholds=1), "`thresholds`"),
+    ("model_report", dict(ci=95), "`ci`"),
+    ("model_report", dict(severities="[0, 2]"), "`severities` to be a list"),
+    ("model_report", dict(severities=[1, 2]), "increase from 0"),
+    ("model_report", dict(data="digist"), "Did you mean 'digits'"),
+    ("train_and_report", dict(sections=["coverge"]), "Did you mean 'coverage'"),
+    ("train_and_report", dict(sections="coverage"), "`sections` to be a list"),
     ("train_and_report", dict(report=dict(treshold=3)), "Did you mean 'thresholds'"),
+    ("train_and_report", dict(report=dict(data="mnist")), "sets `data`"),
     ("train_and_report", dict(snapshots=99), "`snapshots`"),
     ("train_test_matrix", dict(stressor="gausian_noise"), "Did you mean 'gaussian_noise'"),
+    ("train_test_matrix", dict(levels="[0,2]"), "`levels` to be a list"),
+    ("train_test_matrix", dict(searches=["fgms"]), "Did you mean 'fgsm'"),
     ("depth_comparison", dict(models=["cnn3"]), "at least two different networks"),
+    ("depth_comparison", dict(models=["cnn3", "resnet81"]), "Did you mean 'resnet18'"),
+    ("comparison", dict(results=["a.nc"]), "two or more paths"),
 ])
 def test_refusals(template, wrong, words):
-    """Before anything is trained: in the cell after the parameters."""
+    """One error, before anything is trained or measured: in the cell after the parameters."""
     parameters, setup = ["".join(c["source"]) for c in json.loads(find_template(template).read_text())["cells"] if c["cell_type"] == "code"][:2]
     names = {}
     exec(parameters, names); names.update(wrong)
-    with pytest.raises(ValueError, match=words): exec("\n".join(l for l in setup.splitlines() if not l.startswith("%")), names)
+    with pytest.raises((ValueError, TypeError), match=words): exec("\n".join(l for l in setup.splitlines() if not l.startswith("%")), names)
 
 def test_run_cells_needs_a_notebook():
     with pytest.raises(RuntimeError, match="Expected to be called in a notebook"): run_cells("comparison")
