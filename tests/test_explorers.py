@@ -1,5 +1,6 @@
 """The explorers in plain Python: figures without a front end, settings, files, code that makes the same figure, bad input."""
 import asyncio
+import copy
 import io
 import time
 
@@ -189,12 +190,11 @@ def test_live_kernels(trained, some):
     with pytest.warns(UserWarning, match="does not fit"): explore_kernels(result, create_model("cnn4", seed=5), some)
 
 
-def test_live_batchnorm(some):
+def test_live_batchnorm(trained, some):
     from fragility_nb.batchnorm import statistic_gap
     from fragility_nb.live_explorers import explore_batchnorm
-    from fragility_nb.models import create_model
     from fragility_nb.stressors import GaussianNoise
-    model = create_model("cnn4").train()
+    model = copy.deepcopy(trained).train()
     explorer = explore_batchnorm(model, some, GaussianNoise(), severity=1.)
     assert model.training  # the network that came is as it was
     gap = statistic_gap(model, some, [GaussianNoise()], (1.,), progress=False)
