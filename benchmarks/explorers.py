@@ -1,4 +1,4 @@
-"""How long a change of a control takes until its picture is encoded: 21 layers × 10 epochs, and 150 × 20."""
+"""How long a change of a control takes until its picture is encoded: 21 layers × 10 epochs, 150 × 20, and explorers that ask a small network."""
 import argparse
 import json
 import sys
@@ -13,25 +13,43 @@ from explorer_results import landscape  # noqa: E402
 from fragility_nb.explorers import explore_scores  # noqa: E402
 
 
-def times(layers, epochs, moves):
-    "Milliseconds of each change."
-    explorer, out = explore_scores(landscape(layers, epochs)), {}
-    for name in ("layer", "epoch", "kind", "filter", "band"):
-        control, out[name] = explorer.controls[name], []
-        for i in range(1, moves + 1):
-            value = 0.005*(i % 20 + 3) if name == "band" else control.options[i % len(control.options)]
-            start = time.perf_counter()
-            control.value = value
-            out[name].append(1e3*(time.perf_counter() - start))
+def moves_of(explorer, name, n):
+    "Milliseconds of each of n changes of a control."
+    control, out = explorer.controls[name], []
+    options = getattr(control, "options", None) or [0.005*i for i in range(3, 23)]
+    if name == "image": options = list(range(20))
+    for i in range(1, n + 1):
+        option = options[i % len(options)]
+        start = time.perf_counter()
+        control.value = option[1] if isinstance(option, tuple) else option
+        out.append(1e3*(time.perf_counter() - start))
     return out
+
+
+def live():
+    "The explorers of a small network, on 100 digits."
+    from fragility_nb import GaussianNoise, create_model, explore_batchnorm, explore_kernels, explore_stress, fit, kernel_dropout, load_data
+    model, data = create_model("cnn3"), load_data("digits").take(range(100))
+    fit(model, load_data("digits", "train"), epochs=2, lr=3e-3, progress=False)
+    yield "stress", explore_stress(model, data, GaussianNoise(), severity=2.5), ("image", "severity", "method")
+    yield "kernels", explore_kernels(kernel_dropout(model, data, progress=False), model, data), ("kernel", "image")
+    yield "batchnorm", explore_batchnorm(model, data, GaussianNoise(), severity=1.), ("layer", "severity", "mode")
+
+
+def explorers():
+    "Name, explorer, controls."
+    for size in ((21, 10), (150, 20)):
+        yield "scores {} × {}".format(*size), explore_scores(landscape(*size)), ("layer", "epoch", "kind", "filter", "band")
+    yield from live()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
-    moves, rows = 5 if parser.parse_args().quick else 30, []
-    for size in ((21, 10), (150, 20)):
-        for name, ms in times(*size, moves).items():
-            rows.append(dict(layers=size[0], epochs=size[1], control=name, median=round(float(np.median(ms)), 1), p95=round(float(np.quantile(ms, 0.95)), 1)))
-            print("{layers:>4} × {epochs:<3} {control:<8} median {median:6.1f} ms, 95 % {p95:6.1f} ms".format(**rows[-1]))
+    n, rows = 5 if parser.parse_args().quick else 30, []
+    for what, explorer, controls in explorers():
+        for name in controls:
+            ms = moves_of(explorer, name, n)
+            rows.append(dict(explorer=what, control=name, median=round(float(np.median(ms)), 1), p95=round(float(np.quantile(ms, 0.95)), 1)))
+            print("{explorer:<16} {control:<9} median {median:6.1f} ms, 95 % {p95:6.1f} ms".format(**rows[-1]), flush=True)
     print(json.dumps(rows))

@@ -11,7 +11,8 @@ __all__ = ['WIDGETS', 'FONT', 'STYLE', 'DARK', 'figure_png', 'small_png', 'Stati
 import asyncio
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -62,13 +63,17 @@ def check_result(
     result, # what came
     kind:str, # what is needed
     what:str="result", # how to name it in the error
+    needs:Sequence[str]=(), # variables that it must have
 ) -> xr.Dataset: # `result`, unchanged
-    "`result` if it is a result of this kind and of this version that is not empty."
+    "`result` if it is a result of this kind and of this version that is neither empty nor in part."
     check_kind(result, kind, what)
     if (got := result.attrs.get("schema")) != SCHEMA:
         raise ValueError(f"Expected `{what}` of schema {SCHEMA!r}, but its schema is {got!r}: make it anew with this version.")
     empty = [str(d) for d, n in result.sizes.items() if n == 0]
-    if empty or not result.data_vars: raise ValueError(f"Expected `{what}` to hold something, but it is empty" + (f" along `{empty[0]}`." if empty else "."))
+    where = f" along `{empty[0]}`." if empty else "."
+    if empty or not result.data_vars: raise ValueError(f"Expected `{what}` to hold something, but it is empty" + where)
+    lacking = [k for k in needs if k not in result]
+    if lacking: raise ValueError(f"Expected `{what}` to be a whole {kind}, but it has no {', '.join(lacking)}.")
     return result
 
 # %% ../nbs/api/46_explorers.ipynb #57111a02
@@ -77,6 +82,8 @@ FONT = {"font.size": 8.5} # points, of figures that are 920 pixels wide
 STYLE = """<style>
 .jp-OutputArea:has(.fragility-explorer) > .jp-OutputArea-child:has(img.jp-needs-light-background) {display: none}
 .fragility-explorer .widget-hslider .widget-readout {min-width: 4em; max-width: none; width: auto; text-align: left}
+.fragility-explorer .widget-select select, .fragility-explorer pre {font: 12px/1.4 var(--jp-code-font-family, monospace); margin: 0}
+.fragility-explorer pre {padding: 0 4px}
 </style>"""
 
 # %% ../nbs/api/46_explorers.ipynb #96eeed69
@@ -196,9 +203,10 @@ def _bar(controls) -> widgets.HBox:
     "Controls in rows that wrap."
     return widgets.HBox(list(controls), layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 6px"))
 
-def _menu(label:str, options, tooltip:str) -> widgets.Dropdown:
+def _menu(label:str, options, tooltip:str, width:int=200) -> widgets.Dropdown: # width: pixels
     "A labelled menu."
-    return widgets.Dropdown(options=options, description=label, tooltip=tooltip, layout=widgets.Layout(width="200px"), style=dict(description_width="64px"))
+    return widgets.Dropdown(options=options, description=label, tooltip=tooltip, layout=widgets.Layout(width=f"{width}px"),
+                            style=dict(description_width="64px"))
 
 def _slide(label:str, options, tooltip:str) -> widgets.SelectionSlider:
     "A labelled slider over given values."
@@ -231,9 +239,7 @@ def _filters_of(result, what:str="result") -> xr.Dataset:
     if isinstance(result, xr.DataTree):
         if "filters" not in result.children: raise ValueError(f"Expected `{what}` to be the result of a report, but it has no group filters.")
         result = result["filters"].to_dataset()
-    check_result(result, "filter_sweep", what)
-    lacking = [k for k in ("accuracy", "reference_accuracy", "removed", "weights") if k not in result]
-    if lacking: raise ValueError(f"Expected `{what}` to be a whole filter sweep, but it has no {', '.join(lacking)}.")
+    check_result(result, "filter_sweep", what, ("accuracy", "reference_accuracy", "removed", "weights"))
     return _with_epoch(result)
 
 class _Subject:
@@ -309,13 +315,15 @@ class ScoresExplorer(Explorer):
         if len(s.inits) < 2: controls["init"].layout.display = "none"
         if len(s.epochs) < 2: controls["epoch"].layout.display = "none"
         controls["model"].observe(lambda c: self._take_over(), "value")
-        self.layers = widgets.HTML()
+        self.head, self.layers = widgets.HTML(), widgets.Select(rows=8, layout=widgets.Layout(width="98%"))
+        self.layers.observe(self._pick, "value")
         self.sorting = _menu("sort by", ["depth", "layer", "score", "low", "high", "label"], "order of the table")
         self.falling = widgets.Checkbox(False, description="descending", indent=False, layout=widgets.Layout(width="120px"))
         for c in (self.sorting, self.falling): c.observe(lambda c: self._tabulate(), "value")
-        table = widgets.Accordion([widgets.VBox([widgets.HBox([self.sorting, self.falling]), self.layers])], titles=("table of layers",), selected_index=None)
+        inside = widgets.VBox([widgets.HBox([self.sorting, self.falling]), self.head, self.layers])
+        table = widgets.Accordion([inside], titles=("table of layers: click one to see it",), selected_index=None)
         table.observe(lambda c: self._tabulate(), "selected_index")
-        self.fold, self._held = table, {}
+        self.fold, self._held, self._silent = table, {}, False
         super().__init__(controls, start, [table])
 
     @property
@@ -426,14 +434,27 @@ class ScoresExplorer(Explorer):
                                  label=s.label.values.astype(str)))
 
     def _tabulate(self) -> None:
-        "The table, if it is open."
+        "The table, if it is open: a list, so that rows can be chosen by click and by arrow keys."
         if self.fold.selected_index is None or not hasattr(self, "controls"): return
         rows = self.table().sort_values(self.sorting.value, ascending=not self.falling.value, kind="stable")
-        cells = ("".join(f"<td style='padding:0 10px;text-align:{'left' if isinstance(v, str) else 'right'}'>{html.escape(v) if isinstance(v, str) else f'{v:.3f}' if isinstance(v, float) else v}</td>"
-                         for v in row) for row in rows.itertuples(index=False))
-        marks = ("font-weight:bold;background:#eee" if l == self.controls["layer"].value else "" for l in rows.layer)
-        head = "".join(f"<th scope='col' style='padding:0 10px'>{c}</th>" for c in rows.columns)
-        self.layers.value = f"<table><tr>{head}</tr>" + "".join(f"<tr style='{m}'>{c}</tr>" for m, c in zip(marks, cells)) + "</table>"
+        width, fixed = max(5, *map(len, rows.layer)), lambda text: text.replace(" ", "\u00a0")
+        line = "{depth:>5}  {layer:<{width}}  {score:>+7.3f}  {low:>+7.3f}  {high:>+7.3f}  {label}"
+        lines = [(fixed(line.format(width=width, **row)), row["layer"]) for row in rows.to_dict("records")]
+        self.head.value = f"<pre>{'depth':>5}  {'layer':<{width}}  {'score':>7}  {'low':>7}  {'high':>7}  label</pre>"
+        with self._filling():
+            if tuple(self.layers.options) != tuple(lines): self.layers.options = lines
+            self.layers.value = self.controls["layer"].value
+
+    @contextmanager
+    def _filling(self) -> Iterator[None]:
+        "While it lasts, a change in the table is nobody's choice."
+        self._silent = True
+        try: yield
+        finally: self._silent = False
+
+    def _pick(self, change) -> None:
+        "A row that was chosen is the layer that is shown."
+        if not self._silent and change["new"] is not None: self.controls["layer"].value = change["new"]
 
 # %% ../nbs/api/46_explorers.ipynb #f5a70ffe
 def explore_scores(
@@ -459,7 +480,7 @@ class CoverageExplorer(Explorer):
     def __init__(self, result:xr.Dataset, growth:xr.Dataset|None, start:Mapping):
         self.result, self.growth = result, growth
         names = [str(c) for c in result.criterion.values]
-        controls = dict(criterion=_menu("criterion", [(criterion_label(c), c) for c in names], "criterion with its threshold"),
+        controls = dict(criterion=_menu("criterion", [(criterion_label(c), c) for c in names], "criterion with its threshold", 330),
                         layer=_slide("layer", [str(l) for l in result.layer_name.values], "whose units are listed"))
         super().__init__(controls, start)
 
@@ -506,8 +527,9 @@ def explore_coverage(
     **start, # settings to begin with: criterion, layer
 ) -> CoverageExplorer: # shows itself in a notebook; `.figure()` for anywhere else
     "Criteria and layers under the hand: what was reached, by which image first, and what never."
-    if growth is not None: check_result(growth, "coverage_growth", "growth")
-    return CoverageExplorer(check_result(result, "neuron_coverage"), growth, start)
+    if growth is not None: check_result(growth, "coverage_growth", "growth", ("coverage",))
+    check_result(result, "neuron_coverage", needs=("coverage", "covered", "first", "layer_coverage"))
+    return CoverageExplorer(result, growth, start)
 
 # %% ../nbs/api/46_explorers.ipynb #ccfdbda6
 def run_table(
@@ -569,7 +591,7 @@ class RunsExplorer(Explorer):
         if not numbers: raise ValueError("Expected `runs` with numbers to compare, but their results have none.")
         kinds = sorted({str(k) for s in self.scores.values() for k in s.kind.values}, key=KINDS.index) or ["clean"]
         controls = {k: _menu(k, ["all", *sorted(set(self.rows[k]))], f"only runs of this {k}") for k in ("model", "data", "seed")}
-        controls |= dict(x=_menu("across", numbers, "summary on the horizontal axis"), y=_menu("up", numbers, "summary on the vertical axis"),
+        controls |= dict(x=_menu("across", numbers, "summary on the horizontal axis", 290), y=_menu("up", numbers, "summary on the vertical axis", 290),
                          kind=_menu("score", kinds, "score drawn against depth"))
         controls["y"].value = numbers[min(1, len(numbers) - 1)]
         super().__init__(controls, start)

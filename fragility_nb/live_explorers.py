@@ -122,7 +122,7 @@ class StressExplorer(LiveExplorer):
                         method=_menu("captum", list(ATTRIBUTIONS), "method of attribution"))
         following = widgets.Button(description="next failing image", tooltip="the next image that this severity makes the network answer wrongly", layout=widgets.Layout(width="auto"))
         following.on_click(lambda _: self.next_failure())
-        super().__init__(model, controls, start, [following])
+        super().__init__(model, controls, start, [widgets.HBox([following])])
 
     def _stressed(self, rows:Sequence[int], name:str, severity:float) -> Tensor:
         x = torch.cat([self.data.batch(i, i + 1) for i in rows])
@@ -291,7 +291,9 @@ class KernelsExplorer(LiveExplorer):
         else: self._drops(ax, state)
         ax.spines[["top", "right"]].set_visible(False)
         row = self.table().set_index("kernel").loc[state["kernel"]]
-        figure.text(0.02, 0.95, f"Kernel {state['kernel']}, {row.label}: without it the {state['stress']} accuracy falls by {100*row['drop']:.1f} points".replace("by -", "by −"), fontsize=11)
+        way = "falls" if row["drop"] >= 0 else "rises"
+        words = f"without it the {state['stress']} accuracy {way} by {100*abs(row['drop']):.1f} points"
+        figure.text(0.02, 0.95, f"Kernel {state['kernel']}, {row.label}: {words}", fontsize=11)
 
     def _drops(self, ax:Axes, state:dict) -> None:
         "Accuracy drop of every kernel, the chosen one dark."
@@ -314,7 +316,7 @@ class KernelsExplorer(LiveExplorer):
             look = dict(ec="black", lw=3) if k == state["kernel"] else dict(ec=COLOURS["fragile"], lw=2.4) if label[k] == "fragile" else None
             if look: ax.add_patch(Rectangle((c - 0.75, r - 0.75), w.shape[2] + 0.5, w.shape[1] + 0.5, fill=False, **look))
         ax.imshow(side, cmap=LANDSCAPE, vmin=-top, vmax=top); ax.set_axis_off()
-        ax.set_title("kernels (mean over inputs); orange: fragile, black: chosen", loc="left", fontsize=9)
+        ax.set_title("orange frame: fragile, black: chosen", loc="left", fontsize=9)
 
     def _arguments(self) -> str: return "result, model, data"
 
@@ -333,7 +335,8 @@ def explore_kernels(
     **start, # settings to begin with: kernel, stress, image
 ) -> KernelsExplorer: # shows itself in a notebook; `.figure()` for anywhere else
     "Kernels, what each is worth, and its map on clean and attacked images. Needs the model."
-    check_result(result, "kernel_dropout"); warn_of_another(model, result)
+    check_result(result, "kernel_dropout", needs=("accuracy", "correct", "reference_accuracy"))
+    warn_of_another(model, result)
     return KernelsExplorer(result, model, match(model, data), attack or FGSM(8/255), start)
 
 # %% ../nbs/api/47_live_explorers.ipynb #f800acab

@@ -119,7 +119,7 @@ def opened(lab, browser, path, viewport=(1400, 1000), kernel=True):
     page.goto(f"{lab.url}/lab/tree/{path}?token={TOKEN}&reset")
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=90_000)
     if kernel: wait_until(lambda: "idle" in lab.states(), 90, "the kernel to start")
-    else: page.get_by_role("button", name="No Kernel", exact=True).click()
+    else: page.locator(".jp-Dialog").get_by_role("button", name="No Kernel").click()
     return page, complaints
 
 

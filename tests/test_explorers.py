@@ -1,6 +1,8 @@
 """The explorers in plain Python: figures without a front end, settings, files, code that makes the same figure, bad input."""
 import asyncio
+import copy
 import io
+import time
 
 import numpy as np
 import pandas as pd
@@ -84,12 +86,15 @@ def test_only_the_last_of_many_requests_is_drawn(result):
     assert (np.abs(quick - whole).max(-1) > 60).mean() < 0.01
 
 
-def test_table_sorts(explorer):
+def test_table_sorts_and_chooses(explorer):
     explorer.fold.selected_index = 0
     explorer.sorting.value = "score"
     order = explorer.table().sort_values("score").layer.tolist()
-    places = [explorer.layers.value.index(f">{name}<") for name in order]
-    assert places == sorted(places)
+    assert [layer for _, layer in explorer.layers.options] == order
+    explorer.layers.value = order[-1]
+    assert explorer.state["layer"] == order[-1]
+    explorer.controls["layer"].value = order[1]
+    assert explorer.layers.value == order[1]
 
 
 @pytest.mark.parametrize("small", [dict(layers=1, epochs=1), dict(layers=1, epochs=3), dict(layers=3, epochs=1), dict(layers=3, epochs=1, attack=False)])
@@ -157,3 +162,93 @@ def test_live(trained, digits):
     made = xr.Dataset(attrs=dict(model_hash=model_hash(trained)))
     assert warn_of_another(trained, made)
     with pytest.warns(UserWarning, match="does not fit"): assert not warn_of_another(create_model("cnn4", seed=5), made)
+
+
+@pytest.fixture(scope="module")
+def some(digits): return digits.take(range(80))
+
+
+def test_live_kernels(trained, some):
+    from fragility_nb.attacks import FGSM
+    from fragility_nb.kernels import kernel_dropout
+    from fragility_nb.live_explorers import explore_kernels
+    from fragility_nb.models import create_model
+    result = kernel_dropout(trained, some, attack=FGSM(0.03), kernels=[0, 2, 5], device="cpu", progress=False)
+    explorer = explore_kernels(result, trained, some, FGSM(0.03), kernel=2, image=7)
+    before, maps = explorer.picture.value, explorer._compute(explorer.state)["maps"]
+    conv = dict(trained.named_modules())["network." + result.layer if "network." + result.layer in dict(trained.named_modules()) else result.layer]
+    seen = []
+    hook = conv.register_forward_hook(lambda m, a, out: seen.append(out.detach()[0, 2].numpy()))
+    trained(some.batch(7, 8)); hook.remove()
+    assert np.allclose(maps[0], seen[0], atol=1e-5) and not np.allclose(maps[0], maps[1])
+    table = explorer.table()
+    assert np.allclose(table["drop"], float(result.reference_accuracy.sel(stress="clean")) - result.accuracy.sel(stress="clean"))
+    explorer.controls["kernel"].value = 5
+    assert explorer.picture.value != before and of(explorer.figure()).std() > 5
+    with pytest.raises(ValueError, match="no correct"): explore_kernels(result.drop_vars("correct"), trained, some)
+    with pytest.raises(ValueError, match="kernel"): explore_kernels(result, trained, some, kernel=1)
+    with pytest.warns(UserWarning, match="does not fit"): explore_kernels(result, create_model("cnn4", seed=5), some)
+
+
+def test_live_batchnorm(trained, some):
+    from fragility_nb.batchnorm import statistic_gap
+    from fragility_nb.live_explorers import explore_batchnorm
+    from fragility_nb.stressors import GaussianNoise
+    model = copy.deepcopy(trained).train()
+    explorer = explore_batchnorm(model, some, GaussianNoise(), severity=1.)
+    assert model.training  # the network that came is as it was
+    gap = statistic_gap(model, some, [GaussianNoise()], (1.,), progress=False)
+    mine = gap.layer.values == explorer.state["layer"]
+    assert np.allclose(explorer.table().mean_gap, gap.mean_gap.values.reshape(-1, mine.size)[0, mine], atol=1e-6)
+    for key in ("layer", "severity", "mode"):
+        before, control = explorer.picture.value, explorer.controls[key]
+        control.value = [v[1] if isinstance(v, tuple) else v for v in control.options][-1]
+        assert explorer.picture.value != before, key
+    with pytest.raises(ValueError, match="stressors"): explore_batchnorm(model, some, [])
+
+
+def test_live_requests(trained, some):
+    from fragility_nb.live_explorers import explore_stress
+    from fragility_nb.stressors import GaussianNoise
+    explorer, asked = explore_stress(trained, some, GaussianNoise(), severity=2.), []
+    compute = explorer._compute
+
+    def slow(state):
+        asked.append(state["image"])
+        time.sleep(0.05)
+        return compute(state)
+    explorer._compute = slow
+
+    async def move():
+        for i in range(1, 11):
+            explorer.controls["image"].value = i
+            await asyncio.sleep(0.02)
+        assert explorer.spinner.value
+        while explorer._busy or explorer._waiting: await asyncio.sleep(0.05)
+    asyncio.run(move())
+    assert asked[-1] == 10 and len(asked) < 10 and explorer.spinner.value == ""
+    assert np.array_equal(pixels(explorer.picture.value), of(explorer.figure()))
+
+
+def test_a_fault_of_the_network_is_told(trained, some):
+    from fragility_nb.live_explorers import explore_stress
+    from fragility_nb.stressors import GaussianNoise
+    explorer = explore_stress(trained, some, GaussianNoise())
+    before = explorer.picture.value
+
+    def broken(state): raise RuntimeError("no <memory>")
+    explorer._compute = broken
+
+    async def move():
+        explorer.controls["image"].value = 3
+        await asyncio.sleep(0.05)
+        while explorer._busy or explorer._waiting: await asyncio.sleep(0.05)
+    asyncio.run(move())
+    assert "no &lt;memory&gt;" in explorer.message.value and explorer.picture.value == before and explorer.spinner.value == ""
+
+
+def test_holes_in_a_result(result):
+    one = result.isel(init=0).drop_vars("correct").copy(deep=True)
+    one["accuracy"][dict(epoch=1)] = np.nan
+    explorer = explore_scores(one, epoch=1)
+    assert explorer.message.value == "" and of(explorer.figure()).std() > 5

@@ -112,6 +112,18 @@ def test_quick_moves_end_at_the_last(page, name):
     assert explorer(page, name).locator("[role=status]").count() == 0 and page.complaints == []
 
 
+def test_a_row_of_the_table_is_chosen_by_click(page):
+    explorer(page, "scores").get_by_text("table of layers").click()
+    rows = explorer(page, "scores").locator(".widget-select select")
+    wait_until(lambda: rows.locator("option").count() == 21, 10, "the rows")
+    changes(page, "scores", lambda: rows.locator("option").nth(5).click())
+    shown_layer = lambda: explorer(page, "scores").locator(".widget-readout").first.text_content()  # noqa: E731
+    assert shown_layer() in rows.locator("option").nth(5).text_content()
+    changes(page, "scores", lambda: rows.press("End"))  # JupyterLab keeps the arrows up and down for its cells
+    assert shown_layer() in rows.locator("option").last.text_content()
+    shot(page, "table")
+
+
 def test_next_failing_image(page):
     number = explorer(page, "stress").locator(".widget-readout").first
     before, button = number.text_content(), explorer(page, "stress").get_by_role("button", name="next failing image")
@@ -155,7 +167,7 @@ def log_errors(lab):
 def test_without_a_kernel(lab, browser):
     "The stills are what a trusted notebook shows where there is no kernel, and nothing complains."
     notebook = nbformat.read(lab.root/NOTEBOOK, as_version=4)
-    del notebook.metadata["kernelspec"]
+    for key in ("kernelspec", "language_info"): notebook.metadata.pop(key, None)
     nbformat.write(notebook, lab.root/"bare.ipynb")
     NotebookNotary(data_dir=str(lab.home/"data")).sign(nbformat.read(lab.root/"bare.ipynb", as_version=4))
     page, complaints = opened(lab, browser, "bare.ipynb", viewport=LAPTOP, kernel=False)
