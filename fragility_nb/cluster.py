@@ -110,7 +110,9 @@ def _kill(pids:Iterable[int], signum:int=signal.SIGKILL) -> None:
 # %% ../nbs/api/51_cluster.ipynb #1e7e9f2c
 def _answer(call, argument) -> bytes:
     "What a call gives, or the exception that it raises, pickled."
-    try: value, ok = call(argument), True
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT}) # one that came before now waited
+        value, ok = call(argument), True
     except BaseException as e:
         e.add_note(f"In the worker:\n{traceback.format_exc().rstrip()}")
         value, ok = e, False
@@ -175,7 +177,7 @@ def _serve(fd:int) -> None:
     link = multiprocessing.connection.Connection(fd)
     ear, mouth = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None); signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, lambda *_: None); signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) # forks have it blocked, too, until their call begins
     _prctl(36, 1) # PR_SET_CHILD_SUBREAPER: the children of a worker that died come here
     folder, running = Path(tempfile.gettempdir()), {}
     try:

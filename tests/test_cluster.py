@@ -118,9 +118,18 @@ def test_stop_once_and_twice():
     threading.Timer(1.5, stop.set).start()
     out = dict(LocalEngine(workers=2).run(time.sleep, [60] * 4, stop=stop))
     assert set(out) == {0, 1} and {type(o) for o in out.values()} == {KeyboardInterrupt} and time.monotonic() - began < 15
+    out = dict(LocalEngine(workers=4).run(time.sleep, [60] * 8, stop=AtOnce())) # calls that have only just begun hear it, too
+    assert {type(o) for o in out.values()} == {KeyboardInterrupt} and len(out) == 4 and time.monotonic() - began < 40
     run = LocalEngine(workers=2).run(who, [0, 60, 60])
     next(run); began = time.monotonic(); run.close()
     assert time.monotonic() - began < 8
+
+class AtOnce:
+    "Is set when the first calls are on their way."
+    asked = False
+    def is_set(self):
+        before, self.asked = self.asked, True
+        return before
 
 def test_gpus_that_are_not_there(monkeypatch):
     monkeypatch.setattr("fragility_nb.cluster.list_gpus", lambda: [])

@@ -3,11 +3,13 @@ import functools
 import importlib.util
 import json
 import os
+import queue
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -31,6 +33,23 @@ spec.loader.exec_module(faults)
 def fragility(*args):
     "The command, with what it printed; in this process, which has imported everything."
     return CliRunner().invoke(app, list(map(str, args)))
+
+
+class Here:
+    "An engine without processes of its own, where the engine is not what is tested."
+    def run(self, call, arguments, stop=None):
+        for i, argument in enumerate(arguments):
+            answer = queue.SimpleQueue()
+            thread = threading.Thread(target=lambda: answer.put(call(argument)))
+            thread.start(); thread.join()
+            yield i, answer.get_nowait()
+
+
+@pytest.fixture
+def here(monkeypatch):
+    "The command's engine is `Here`."
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", "") # a run sets it, in a process that is its own
+    monkeypatch.setattr(cluster, "LocalEngine", lambda *_, **__: Here())
 
 
 @pytest.fixture(scope="module")
@@ -114,25 +133,25 @@ def test_a_second_call_computes_nothing(copied):
     assert faults.finished(copied) == before
 
 
-def test_a_truncated_result_is_made_again_and_only_that(copied):
+def test_a_truncated_result_is_made_again_and_only_that(copied, here):
     plan, before = load_study(copied), faults.finished(copied)
     path = plan.runs[1].folder / "result.nc"
     good = load_result(path)
     path.write_bytes(path.read_bytes()[:-300])
     assert study_status(plan).state.tolist() == ["done", "damaged", "done"]
     assert len(collect_study(plan)["result"].run) == 2
-    assert run_grid(plan).state.eq("done").all()
+    assert run_grid(plan, engine=Here()).state.eq("done").all()
     assert load_result(path).drop_attrs().identical(good.drop_attrs()) and list(plan.runs[1].folder.glob("earlier/*/result.nc"))
     assert {k: v for k, v in faults.finished(copied).items() if k != plan.runs[1].name} == {k: v for k, v in before.items() if k != plan.runs[1].name}
 
 
-def test_an_edited_template_makes_new_runs_and_keeps_the_old(copied):
+def test_an_edited_template_makes_new_runs_and_keeps_the_old(copied, here):
     before, text = faults.finished(copied), copied.read_text()
     notebook = copied.parent / "work.ipynb"
     notebook.write_text(notebook.read_text().replace("size=(40, 3)", "size=(5, 3)"))
     copied.write_text(text.replace("[0, 1, 2]", "[0]"))
     assert study_status(copied).state.tolist() == ["planned"]
-    run_grid(copied)
+    run_grid(copied, engine=Here())
     assert collect_study(copied)["result"].sizes["time"] == 5
     notebook.write_text(notebook.read_text().replace("size=(5, 3)", "size=(40, 3)"))
     copied.write_text(text)
@@ -186,7 +205,7 @@ if a == 1: print("so far so good"); 1/0
 """)
 
 
-def test_what_fails_is_told_in_status_log_and_notebook(tmp_path):
+def test_what_fails_is_told_in_status_log_and_notebook(tmp_path, here):
     "A cell that fails, with its traceback; a run that ends without a result is not done; neither is tried again unasked."
     faults.template(tmp_path / "fails.ipynb", *FAILS)
     (tmp_path / "s.toml").write_text("template = 'fails.ipynb'\n[axes]\na = [1, 2]")
@@ -213,7 +232,7 @@ def test_a_run_whose_process_dies_three_times_is_a_failure(tmp_path):
     assert len(lines) == 6 and all("died" in line for line in lines)
 
 
-def test_the_disk_fills_in_the_middle(tmp_path):
+def test_the_disk_fills_in_the_middle(tmp_path, here):
     "The command ends with one error and marks nothing as failed; with room again, it goes on."
     disk = tmp_path / "disk"
     disk.mkdir()
