@@ -44,13 +44,13 @@ def test_every_parameter_is_explained():
 
 def test_train_and_report_by_papermill(tmp_path):
     """The training, then the report with the chosen sections: the same numbers as when both are done by hand."""
-    done = papermill("train_and_report", tmp_path, model="cnn4", epochs=2, snapshots=1, sections=["kernels"], report=SMALL | dict(landscape_thresholds=3, landscape_images=40))
+    done = papermill("train_and_report", tmp_path, model="cnn4", epochs=2, snapshots=1, sections=["coverage"], report=SMALL | dict(landscape_thresholds=3, landscape_images=40))
     assert done.returncode == 0, done.stderr[-2000:]
     text, figures, wrong = outputs(tmp_path/"out.ipynb")
     assert "# How cnn4 breaks" in text and figures >= 8 and not wrong
-    assert "## How it was trained" in text and "## Fragile kernels" in text and "## Coverage" not in text
+    assert "## How it was trained" in text and "## Coverage" in text and "## Fragile kernels" not in text
     report = load_result(tmp_path/"result.nc")
-    assert {"landscape", "fragile_kernels"} <= set(report.children) and "coverage" not in report.children
+    assert {"landscape", "coverage"} <= set(report.children) and "fragile_kernels" not in report.children
     own = report["scores"].to_dataset().sel(kind="clean", filter="combined", layer="conv1")
     fragile = [str(l) for l in report["scores"].layer.values if l != "global" and report["scores"].label.sel(kind="clean", filter="combined", layer=l) == "fragile"]
     for layer in fragile[:4]: assert layer in text.split("**Stress on the weights**")[1].split("\n")[0]
