@@ -429,6 +429,7 @@ def test_batchnorm_that_keeps_no_statistics(data):
     (lambda m, d: recalibration(m, d, n=(4,), images="dirty"), "Unknown `images`"),
     (lambda m, d: bn_probe(m, d, "gap"), "Unknown `probes`"),
     (lambda m, d: bn_probe(m, d, "statistic_gap", recalibration={}), "Unknown `options`"),
+    (lambda m, d: bn_probe(m, d, "recalibration", recalibration=3), "Expected `recalibration` to be a dict of its options, but got 3"),
     (lambda m, d: statistic_gap(m, d, [GaussianNoise(), GaussianNoise()]), "to differ"),
     (lambda m, d: swap_norm(m, "batchnorm"), "Unknown `norm`"),
     (lambda m, d: swap_norm(m, groups=5), r"`groups` to divide the channels of every layer \(1, 2, 4, 8, 16 do\), but got 5 for the 16 channels of `network.bn1`"),

@@ -432,8 +432,11 @@ class Idle(nn.Module):
     (lambda m, d: rebalance(m, d, [], **QUIET), ValueError, "`kernels` to hold at least one kernel"),
     (lambda m, d: fragile_kernels(d), TypeError, "Expected `result` to be a kernel_dropout result"),
     (lambda m, d: kernel_shares({}), TypeError, "`results` to be a non-empty dict"),
+    (lambda m, d: kernel_dropout(m, d, kernels=3, **QUIET), TypeError, "Expected `kernels` to be numbers of kernels such as \\[0, 3\\], but got 3"),
+    (lambda m, d: kernel_dropout(m, d, 3, **QUIET), TypeError, "Expected `layer` to be the name of a convolution, but got 3"),
+    (lambda m, d: kernel_dropout(m, d, attack="fgsm", **QUIET), TypeError, "Expected `attack` to be an attack such as `FGSM\\(0.02\\)`, but got 'fgsm'"),
     (lambda m, d: permutation_test(np.ones(4), np.ones(4, bool)), ValueError, "`chosen` to be a part of the 4 kernels, but got 4"),
-], ids=range(29))
+], ids=range(32))
 def test_bad_input_is_one_clear_error(trained, digits, call, error, message):
     with pytest.raises(error, match=message): call(trained, digits.take(range(20)))
 
