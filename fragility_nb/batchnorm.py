@@ -654,8 +654,9 @@ def bn_probe(
 ) -> dict[str, xr.Dataset]: # name of a probe -> its result; `save_result` takes it as it is
     "BatchNorm probed in every way that makes sense for a network (METHODS §3); what makes none is left out with a warning."
     probes = _listed_choice("probes", probes, BN_PROBES)
-    for k in options:
+    for k, v in options.items():
         if k not in probes: raise unknown("options", k, probes)
+        if not isinstance(v, dict): raise TypeError(f"Expected `{k}` to be a dict of its options, but got {v!r}.")
     left = _senseless(model, probes)
     if left == probes: raise ValueError(_no_batchnorm(model))
     if left: warnings.warn(f"Left out: {', '.join(left)}. {_no_batchnorm(model)}", stacklevel=2)

@@ -178,6 +178,7 @@ def kernel_groups(
 
 def _checked(what:str, kernels:Sequence[int], names:Sequence[int]) -> list[int]:
     "Numbers of kernels that there are, each once."
+    if not np.iterable(kernels): raise TypeError(f"Expected `{what}` to be numbers of kernels such as [0, 3], but got {kernels!r}.")
     values = [check_number(what, k, low=min(names), high=max(names), integer=True) for k in np.atleast_1d(np.asarray(list(kernels), dtype=object))]
     if unknown := [k for k in values if k not in names]: raise ValueError(f"Expected `{what}` to be among the measured kernels, but got {unknown}.")
     return sorted(set(values))

@@ -67,6 +67,7 @@ def _follow(model:nn.Module, data:ImageData) -> tuple[list[str], dict[str, str]]
 # %% ../nbs/api/31_kernels.ipynb #kn000009
 def _find_place(model:nn.Module, data:ImageData, layer:str|None, remove:str) -> _Place:
     "The convolution asked for, default the first one that runs, and where its maps are scaled."
+    if layer is not None and not isinstance(layer, str|list|tuple): raise TypeError(f"Expected `layer` to be the name of a convolution, but got {layer!r}.")
     order, norm = _follow(model, data)
     if layer is None:
         found = [l for l in find_layers(model) if l.path in order[:1]]
@@ -240,6 +241,7 @@ def kernel_dropout(
 # %% ../nbs/api/31_kernels.ipynb #kn000014
 def _settings(attack, attack_mode, bn_mode, precision, batch_size, memory, device) -> _Settings:
     "The options that go to the engine, checked."
+    if attack is not None and not hasattr(attack, "perturb"): raise TypeError(f"Expected `attack` to be an attack such as `FGSM(0.02)`, but got {attack!r}.")
     return _Settings(attack=attack, attack_mode=attack_mode, bn_mode=bn_mode, precision=precision, batch_size=batch_size, memory=memory, device=device)
 
 def _facts(s:_Settings) -> dict:

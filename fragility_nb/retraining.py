@@ -165,6 +165,7 @@ class _Freezer:
         "What the rule names; only layers that were scored."
         frozen = self.rule(scores.score.sel(filter="combined", drop=True), self.settings["threshold"], stable_seed(self.settings["seed"], at))
         known = [str(l) for l in scores.layer.values]
+        if not np.iterable(frozen): raise TypeError(f"Expected `rule` to return names of layers, but got {frozen!r}.")
         for l in (frozen := [frozen] if isinstance(frozen, str) else list(frozen)):
             if l not in known: raise unknown("layers of the rule", l, known)
         return frozen
@@ -279,8 +280,8 @@ def compare_retraining(
     **options, # of `selective_fit` and `fit`
 ) -> xr.Dataset: # accuracy (rule, init, epsilon), correct (…, sample), frozen (rule, init, epoch, layer), final_loss, train_accuracy (rule, init)
     "Selective against plain training: same seed, order and length, over several initialisations (AIJ §5, Fig. 12)."
-    rules, seeds = _check_rules(rules), _check_inits(inits)
-    first = build(seeds[0])
+    rules, seeds, epsilons = _check_rules(rules), _check_inits(inits), _check_epsilons(epsilons)
+    first = _built(build, seeds[0])
     (rest, held), test, done = _split(first, train, held_out, False, 0), match(first, test), {}
     one = lambda rule, seed: _trained_and_tested(build(seed), rest, test, rule, seed, test_attack, epsilons,
         Path(folder)/f"init-{seed}"/_title(rule) if folder is not None else None, dict(epochs=epochs, device=device, progress=progress) | options
@@ -311,6 +312,20 @@ def _check_inits(inits) -> list[int]:
     seeds = [check_number("inits", s, low=0, integer=True) for s in inits]
     if not seeds or len(set(seeds)) < len(seeds): raise ValueError(f"Expected `inits` to be different seeds, at least one, but got {seeds}.")
     return seeds
+
+def _check_epsilons(epsilons) -> list[float]:
+    "Strengths, at least one, before anything is trained."
+    found = [check_number("epsilons", e, low=0) for e in np.atleast_1d(np.asarray(epsilons, dtype=object))]
+    if not found or sorted(set(found)) != found: raise ValueError(f"Expected `epsilons` to increase, at least one, but got {found}.")
+    return found
+
+def _built(build, seed:int) -> nn.Module:
+    "The first network; an error that says what `build` is for."
+    if isinstance(build, nn.Module) or not callable(build):
+        raise TypeError(f"Expected `build` to be a function seed -> network such as `lambda seed: create_model(\"cnn4\", seed=seed)`, but got {type(build).__name__}.")
+    model = build(seed)
+    if not isinstance(model, nn.Module): raise TypeError(f"Expected `build` to return a torch.nn.Module, but got {type(model).__name__}.")
+    return model
 
 # %% ../nbs/api/34_retraining.ipynb #245f1c1f
 def _trained_and_tested(model, rest, test, rule, seed:int, attack, epsilons, folder, how:dict) -> xr.Dataset|str:

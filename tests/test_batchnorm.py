@@ -236,15 +236,15 @@ def test_statistic_scores_by_hand(net, data):
 def test_interval_of_a_statistic_score_covers():
     rng, hits = np.random.default_rng(0), 0
     p = np.array([0.4, 0.9, 0.6])
-    for _ in range(100):
+    for _ in range(60):
         u = rng.random(300)
         right = (u < p[:, None])[None, None]
         steps = dict(statistic=("step", ["scale"]*3), value=("step", [1/2, 1, 2.]))
         r = xr.Dataset(dict(correct=(("stress", "layer", "step", "sample"), right), reference_correct=(("stress", "sample"), right[:, 0, 1])),
                        dict(stress=["clean"], layer=["a"], **steps), dict(kind="statistic_stress", num_classes=10))
-        s = statistic_scores(r, n_boot=300).isel(kind=0, layer=0).sel(statistic="scale")
+        s = statistic_scores(r, n_boot=200).isel(kind=0, layer=0).sel(statistic="scale")
         hits += float(s.low) <= (0.4/4 + 0.9/2 + 0.6/4)/0.9 - 1 <= float(s.high)
-    assert 88 <= hits <= 100
+    assert 52 <= hits <= 60
 
 
 # batch statistics
@@ -325,7 +325,7 @@ def same_state(a, b, tolerance):
 def test_recalibrating_on_the_training_set_gives_back_its_statistics(train):
     "Within sampling error: the running mean of a training is a moving average over some 19 of its last batches."
     train, model = train.take(range(1250)), create_model("cnn4")  # batches of one size
-    fit(model, train, epochs=12, lr=3e-3, batch_size=50, schedule="cosine", progress=False)
+    fit(model, train, epochs=8, lr=3e-3, batch_size=50, schedule="cosine", progress=False)
     again = recalibrate(model, train, batch_size=50, device="cpu")
     copied, means = by_batch(model), {n: [] for n in find_batchnorms(model)}
     for name, m in find_batchnorms(copied).items(): m.register_forward_pre_hook(lambda m, a, n=name: means[n].append(a[0].mean((0, 2, 3))))
@@ -361,6 +361,7 @@ def test_all_probes_leave_the_model_alone_and_are_saved(net, data, train, tmp_pa
     model = copy.deepcopy(net).train()
     model.network.bn1.eval()
     before, modes = copy.deepcopy(model.state_dict()), [m.training for m in model.modules()]
+    data = data.take(range(60))
     found = bn_probe(model, data, severities=(0, 2), source=train, **QUIET, recalibration=dict(n=(8,)), batch_statistics=dict(batch_sizes=(32,)),
                      statistic_stress=dict(scope="global"))
     assert list(found) == list(BN_PROBES) == [r.attrs["kind"] for r in found.values()]
@@ -428,6 +429,7 @@ def test_batchnorm_that_keeps_no_statistics(data):
     (lambda m, d: recalibration(m, d, n=(4,), images="dirty"), "Unknown `images`"),
     (lambda m, d: bn_probe(m, d, "gap"), "Unknown `probes`"),
     (lambda m, d: bn_probe(m, d, "statistic_gap", recalibration={}), "Unknown `options`"),
+    (lambda m, d: bn_probe(m, d, "recalibration", recalibration=3), "Expected `recalibration` to be a dict of its options, but got 3"),
     (lambda m, d: statistic_gap(m, d, [GaussianNoise(), GaussianNoise()]), "to differ"),
     (lambda m, d: swap_norm(m, "batchnorm"), "Unknown `norm`"),
     (lambda m, d: swap_norm(m, groups=5), r"`groups` to divide the channels of every layer \(1, 2, 4, 8, 16 do\), but got 5 for the 16 channels of `network.bn1`"),
@@ -509,7 +511,7 @@ def test_every_result_has_its_picture(results):
     for ax in drawn:
         for one in np.ravel(ax):
             assert isinstance(one, Axes) and (one.get_xlabel() or one.get_ylabel())
-            one.figure.canvas.draw()
+            one.figure.draw_without_rendering()
     plt.close("all")
 
 
