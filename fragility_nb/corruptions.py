@@ -404,6 +404,7 @@ class Fog(Corruption):
     imagenet = ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)) # thickness; smoothness (smaller is rougher)
     cifar = ((.2, 3), (.5, 3), (.75, 2.5), (1, 2), (1.5, 1.75))
     none, measure, random = (0., 2.), (0, "thickness, as a multiple of white"), True
+    part = 2**20 # many short steps: several images share them
 
     def perturb(self, x, severity, streams):
         thick, decay = self.at(severity)
@@ -450,14 +451,15 @@ def _edges(x:Tensor, threshold:float) -> Tensor:
     "Canny's edges (N, 1, H, W) of images in 0 … 255: Sobel, thinned across the edge, above one threshold."
     sobel = [[-1., 0, 1], [-2, 0, 2], [-1, 0, 1]]
     gx, gy = _slide(x, sobel, "nearest"), _slide(x, [list(r) for r in zip(*sobel)], "nearest")
-    size = gx.abs() + gy.abs()
-    wide = F.pad(size, (1, 1, 1, 1))
-    at = lambda dy, dx: wide[:, :, 1 + dy:1 + dy + x.shape[2], 1 + dx:1 + dx + x.shape[3]]
-    flat, steep = gy.abs() < 0.41421*gx.abs(), gy.abs() > 2.41421*gx.abs()
-    down = gx*gy > 0 # the gradient points to the lower right (or upper left)
-    before = torch.where(flat, at(0, -1), torch.where(steep, at(-1, 0), torch.where(down, at(-1, -1), at(-1, 1))))
-    after = torch.where(flat, at(0, 1), torch.where(steep, at(1, 0), torch.where(down, at(1, 1), at(1, -1))))
-    return (size > threshold) & (size > before) & (size >= after)
+    size, (h, w) = gx.abs() + gy.abs(), x.shape[-2:]
+    i = (size.flatten() > threshold).nonzero()[:, 0] # few pixels; only these are looked at
+    gx, gy, wide = gx.flatten()[i], gy.flatten()[i], F.pad(size, (1, 1, 1, 1)).flatten()
+    flat, steep, down = gy.abs() < 0.41421*gx.abs(), gy.abs() > 2.41421*gx.abs(), gx*gy > 0 # down: to the lower right or upper left
+    step = torch.where(flat, 1, torch.where(steep, w + 2, torch.where(down, w + 3, w + 1)))
+    j = i//(h*w)*(h + 2)*(w + 2) + (i//w % h + 1)*(w + 2) + i % w + 1 # the same pixels with the margin
+    edges = torch.zeros(x.numel(), dtype=torch.bool, device=x.device)
+    edges[i] = (wide[j] > wide[j - step]) & (wide[j] >= wide[j + step])
+    return edges.view_as(x)
 
 def _distance(edges:Tensor, far:int=20) -> Tensor:
     "Distance of each pixel (N, 1, H, W) to the nearest edge, at most `far`."
@@ -632,11 +634,11 @@ class Pixelate(Corruption):
         return wide.transpose(2, 3).contiguous().index_select(2, rows[2])
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00053
-def _jpeg(image:np.ndarray, quality:int) -> np.ndarray:
-    "uint8 (H, W, 3) or (H, W), encoded and decoded."
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality)
-    return np.array(Image.open(file, formats=("JPEG",)))
+def _jpeg(image:np.ndarray, quality:int) -> list[np.ndarray]:
+    "uint8 (C, H, W), encoded and decoded: its channels (H, W)."
+    file, bands = io.BytesIO(), [Image.fromarray(band) for band in image]
+    (Image.merge("RGB", bands) if len(bands) == 3 else bands[0]).save(file, "JPEG", quality=quality)
+    return [np.asarray(band) for band in Image.open(file, formats=("JPEG",)).split()]
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00043
 @STRESSORS.register("jpeg")
@@ -649,12 +651,11 @@ class JPEG(Corruption):
     def perturb(self, x, severity, streams):
         if x.shape[1] not in (1, 3): raise ValueError(f"Expected `x` to have 1 or 3 channels for JPEG, but got {x.shape[1]}.")
         quality = int(self.at(severity)[0] + 0.5)
-        pixels = x.mul(255).round_().byte().cpu()
-        images = torch.stack(pixels.unbind(1), -1).squeeze(3).numpy() # (N, H, W, 3) or (N, H, W)
-        done = in_threads(lambda image: _jpeg(image, quality), images)
-        again = torch.empty(x.shape, device=x.device)
-        for y, image in zip(again, done): y.copy_(torch.from_numpy(image).view(*x.shape[2:], -1).permute(2, 0, 1))
-        return again.div_(255)
+        pixels = x.mul(255).round_().cpu().numpy().astype(np.uint8) # several times faster than torch's conversion
+        again = np.empty(pixels.shape, np.float32)
+        for image, bands in zip(again, in_threads(lambda image: _jpeg(image, quality), pixels)):
+            for out, band in zip(image, bands): np.divide(band, np.float32(255), out=out, dtype=np.float32)
+        return torch.from_numpy(again).to(x.device)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00045
 COMMON = ("gaussian_noise_c", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",

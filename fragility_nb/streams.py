@@ -8,6 +8,7 @@ __all__ = ['CounterStreams', 'poisson_quantile']
 # %% ../nbs/api/05_streams.ipynb #a05c0005
 import math
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -41,6 +42,13 @@ def _mix_words(z:Tensor) -> Tensor:
     words ^= np.right_shift(words, 31, out=spare)
     return z
 
+def _units(halves:Tensor) -> Tensor:
+    "The upper 24 bits of int32 as numbers in [0, 1), float; `halves` are used up."
+    if halves.device.type != "cpu": return (halves >> 8).bitwise_and_(0xFFFFFF).float().mul_(2**-24)
+    bits = halves.numpy().view(np.uint32)
+    bits >>= 8
+    return torch.from_numpy(np.multiply(bits.view(np.int32), np.float32(2**-24), dtype=np.float32, casting="unsafe"))
+
 # %% ../nbs/api/05_streams.ipynb #a05c0009
 class CounterStreams:
     "Independent random streams, one per image of a batch; each call draws the same amount from every stream."
@@ -54,6 +62,12 @@ class CounterStreams:
         self.keys = _mix(places.mul(GOLDEN).add_(stable_seed(*parts)))
 
     def __len__(self): return len(self.index)
+
+    def __getitem__(self, part:slice) -> "CounterStreams":
+        "The streams of some images of the batch, as far as these are used."
+        some = copy(self)
+        some.index, some.keys = self.index[part], self.keys[part]
+        return some
 
     def fork(self, *parts:str|int|float) -> "CounterStreams":
         "Streams for another purpose, independent of these."
@@ -69,8 +83,7 @@ class CounterStreams:
         "(N, *shape) uniform in [0, 1), in steps of 2⁻²⁴."
         n = math.prod(shape)
         halves = self.words((n + 1)//2).view(torch.int32) # (N, n or n + 1): each word is two numbers
-        u = (halves >> 8).bitwise_and_(0xFFFFFF).float().mul_(2**-24)
-        return u[:, :n].reshape(-1, *shape)
+        return _units(halves)[:, :n].reshape(-1, *shape)
 
     def normal(self, *shape:int) -> Tensor:
         "(N, *shape) from the standard normal distribution."

@@ -35,6 +35,7 @@ class Stressor:
     "Base of the stressors: severity × the strength of one step, unless a subclass says otherwise."
     unit:ClassVar[str] = "" # of the physical strength
     random:ClassVar[bool] = False # whether it draws random numbers
+    part:ClassVar[int] = 2**18 # pixels × channels worked off at once on a CPU
 
     def strength(self, severity:float) -> float:
         "The physical strength of a severity, in `unit`s."
@@ -319,14 +320,14 @@ def apply_stress(
     if severity == 0: return x
     own = isinstance(stressor, Stressor)
     if own: stressor = stressor.resolve(tuple(x.shape[-2:]))
-    def one(some, places):
-        streams = CounterStreams(stress_id(stressor), float(severity), seed, index=places, device=x.device)
+    streams = CounterStreams(stress_id(stressor), float(severity), seed, index=index, device=x.device)
+    def one(some, streams):
         return _check_stressed(getattr(stressor, "perturb", stressor)(some, severity, streams), some, stressor)
-    if not own or x.device.type != "cpu": return one(x, index)
-    part = max(1, min(PART // x[0].numel(), math.ceil(len(x)/torch.get_num_threads())))
-    if part == len(x): return one(x, index)
+    if not own or x.device.type != "cpu": return one(x, streams)
+    part = max(1, min(stressor.part // x[0].numel(), math.ceil(len(x)/torch.get_num_threads())))
+    if part >= len(x): return one(x, streams)
     out = torch.empty_like(x)
-    def put(i): out[i:i + part] = one(x[i:i + part], index[i:i + part])
+    def put(i): out[i:i + part] = one(x[i:i + part], streams[i:i + part])
     in_threads(put, range(0, len(x), part))
     return out
 
@@ -338,7 +339,6 @@ def stress_id(
     return getattr(stressor, "__qualname__", None) or repr(stressor)
 
 # %% ../nbs/api/10_stressors.ipynb #64f2f7f9
-PART = 2**18 # pixels × channels worked off at once on a CPU
 SLACK = 1e-4 # rounding that is cut off without a word
 
 def _check_clean(x:Tensor, index:Tensor) -> None:
