@@ -14,16 +14,16 @@ from fragility_nb.explorers import explore_scores  # noqa: E402
 
 
 def moves_of(explorer, name, n):
-    "Milliseconds of each of n changes of a control."
+    "Milliseconds of each of n changes of a control, by the clock and of the processor."
     control, out = explorer.controls[name], []
     options = getattr(control, "options", None) or [0.005*i for i in range(3, 23)]
     if name == "image": options = list(range(20))
     for i in range(1, n + 1):
         option = options[i % len(options)]
-        start = time.perf_counter()
+        start = np.array([time.perf_counter(), time.process_time()])
         control.value = option[1] if isinstance(option, tuple) else option
-        out.append(1e3*(time.perf_counter() - start))
-    return out
+        out.append(1e3*(np.array([time.perf_counter(), time.process_time()]) - start))
+    return np.array(out).T
 
 
 def live():
@@ -49,7 +49,8 @@ if __name__ == "__main__":
     n, rows = 5 if parser.parse_args().quick else 30, []
     for what, explorer, controls in explorers():
         for name in controls:
-            ms = moves_of(explorer, name, n)
-            rows.append(dict(explorer=what, control=name, median=round(float(np.median(ms)), 1), p95=round(float(np.quantile(ms, 0.95)), 1)))
-            print("{explorer:<16} {control:<9} median {median:6.1f} ms, 95 % {p95:6.1f} ms".format(**rows[-1]), flush=True)
+            ms, cpu = moves_of(explorer, name, n)
+            numbers = dict(median=np.median(ms), p95=np.quantile(ms, 0.95), cpu=np.median(cpu))
+            rows.append(dict(explorer=what, control=name) | {k: round(float(v), 1) for k, v in numbers.items()})
+            print("{explorer:<16} {control:<9} median {median:6.1f} ms, 95 % {p95:6.1f} ms, processor {cpu:6.1f} ms".format(**rows[-1]), flush=True)
     print(json.dumps(rows))

@@ -31,7 +31,7 @@ from .attacks import FGSM
 from .batchnorm import residual_features, statistic_gap
 from .core import check_number
 from .data import ImageData
-from .explorers import FONT, Explorer, _menu, _slide, check_result, figure_png
+from .explorers import _FONT, Explorer, _menu, _slide, check_result, figure_png
 from .kernel_scores import fragile_kernels
 from .models import match, model_hash
 from .plots import COLOURS, LANDSCAPE
@@ -88,7 +88,7 @@ class LiveExplorer(Explorer):
         "The picture of what was found, if it is still what is chosen."
         if state != self.state: return
         figure = self._canvas()
-        with rc_context(FONT): self._show(figure, state, found); self.picture.value = figure_png(figure)
+        with rc_context(_FONT): self._show(figure, state, found); self.picture.value = figure_png(figure)
         self.message.value = ""
         self.drawn += 1
 

@@ -93,7 +93,7 @@ class Lab:
 
     def close(self):
         self.process.terminate()
-        try: self.process.wait(20)
+        try: self.process.wait(8)
         except subprocess.TimeoutExpired: self.process.kill()
         self.log.close()
 
