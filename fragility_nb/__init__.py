@@ -96,8 +96,8 @@ _PUBLIC = {
     ),
     "retraining_plots": "FROZEN plot_frozen plot_periods plot_retraining plot_gain",
     "explorers": (
-        "WIDGETS FONT STYLE DARK figure_png small_png check_result Explorer point_scores ScoresExplorer "
-        "explore_scores CoverageExplorer explore_coverage run_table RunsExplorer compare_runs "
+        "DARK figure_png check_result Explorer point_scores ScoresExplorer explore_scores CoverageExplorer "
+        "explore_coverage run_table RunsExplorer compare_runs "
     ),
     "live_explorers": (
         "ATTRIBUTIONS LiveExplorer attribute StressExplorer explore_stress warn_of_another KernelsExplorer "
