@@ -85,7 +85,7 @@ def test_depth_template(tmp_path):
     assert "# cnn3 against cnn4" in text
     for name in tree.children:
         scores = tree[f"{name}/scores"].to_dataset().sel(kind="clean", filter="combined").score
-        place = int(scores.sel(layer=[l for l in scores.layer.values if l != "global"]).argmin())
+        place = int(scores.sel(layer=[l for l in scores.layer.values if l != "global"]).values.argmin())
         assert f"**{name}** is most fragile in {scores.layer.values[place]}, layer {place + 1} of" in text
 
 @pytest.mark.parametrize("template, wrong, words", [
