@@ -339,6 +339,7 @@ def _run_all(study:Study, todo:list[Run], engine, tell, stop, already:int) -> No
         while todo and not stop.is_set():
             again = []
             for i, outcome in engine.run(_work, [_job(study, r) for r in todo], stop=stop):
+                if isinstance(outcome, KeyboardInterrupt): outcome = dict(state="stopped") # before it began
                 end = outcome if isinstance(outcome, dict) else dict(state="died", error=f"{type(outcome).__name__}: {outcome}")
                 already += end["state"] == "done"
                 if end["state"] == "died": again += _died(todo[i], end, deaths)
