@@ -295,7 +295,7 @@ def grid(
         with stop_on_interrupt(_stopping) as stop:
             status = run_grid(plan, engine=_engine(engine, workers, gpus, scheduler), retry_failed=retry_failed, tell=typer.echo, stop=stop)
         for line in _status_lines(plan, status, workers or gpus or 1): typer.echo(line)
-        if stop.is_set(): raise KeyboardInterrupt
+        if stop.is_set() and (status.state != "done").any(): raise KeyboardInterrupt
     if (status.state != "done").any(): raise typer.Exit(1)
     typer.echo(f"\nOne page:   fragility report {study}\nOne result: fragility collect {study}")
 
@@ -312,7 +312,7 @@ def _status_lines(plan, status, workers:int=1, failures:bool=True) -> list[str]:
     import time
     counts = status.state.value_counts()
     order = [s for s in ("done", "running", "failed", "interrupted", "damaged", "planned") if s in counts]
-    lines = ["", f"{plan.name}: {len(status)} runs, " + ", ".join(f"{counts[s]} {s}" for s in order)]
+    lines = ["", f"{plan.name}: {len(status)} run{'s'[:len(status) != 1]}, " + ", ".join(f"{counts[s]} {s}" for s in order)]
     left, spent = time_left(status, plan.axes, max(workers, int(counts.get("running", 0)))), status.seconds.sum()
     lines.append(f"time: {_duration(spent)} in finished runs, " + ("left: known when the first run is finished" if left is None else f"about {_duration(left)} left"))
     for name, row in status[status.state == "running"].iterrows(): lines.append(f"running  {name}  for {_duration(time.time() - row.started)}")

@@ -339,6 +339,7 @@ def _run_all(study:Study, todo:list[Run], engine, tell, stop, already:int) -> No
         while todo and not stop.is_set():
             again = []
             for i, outcome in engine.run(_work, [_job(study, r) for r in todo], stop=stop):
+                if isinstance(outcome, KeyboardInterrupt): outcome = dict(state="stopped") # before it began
                 end = outcome if isinstance(outcome, dict) else dict(state="died", error=f"{type(outcome).__name__}: {outcome}")
                 already += end["state"] == "done"
                 if end["state"] == "died": again += _died(todo[i], end, deaths)
@@ -590,7 +591,7 @@ def report_study(
     if len(failed): parts.append("<h2>What failed</h2>" + _html_table(failed[["run", *study.axes, "cell", "error"]]))
     fig = _depth_figure(study, results)
     if fig is not None: parts.append(_DEPTH + _picture(fig))
-    if figures: parts.append("<h2>Along each axis</h2><p>Means over the runs that are done.</p>" + "".join(_html_table(_by_axis(table, a, figures)) for a in study.axes))
+    if figures: parts.append("<h2>Along each axis</h2><p>Means over the runs that are done." + (_LAYERS if "most_fragile" in table else "") + "</p>" + "".join(_html_table(_by_axis(table, a, figures)) for a in study.axes))
     columns = [c for c in ("run", *study.axes, "state", *figures, "seconds") if c in ("run", *table)]
     parts.append("<h2>The runs</h2>" + _html_table(_linked(study, table)[columns]))
     with write_atomic(study.folder/"report.html") as part: part.write_text(_page(study.name, parts), encoding="utf-8")
@@ -605,6 +606,8 @@ def _picture(fig) -> str:
     with io.BytesIO() as f:
         fig.savefig(f, format="png")
         return f'<img alt="Scores against relative depth" src="data:image/png;base64,{base64.b64encode(f.getvalue()).decode()}">'
+
+_LAYERS = " Score, with its interval from low to high, is that of the most fragile layer; fragile, robust, antifragile and undecided are numbers of layers."
 
 _DEPTH = """<h2>Depth against fragility</h2><p>Score of each layer on clean images against its relative depth: below 0 fragile, above 0 antifragile.
 Bars are the intervals of each score; where there are several seeds, the line is their mean and the bars reach from the lowest to the highest.</p>"""
