@@ -152,8 +152,10 @@ def test_reopened_and_restarted(lab, browser, page):
         else: changes(again, name, lambda n=name: menus(again, n).last.select_option(index=1))
     shot(again, "restarted")
     again.close(); lab.stop()
-    # ipywidgets 8.1 may look for a model before it has read the saved ones, if the kernel connects in between: then the still is there
-    assert page.complaints == [] and [c for c in complaints if "model not found" not in c] == [] and log_errors(lab) == ""
+    # Not ours: ipywidgets 8.1 may look for a model before it has read the saved ones, if the kernel connects in between (the still is
+    # there then), and JupyterLab may be asking the old kernel's debugger something at the moment of the restart.
+    ours = [c for c in complaints if "model not found" not in c and "restore the debugger state" not in c]
+    assert page.complaints == [] and ours == [] and log_errors(lab) == ""
 
 
 def log_errors(lab):
