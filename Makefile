@@ -11,8 +11,9 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # Threads that wait for each other sleep; spinning costs dearly where cores are shared.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-# Two notebooks, or two files of tests, at a time, and together no more threads than cores.
+# Two notebooks, or three files of tests, at a time.
 WORKERS ?= 2
+TESTERS ?= 3
 CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 THREADS := $(shell n=$$(( $(CORES) / $(WORKERS) )); echo $$(( n > 0 ? n : 1 )))
 FEW_THREADS := OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS)
@@ -53,8 +54,8 @@ test: $(STAMP) ## everything: exported and clean notebooks, each notebook execut
 	@python -m pytest -q tests/test_notebooks_clean.py
 	@echo "== Notebooks run ($(WORKERS) at a time, $(THREADS) thread(s) each)"
 	@$(FEW_THREADS) TQDM_DISABLE=1 MPLBACKEND=agg nbdev_test --n_workers $(WORKERS) --timing
-	@echo "== Tests ($(WORKERS) files at a time)"
-	@$(FEW_THREADS) python -m pytest -n $(WORKERS) --dist loadfile --ignore=tests/test_notebooks_clean.py
+	@echo "== Tests ($(TESTERS) files at a time: a good part of them waits for a browser, a kernel or another process)"
+	@$(FEW_THREADS) python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder --ignore=tests/test_notebooks_clean.py
 
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	@jupyter lab $$([ "$$(id -u)" != 0 ] || echo --allow-root) --ServerApp.root_dir="$(CURDIR)" \

@@ -16,20 +16,20 @@ _PUBLIC = {
         "cache_folder load_tiny_imagenet load_imagenet load_cifar10_jpeg list_corruptions pick_device "
     ),
     "models": (
-        "MODELS BLOCK Normalized Architecture PlainCNN ShortcutBlock CifarResNet LeNet conv_module InceptionModule "
-        "residual_module ModuleNet architecture list_models least_size create_model model_table channel_stats "
-        "model_name model_hash evaluating in_blocks predict match save_checkpoint read_safetensors load_checkpoint "
-        "checkpoint_facts "
+        "MODELS NORM_KINDS BLOCK Normalized Architecture PlainCNN ShortcutBlock CifarResNet LeNet conv_module "
+        "InceptionModule residual_module ModuleNet architecture list_models least_size create_model NoNorm "
+        "swap_norm model_table channel_stats model_name model_hash evaluating in_blocks predict match "
+        "save_checkpoint read_safetensors load_checkpoint checkpoint_facts "
     ),
     "training": (
         "OPTIMIZERS SCHEDULES AUGMENTS image_uniform RandomCrop HorizontalFlip as_augment epoch_order "
-        "snapshot_path list_snapshots snapshot_epochs fit fit_inits init_snapshots train_model "
+        "snapshot_path list_snapshots snapshot_epochs fit StopTraining fit_inits init_snapshots train_model "
     ),
-    "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernels",
+    "activations": "WEIGHTED Layer find_layers layer_table record_activations unit_table kernel_weights",
     "streams": "CounterStreams poisson_quantile",
     "sequential": "PAIRS count_pairs ratio ratio_interval looks",
     "stressors": (
-        "STRESSORS BARTSCHAT_SIGMAS BARTSCHAT_NOISE BARTSCHAT_BLUR Stressor GaussianNoise border_index "
+        "STRESSORS BARTSCHAT_SIGMAS BARTSCHAT_NOISE BARTSCHAT_BLUR Stressor GaussianNoise border_index pad_border "
         "gaussian_filter GaussianBlur Rotation Translation Scale Shear Perspective Occlusion Hue apply_stress "
         "stress_id Chain "
     ),
@@ -54,7 +54,16 @@ _PUBLIC = {
         "calibration minimal_summary matrix_summary matrix_minimal "
     ),
     "matrix": "StressPolicy MixUp CutMix WorstOf train_test_matrix matrix_row",
-    "batchnorm": "find_batchnorms statistic_gap",
+    "bn_scores": "PROBED BASELINES probe_summary emission_effect statistic_baseline statistic_scores",
+    "kernel_scores": (
+        "LABELS CELLS label_kernels fragile_kernels kernel_set kernel_shares permutation_test superiority "
+        "targeting_scores kernel_groups rebalance_gain "
+    ),
+    "batchnorm": (
+        "BN_PROBES find_batchnorms residual_features statistic_gap statistic_stress batch_statistics recalibrate "
+        "recalibration bn_probe "
+    ),
+    "kernels": "STRESSES kernel_dropout kernel_history adversarial_targeting rebalance",
     "coverage": (
         "ACTIVATIONS NEVER CRITERIA Output find_outputs coverage_units Units UnitReader Criterion NC KMNC NBC SNAC "
         "TKNC TKNP Coverage neuron_coverage activation_profile merge_coverage coverage_growth coverage_table "
@@ -62,6 +71,10 @@ _PUBLIC = {
     "differential": (
         "CONSTRAINTS OUTCOMES DEEPTEST Constraint Light Occl Blackout joint_objective generate_differential "
         "generated_data save_generated generate_transformed input_sources compare_sources "
+    ),
+    "retraining": (
+        "FREEZE_RULES NORMS_OF_FROZEN hold_out score_layers layer_norms selective_fit compare_retraining "
+        "retraining_gain "
     ),
     "plots": (
         "COLOURS SERIES MARKERS SYMBOLS LANDSCAPE SIGNS house_style plot_training plot_stress plot_comparison "
@@ -73,10 +86,32 @@ _PUBLIC = {
         "plot_matrix_lines plot_minimal plot_matrix_minimal "
     ),
     "coverage_plots": "criterion_label plot_growth plot_coverage_map plot_generated plot_sources plot_coverage_scores",
-    "studies": (
-        "list_templates find_template template_parameters check_parameters is_done run_study notebook_page "
-        "run_model summary_table run_demo "
+    "batchnorm_plots": (
+        "GAPS MODES STATISTICS plot_statistic_gap plot_channel_gaps plot_residual plot_emitted "
+        "plot_statistic_stress plot_statistic_scores plot_batch_statistics plot_recalibration "
     ),
+    "kernel_plots": (
+        "LABEL_COLOURS LABEL_MARKERS EDGES plot_kernel_dropout plot_kernels plot_targeting plot_targeting_kernels "
+        "plot_rebalance plot_kernel_history plot_kernel_shares "
+    ),
+    "retraining_plots": "FROZEN plot_frozen plot_periods plot_retraining plot_gain",
+    "explorers": (
+        "DARK figure_png check_result Explorer point_scores ScoresExplorer explore_scores CoverageExplorer "
+        "explore_coverage run_table RunsExplorer compare_runs "
+    ),
+    "live_explorers": (
+        "ATTRIBUTIONS LiveExplorer attribute StressExplorer explore_stress warn_of_another KernelsExplorer "
+        "explore_kernels BatchNormExplorer explore_batchnorm "
+    ),
+    "studies": (
+        "list_templates find_template template_parameters check_parameters plain_value is_done run_study "
+        "notebook_page warm_up run_cells run_model summary_table run_demo "
+    ),
+    "cluster": (
+        "cpu_count thread_share list_gpus pick_gpus WorkerDied LocalEngine stop_on_interrupt DaskEngine "
+        "slurm_options slurm_script "
+    ),
+    "grid": "PRELOAD load_study study_status time_left run_grid collect_study study_table save_collection report_study",
     "cli": "",
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names.split()}

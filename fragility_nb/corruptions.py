@@ -11,7 +11,6 @@ __all__ = ['COMMON', 'EXTRA', 'Corruption', 'GaussianNoiseC', 'ShotNoise', 'Impu
 import io
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -26,7 +25,7 @@ from torch import Tensor
 from .core import check_choice, check_number
 from .data import load_data
 from .streams import CounterStreams
-from .stressors import STRESSORS, Stressor, apply_stress, border_index, gaussian_filter
+from .stressors import STRESSORS, Stressor, in_threads, apply_stress, gaussian_filter, pad_border
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00007
 @dataclass(frozen=True)
@@ -133,21 +132,22 @@ def _disk(radius:float, alias:float, device:str) -> Tensor:
     used = r + 1 - int(np.abs(soft).sum(1).nonzero()[0][0])
     return torch.tensor(soft[r + 1 - used:r + used, r + 1 - used:r + used], dtype=torch.float32, device=device)
 
-def _pad(x:Tensor, margin:int, border:str) -> Tensor:
-    "x with a margin on all four sides, for any image size and any margin."
-    rows, cols = (border_index(n, margin, border).to(x.device) for n in x.shape[-2:])
-    return x.index_select(2, rows).index_select(3, cols)
-
 # %% ../nbs/api/13_corruptions.ipynb #13c00016
-def _correlate(x:Tensor, kernel:Tensor) -> Tensor:
-    "Correlation with one small symmetric kernel (k, k), mirrored at the border: tap by tap, or by Fourier transform if it is large."
-    k, (h, w) = len(kernel), x.shape[-2:]
-    wide = _pad(x, k//2, "mirror")
+@lru_cache(maxsize=16)
+def _spectrum(radius:float, alias:float, size:tuple[int, int], device:str) -> Tensor:
+    "The disk's Fourier transform."
+    return torch.fft.rfft2(_disk(radius, alias, device), size)
+
+def _defocus(x:Tensor, radius:float, alias:float) -> Tensor:
+    "Images blurred by a disk, mirrored at the border: tap by tap, or by Fourier transform if it is large."
+    disk, (h, w) = _disk(radius, alias, str(x.device)), x.shape[-2:]
+    k = len(disk)
+    wide = pad_border(x, k//2, k//2, "mirror")
     if k <= 5:
-        taps = [(i, j, v) for i, row in enumerate(kernel.tolist()) for j, v in enumerate(row) if v]
+        taps = [(i, j, v) for i, row in enumerate(disk.tolist()) for j, v in enumerate(row) if v]
         return sum(wide[:, :, i:i + h, j:j + w]*v for i, j, v in taps)
-    size = [next_fast_len(n, True) for n in wide.shape[-2:]]
-    spectrum = torch.fft.rfft2(wide, size).mul_(torch.fft.rfft2(kernel, size))
+    size = tuple(next_fast_len(n, True) for n in wide.shape[-2:])
+    spectrum = torch.fft.rfft2(wide, size).mul_(_spectrum(radius, alias, size, str(x.device)))
     return torch.fft.irfft2(spectrum, size)[:, :, k - 1:k - 1 + h, k - 1:k - 1 + w]
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00017
@@ -160,7 +160,7 @@ class DefocusBlur(Corruption):
     none, measure = (0., 0.), (0, "radius in pixels")
 
     def perturb(self, x, severity, streams):
-        return _correlate(x, _disk(*self.at(severity), str(x.device))).clamp_(0, 1)
+        return _defocus(x, *self.at(severity)).clamp(0, 1)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00018
 def _shuffle(places:Tensor, size:tuple[int, int], reach:int, streams:CounterStreams) -> Tensor:
@@ -211,7 +211,7 @@ def _motion(x:Tensor, radius:float, sigma:float, angle:Tensor) -> Tensor:
     "Motion blur along a line, at one angle for each image (N,); the image's edge goes on beyond it."
     k, taps = _trail(radius, sigma, angle)
     m, (n, c, h, w) = len(k), x.shape
-    wide, out = _pad(x, m, "nearest"), torch.zeros_like(x)
+    wide, out = pad_border(x, m, m, "nearest"), torch.zeros_like(x)
     if x.device.type != "cpu" or h*w <= 64*64: # all images at once, pixel by pixel
         across, flat, out = w + 2*m, wide.flatten(2), out.flatten(2)
         start = ((torch.arange(h)[:, None] + m)*across + torch.arange(w) + m).flatten().to(x.device)
@@ -372,12 +372,19 @@ def _ice_colour(layer:Tensor, x:Tensor) -> Tensor:
     return _colour((75., 100., 118.), x)*(1 - layer) + _colour((235., 243., 250.), x)*layer
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00029
+def _levels(size:int, streams:CounterStreams) -> list[Tensor]:
+    "Noise in [0, 1) for each level of a cloud, (N, 3, k, k) with k = 1, 2, 4 … size/2; drawn at once."
+    sides = [2**i for i in range(int(math.log2(size)))]
+    drawn = streams.uniform(sum(3*k*k + k % 2 for k in sides)) # a draw ends with a whole word of two numbers
+    parts = drawn.split([3*k*k + k % 2 for k in sides], 1)
+    return [part[:, :3*k*k].view(-1, 3, k, k) for part, k in zip(parts, sides)]
+
 def _plasma(size:int, decay:float, streams:CounterStreams) -> Tensor:
     "Cloud of each image, (N, size, size) in [0, 1]: diamond–square on a torus, the noise falling by decay² from level to level."
     grid, wobble = torch.zeros(len(streams), 1, 1, device=streams.device), 1.
-    while grid.shape[-1] < size:
+    for noise in _levels(size, streams):
         n, k = len(grid), grid.shape[-1]
-        noise = streams.uniform(3, k, k).mul_(2*wobble).sub_(wobble)
+        noise = noise*(2*wobble) - wobble
         fine, right = torch.empty(n, 2*k, 2*k, device=grid.device), grid + grid.roll(-1, 2)
         centre = noise[:, 0].add_(right, alpha=0.25).add_(right.roll(-1, 1), alpha=0.25)
         top = noise[:, 1].add_(right.add_(centre), alpha=0.25)
@@ -397,6 +404,7 @@ class Fog(Corruption):
     imagenet = ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)) # thickness; smoothness (smaller is rougher)
     cifar = ((.2, 3), (.5, 3), (.75, 2.5), (1, 2), (1.5, 1.75))
     none, measure, random = (0., 2.), (0, "thickness, as a multiple of white"), True
+    part = 2**20 # many short steps: several images share them
 
     def perturb(self, x, severity, streams):
         thick, decay = self.at(severity)
@@ -426,32 +434,44 @@ class Rain(Corruption):
 # %% ../nbs/api/13_corruptions.ipynb #13c00033
 def _slide(x:Tensor, kernel:Sequence[Sequence[float]], border:str="mirror") -> Tensor:
     "Correlation of (N, 1, H, W) with a 3×3 kernel."
-    wide, (h, w) = _pad(x, 1, border), x.shape[-2:]
-    return sum(wide[:, :, i:i + h, j:j + w]*v for i, row in enumerate(kernel) for j, v in enumerate(row) if v)
+    wide, (h, w) = pad_border(x, 1, 1, border), x.shape[-2:]
+    total = torch.zeros_like(x)
+    for i, row in enumerate(kernel):
+        for j, v in enumerate(row):
+            if v: total.add_(wide[:, :, i:i + h, j:j + w], alpha=v)
+    return total
+
+def _box(x:Tensor) -> Tensor:
+    "Mean of 3×3 pixels of (N, 1, H, W), mirrored at the border."
+    wide, (h, w) = pad_border(x, 1, 1, "mirror"), x.shape[-2:]
+    rows = (wide[:, :, :h] + wide[:, :, 1:h + 1]).add_(wide[:, :, 2:])
+    return (rows[..., :w] + rows[..., 1:w + 1]).add_(rows[..., 2:]).mul_(1/9)
 
 def _edges(x:Tensor, threshold:float) -> Tensor:
     "Canny's edges (N, 1, H, W) of images in 0 … 255: Sobel, thinned across the edge, above one threshold."
     sobel = [[-1., 0, 1], [-2, 0, 2], [-1, 0, 1]]
     gx, gy = _slide(x, sobel, "nearest"), _slide(x, [list(r) for r in zip(*sobel)], "nearest")
-    size = gx.abs() + gy.abs()
-    wide = F.pad(size, (1, 1, 1, 1))
-    at = lambda dy, dx: wide[:, :, 1 + dy:1 + dy + x.shape[2], 1 + dx:1 + dx + x.shape[3]]
-    flat, steep = gy.abs() < 0.41421*gx.abs(), gy.abs() > 2.41421*gx.abs()
-    down = gx*gy > 0 # the gradient points to the lower right (or upper left)
-    before = torch.where(flat, at(0, -1), torch.where(steep, at(-1, 0), torch.where(down, at(-1, -1), at(-1, 1))))
-    after = torch.where(flat, at(0, 1), torch.where(steep, at(1, 0), torch.where(down, at(1, 1), at(1, -1))))
-    return (size > threshold) & (size > before) & (size >= after)
+    size, (h, w) = gx.abs() + gy.abs(), x.shape[-2:]
+    i = (size.flatten() > threshold).nonzero()[:, 0] # few pixels; only these are looked at
+    gx, gy, wide = gx.flatten()[i], gy.flatten()[i], F.pad(size, (1, 1, 1, 1)).flatten()
+    flat, steep, down = gy.abs() < 0.41421*gx.abs(), gy.abs() > 2.41421*gx.abs(), gx*gy > 0 # down: to the lower right or upper left
+    step = torch.where(flat, 1, torch.where(steep, w + 2, torch.where(down, w + 3, w + 1)))
+    j = i//(h*w)*(h + 2)*(w + 2) + (i//w % h + 1)*(w + 2) + i % w + 1 # the same pixels with the margin
+    edges = torch.zeros(x.numel(), dtype=torch.bool, device=x.device)
+    edges[i] = (wide[j] > wide[j - step]) & (wide[j] >= wide[j + step])
+    return edges.view_as(x)
 
 def _distance(edges:Tensor, far:int=20) -> Tensor:
     "Distance of each pixel (N, 1, H, W) to the nearest edge, at most `far`."
     w, i = edges.shape[-1], torch.arange(edges.shape[-1], device=edges.device, dtype=torch.float32)
     left = torch.where(edges, i, -1e4).cummax(-1).values
     right = torch.where(edges, -i, -1e4).flip(-1).cummax(-1).values.flip(-1).neg()
-    row = torch.minimum(i - left, right - i).clamp_(max=far + 1).square_()
-    wide, best = F.pad(row, (0, 0, far, far), value=float((far + 1)**2)), row.clone()
+    row = torch.minimum(i - left, right - i).clamp_(max=far + 1).square_().short() # whole numbers: twice as many at once
+    wide, best, h = F.pad(row, (0, 0, far, far), value=(far + 1)**2), row.clone(), row.shape[2]
     for k in range(1, far + 1):
-        for j in (far - k, far + k): torch.minimum(best, wide[:, :, j:j + edges.shape[2]] + k*k, out=best)
-    return best.sqrt_().clamp_(max=far)
+        near = torch.minimum(wide[:, :, far - k:far - k + h], wide[:, :, far + k:far + k + h]).add_(k*k)
+        torch.minimum(best, near, out=best)
+    return best.float().sqrt_().clamp_(max=far)
 
 def _equalised(x:Tensor, levels:int) -> Tensor:
     "Histogram equalisation of whole numbers below `levels`, to 0 … 255, image by image."
@@ -491,10 +511,9 @@ class Spatter(Corruption):
 
     def _water(self, x, liquid, bright):
         liquid = (liquid*255).floor_().clamp_(0, 255)
-        box = [[1/9]*3]*3
-        rim = _slide(_distance(_edges(liquid, 150)), box).add_(1e-4).floor_()
+        rim = _box(_distance(_edges(liquid, 150))).add_(1e-4).floor_()
         rim = _slide(_equalised(rim, 21), [[-2., -1, 0], [-1, 1, 1], [0, 1, 2]]).clamp_(0, 255)
-        m = liquid*_slide(rim, box)
+        m = liquid*_box(rim)
         m = m.mul_(bright/m.amax((1, 2, 3), keepdim=True).clamp(min=1e-6))
         return (x + m*_colour((175., 238., 238.), x)).clamp_(0, 1)
 
@@ -615,11 +634,11 @@ class Pixelate(Corruption):
         return wide.transpose(2, 3).contiguous().index_select(2, rows[2])
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00053
-def _jpeg(image:np.ndarray, quality:int) -> np.ndarray:
-    "uint8 (H, W, 3) or (H, W), encoded and decoded."
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file, formats=("JPEG",)))
+def _jpeg(image:np.ndarray, quality:int) -> list[np.ndarray]:
+    "uint8 (C, H, W), encoded and decoded: its channels (H, W)."
+    file, bands = io.BytesIO(), [Image.fromarray(band) for band in image]
+    (Image.merge("RGB", bands) if len(bands) == 3 else bands[0]).save(file, "JPEG", quality=quality)
+    return [np.asarray(band) for band in Image.open(file, formats=("JPEG",)).split()]
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00043
 @STRESSORS.register("jpeg")
@@ -631,13 +650,12 @@ class JPEG(Corruption):
 
     def perturb(self, x, severity, streams):
         if x.shape[1] not in (1, 3): raise ValueError(f"Expected `x` to have 1 or 3 channels for JPEG, but got {x.shape[1]}.")
-        quality, threads = int(self.at(severity)[0] + 0.5), min(torch.get_num_threads(), len(x))
-        images = x.permute(0, 2, 3, 1).mul(255).round_().byte().cpu().squeeze(3).numpy() # (N, H, W, 3) or (N, H, W)
-        if threads == 1: done = [_jpeg(image, quality) for image in images]
-        else:
-            with ThreadPoolExecutor(threads) as pool: done = list(pool.map(lambda image: _jpeg(image, quality), images))
-        again = torch.from_numpy(np.stack(done)).view(x.shape[0], *x.shape[2:], -1)
-        return again.to(x.device).permute(0, 3, 1, 2).float().div_(255)
+        quality = int(self.at(severity)[0] + 0.5)
+        pixels = x.mul(255).round_().cpu().numpy().astype(np.uint8) # several times faster than torch's conversion
+        again = np.empty(pixels.shape, np.float32)
+        for image, bands in zip(again, in_threads(lambda image: _jpeg(image, quality), pixels)):
+            for out, band in zip(image, bands): np.divide(band, np.float32(255), out=out, dtype=np.float32)
+        return torch.from_numpy(again).to(x.device)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00045
 COMMON = ("gaussian_noise_c", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",

@@ -362,8 +362,9 @@ def _convolve(x:Tensor, conv:Callable, w:Tensor, b:Tensor|None, geometry:tuple) 
 
 def _linear(x:Tensor, w:Tensor, b:Tensor|None) -> Tensor: return F.linear(x.to(w.dtype), w, b)
 def _pointwise(x:Tensor, w:Tensor, b:Tensor|None, stride:tuple) -> Tensor:
-    if stride != (1, 1): x = x[:, :, ::stride[0], ::stride[1]]
-    return F.linear(x.to(w.dtype).permute(0, 2, 3, 1), w, b).permute(0, 3, 1, 2) # (N,H,W,C) and back
+    x = x[:, :, ::stride[0], ::stride[1]].to(w.dtype).permute(0, 2, 3, 1) # (N, H, W, C)
+    y = F.linear(x.reshape(-1, x.shape[3]), w, b) # one product for all pixels; torch makes one per image where pixels are skipped
+    return y.view(*x.shape[:3], len(w)).permute(0, 3, 1, 2)
 def _dense(x:Tensor, w:Tensor, b:Tensor|None, shape:tuple) -> Tensor:
     y = F.linear(x.to(w.dtype).permute(0, 2, 3, 1).flatten(1), w, b) # (N, h·w·C) -> (N, H·W·C')
     return y.view(-1, *shape).permute(0, 3, 1, 2)

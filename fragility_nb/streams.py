@@ -8,6 +8,7 @@ __all__ = ['CounterStreams', 'poisson_quantile']
 # %% ../nbs/api/05_streams.ipynb #a05c0005
 import math
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -26,9 +27,27 @@ def _xor_shift(z:Tensor, by:int, spare:Tensor) -> Tensor:
 
 def _mix(z:Tensor) -> Tensor:
     "SplitMix64's finaliser of int64, in place."
+    if z.device.type == "cpu": return _mix_words(z)
     spare = torch.empty_like(z)
     for by, factor in ROUNDS: _xor_shift(z, by, spare).mul_(factor)
     return _xor_shift(z, 31, spare)
+
+def _mix_words(z:Tensor) -> Tensor:
+    "The same on a CPU by NumPy, which has unsigned shifts."
+    words = z.numpy().view(np.uint64)
+    spare = np.empty_like(words)
+    for by, factor in ROUNDS:
+        words ^= np.right_shift(words, by, out=spare)
+        words *= np.uint64(factor % 2**64)
+    words ^= np.right_shift(words, 31, out=spare)
+    return z
+
+def _units(halves:Tensor) -> Tensor:
+    "The upper 24 bits of int32 as numbers in [0, 1), float; `halves` are used up."
+    if halves.device.type != "cpu": return (halves >> 8).bitwise_and_(0xFFFFFF).float().mul_(2**-24)
+    bits = halves.numpy().view(np.uint32)
+    bits >>= 8
+    return torch.from_numpy(np.multiply(bits.view(np.int32), np.float32(2**-24), dtype=np.float32, casting="unsafe"))
 
 # %% ../nbs/api/05_streams.ipynb #a05c0009
 class CounterStreams:
@@ -44,6 +63,12 @@ class CounterStreams:
 
     def __len__(self): return len(self.index)
 
+    def __getitem__(self, part:slice) -> "CounterStreams":
+        "The streams of some images of the batch, as far as these are used."
+        some = copy(self)
+        some.index, some.keys = self.index[part], self.keys[part]
+        return some
+
     def fork(self, *parts:str|int|float) -> "CounterStreams":
         "Streams for another purpose, independent of these."
         return CounterStreams(*self.parts, *parts, index=self.index, device=self.device)
@@ -58,8 +83,7 @@ class CounterStreams:
         "(N, *shape) uniform in [0, 1), in steps of 2⁻²⁴."
         n = math.prod(shape)
         halves = self.words((n + 1)//2).view(torch.int32) # (N, n or n + 1): each word is two numbers
-        u = (halves >> 8).bitwise_and_(0xFFFFFF).float().mul_(2**-24)
-        return u[:, :n].reshape(-1, *shape)
+        return _units(halves)[:, :n].reshape(-1, *shape)
 
     def normal(self, *shape:int) -> Tensor:
         "(N, *shape) from the standard normal distribution."
@@ -92,8 +116,8 @@ def _added_up(u:Tensor, rate:Tensor) -> Tensor:
     total, k = power.clone(), torch.zeros_like(u)
     for i in range(1, 24):
         more = _at_least(u, total)
-        if not more.max(): break
         k.add_(more)
+        if i % 4 == 0 and not more.max(): break
         total.add_(power.mul_(rate), alpha=1/math.factorial(i))
     return k
 
@@ -111,6 +135,9 @@ def poisson_quantile(
     rate:Tensor, # ≥ 0, of the same shape
 ) -> Tensor: # whole numbers as float, of the same shape
     "The Poisson number at quantile u: smallest k with P(≤ k) > u."
-    many = _at_least(rate, FEW)
-    few = _added_up(u - 2*many, rate.clamp(max=FEW)) # 0 for the others
-    return _expanded(u, rate.clamp(min=FEW)).mul_(many).add_(few)
+    shape, u, rate = rate.shape, u.flatten(), rate.flatten()
+    few = torch.nonzero(rate < FEW)[:, 0]
+    if len(few) == len(rate): return _added_up(u, rate).view(shape)
+    k = _expanded(u, rate.clamp(min=FEW))
+    if len(few): k[few] = _added_up(u[few], rate[few])
+    return k.view(shape)

@@ -70,8 +70,9 @@ def plot_severity(
             if low is not None: one.fill_between(x, low.sel(stress=name), high.sel(stress=name), color=colour, alpha=0.2, lw=0)
             one.plot(x, y.sel(stress=name), marker="osD^vPX"[i % 7], color=colour, lw=2.2, ms=5.5, label=k)
         if measure == "gap": one.axhline(0, color="0.5", lw=1.2, ls=":")
-        else: one.set_ylim(0, 1.03 if measure == "accuracy" else None)
         _dress(one, _title(name), "severity", MEASURES[measure] if one is axs[0] else "", rows=int(not own or len(axs) == 1))
+    if measure != "gap": # now that all is drawn: a limit set before stays, and panels share theirs
+        for one in axs: one.set_ylim(0, 1.03 if measure == "accuracy" else None)
     _key(axs, axs[0].get_lines()[:len(results)], len(results), own)
     return _returned(axs)
 

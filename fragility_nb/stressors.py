@@ -4,15 +4,18 @@
 
 # %% auto #0
 __all__ = ['STRESSORS', 'BARTSCHAT_SIGMAS', 'BARTSCHAT_NOISE', 'BARTSCHAT_BLUR', 'Stressor', 'GaussianNoise', 'border_index',
-           'gaussian_filter', 'GaussianBlur', 'Rotation', 'Translation', 'Scale', 'Shear', 'Perspective', 'Occlusion',
-           'Hue', 'apply_stress', 'stress_id', 'Chain']
+           'pad_border', 'gaussian_filter', 'GaussianBlur', 'Rotation', 'Translation', 'Scale', 'Shear', 'Perspective',
+           'Occlusion', 'Hue', 'apply_stress', 'stress_id', 'Chain']
 
 # %% ../nbs/api/10_stressors.ipynb #734585bd
 import math
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import ClassVar
 
 import numpy as np
@@ -32,6 +35,7 @@ class Stressor:
     "Base of the stressors: severity × the strength of one step, unless a subclass says otherwise."
     unit:ClassVar[str] = "" # of the physical strength
     random:ClassVar[bool] = False # whether it draws random numbers
+    part:ClassVar[int] = 2**18 # pixels × channels worked off at once on a CPU
 
     def strength(self, severity:float) -> float:
         "The physical strength of a severity, in `unit`s."
@@ -81,6 +85,20 @@ def border_index(
     i = i % period
     return torch.where(i < n, i, (period if border == "mirror" else period - 1) - i)
 
+# %% ../nbs/api/10_stressors.ipynb #10c00018
+def pad_border(
+    x:Tensor, # (N, C, H, W)
+    rows:int, # margin above and below, in pixels
+    cols:int, # margin left and right; both may be more than the image has
+    border:str, # as in `border_index`
+) -> Tensor: # (N, C, H + 2·rows, W + 2·cols)
+    "Images with a margin on all four sides."
+    h, w = x.shape[-2:]
+    if border == "nearest": return F.pad(x, (cols, cols, rows, rows), mode="replicate")
+    if border == "mirror" and rows < h and cols < w: return F.pad(x, (cols, cols, rows, rows), mode="reflect") # torch's name for it
+    for dim, (n, margin) in ((2, (h, rows)), (3, (w, cols))): x = x.index_select(dim, border_index(n, margin, border).to(x.device))
+    return x
+
 # %% ../nbs/api/10_stressors.ipynb #10c00002
 def _kernel(sigma:float, truncate:float) -> Tensor:
     "A Gaussian's weights at whole pixels up to `truncate` standard deviations, sum 1."
@@ -98,7 +116,7 @@ def _band(n:int, sigma:float, border:str, truncate:float, device:str) -> Tensor:
 def _taps(x:Tensor, k:Tensor, border:str, dim:int) -> Tensor:
     "Blurring along one dimension by adding up shifted images; opposite taps share their weight."
     n, r = x.shape[dim], len(k)//2
-    wide = x.index_select(dim, border_index(n, r, border).to(x.device))
+    wide = pad_border(x, r if dim == 2 else 0, r if dim == 3 else 0, border)
     k, out = k.tolist(), wide.narrow(dim, r, n)*float(k[r])
     for i in range(r): out.add_(wide.narrow(dim, i, n) + wide.narrow(dim, 2*r - i, n), alpha=k[i])
     return out
@@ -263,6 +281,30 @@ class Hue(Stressor):
         turn = self.strength(severity)/360 % 1
         return TF.adjust_hue(x, turn if turn <= 0.5 else turn - 1).clamp_(0, 1)
 
+# %% ../nbs/api/10_stressors.ipynb #10c00017
+ALONE = Lock() # who changes torch's number of threads for a while
+
+@contextmanager
+def _one_core_each():
+    "Threads that start inside use one core each, in torch, OpenMP and MKL; the caller's number comes back."
+    with ALONE:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try: yield
+        finally: torch.set_num_threads(threads)
+
+def in_threads(
+    work:Callable, # f(item)
+    items:Sequence, # what is to be worked off
+) -> list: # f of each, in their order
+    "`work` on all items, `torch.get_num_threads()` at a time, under the caller's gradient modes."
+    threads = min(torch.get_num_threads(), len(items))
+    if threads <= 1: return [work(item) for item in items]
+    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    def run(item):
+        with torch.inference_mode(inference), torch.set_grad_enabled(grad): return work(item)
+    with _one_core_each(), ThreadPoolExecutor(threads) as pool: return list(pool.map(run, items))
+
 # %% ../nbs/api/10_stressors.ipynb #36ef2529
 def apply_stress(
     stressor:Stressor|Callable, # a stressor, or f(x, severity, streams) -> x
@@ -278,13 +320,15 @@ def apply_stress(
     if severity == 0: return x
     own = isinstance(stressor, Stressor)
     if own: stressor = stressor.resolve(tuple(x.shape[-2:]))
-    part = max(1, PART // x[0].numel()) if own and x.device.type == "cpu" else len(x)
-    def one(some, places):
-        streams = CounterStreams(stress_id(stressor), float(severity), seed, index=places, device=x.device)
+    streams = CounterStreams(stress_id(stressor), float(severity), seed, index=index, device=x.device)
+    def one(some, streams):
         return _check_stressed(getattr(stressor, "perturb", stressor)(some, severity, streams), some, stressor)
-    if part >= len(x): return one(x, index)
+    if not own or x.device.type != "cpu": return one(x, streams)
+    part = max(1, min(stressor.part // x[0].numel(), math.ceil(len(x)/torch.get_num_threads())))
+    if part >= len(x): return one(x, streams)
     out = torch.empty_like(x)
-    for i in range(0, len(x), part): out[i:i + part] = one(x[i:i + part], index[i:i + part])
+    def put(i): out[i:i + part] = one(x[i:i + part], streams[i:i + part])
+    in_threads(put, range(0, len(x), part))
     return out
 
 # %% ../nbs/api/10_stressors.ipynb #d921aa19
@@ -295,7 +339,6 @@ def stress_id(
     return getattr(stressor, "__qualname__", None) or repr(stressor)
 
 # %% ../nbs/api/10_stressors.ipynb #64f2f7f9
-PART = 2**18 # pixels × channels worked off at once on a CPU
 SLACK = 1e-4 # rounding that is cut off without a word
 
 def _check_clean(x:Tensor, index:Tensor) -> None:

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'SCHEDULES', 'AUGMENTS', 'image_uniform', 'RandomCrop', 'HorizontalFlip', 'as_augment', 'epoch_order',
-           'snapshot_path', 'list_snapshots', 'snapshot_epochs', 'fit', 'fit_inits', 'init_snapshots', 'train_model']
+           'snapshot_path', 'list_snapshots', 'snapshot_epochs', 'fit', 'StopTraining', 'fit_inits', 'init_snapshots',
+           'train_model']
 
 # %% ../nbs/api/03_training.ipynb #201d8d76
 import contextlib
@@ -28,7 +29,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .core import Registry, check_number, load_result, provenance, save_result, stable_seed, write_atomic
+from .core import Registry, check_number, load_result, provenance, save_result, stable_seed, unknown, write_atomic
 from .data import ImageData, _as_float, as_data, generator, load_data, pick_device
 from .models import (channel_stats, checkpoint_facts, create_model, load_checkpoint, match, model_hash, model_name, predict,
                                  read_safetensors, save_checkpoint)
@@ -58,6 +59,7 @@ class _Steps:
         self.ema, self.dtype, self.device, self.taken = ema, dtype, device, 0
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.average = _copied(model) if ema else None
+        self.still, self.fixed, self.held = [], set(), [] # modules, names in the state, parameters that stay as they are
 
     def take(self, x:Tensor, y:Tensor) -> tuple[Tensor, Tensor]: # loss, number of right answers; still on the device
         for group in self.optimizer.param_groups: group["lr"] = self.rate
@@ -77,6 +79,7 @@ class _Steps:
         "Moves the average towards the weights; what is not a float (BatchNorm's count) is copied."
         share = 1 - min(self.ema, (1 + self.taken) / (10 + self.taken))
         for k, now in self.model.state_dict().items():
+            if k in self.fixed: continue
             if now.is_floating_point(): self.average[k].lerp_(now, share)
             else: self.average[k].copy_(now)
 
@@ -88,6 +91,24 @@ class _Steps:
         self.model.load_state_dict(self.average)
         try: yield
         finally: self.model.load_state_dict(now)
+
+    def hold(self, names:Iterable[str]=()) -> None:
+        "From now on these parameters and modules stay as they are, in the average, too; what was held before moves again."
+        for p in self.held: p.requires_grad_(True)
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        modules = {k: m for k, m in self.model.named_modules(remove_duplicate=False) if k}
+        for n in names:
+            if n not in parameters and n not in modules: raise unknown("freeze", n, [*modules, *parameters])
+        self.still = [modules[n] for n in names if n in modules]
+        chosen = {id(t) for m in self.still for t in (*m.parameters(), *m.buffers())} | {id(parameters[n]) for n in names if n in parameters}
+        self.fixed = {k for k, v in self.model.state_dict(keep_vars=True).items() if id(v) in chosen}
+        self.held = [p for p in self.model.parameters() if id(p) in chosen and p.requires_grad]
+        for p in self.held: p.requires_grad_(False) # no gradient: the optimisers pass it by, decay and momentum included
+
+    def begin(self) -> None:
+        "Training mode, but not for modules that stay as they are: their running statistics rest."
+        self.model.train()
+        for m in self.still: m.eval()
 
 def _copied(model:nn.Module) -> dict[str, Tensor]: return {k: v.detach().clone() for k, v in model.state_dict().items()}
 
@@ -203,7 +224,7 @@ def _train_epoch(steps:_Steps, train:ImageData, epoch:int, seed:int, batch_size:
     "One pass over the data; mean loss and accuracy of the batches as they were trained on."
     batches = _batches_of(epoch_order(len(train), seed, epoch), batch_size)
     losses, right = [], 0
-    steps.model.train()
+    steps.begin()
     with _epoch_randomness(seed, epoch, steps.device):
         for x, y, index in _read_batches(train, batches, steps.device):
             x, y = _augmented(steps.model, x, y, augment, stable_seed("augment", seed, epoch), index)
@@ -281,7 +302,7 @@ class _Run:
         tensors, meta = read_safetensors(self.path)
         then, now = json.loads(meta["settings"]), dict(self.settings)
         if now["init"] == meta.get("held"): now["init"] = then.get("init") # the same call again, with the network that it trained
-        differ = [f"{k}: {then.get(k)!r} there, {v!r} now" for k, v in now.items() if then.get(k) != v]
+        differ = [f"{k}: {then.get(k)!r} there, {now.get(k)!r} now" for k in now | dict.fromkeys({"freeze"} & then.keys()) if then.get(k) != now.get(k)]
         if differ: raise ValueError(f"`{self.folder}` holds another training ({'; '.join(differ)}). Choose another `folder`.")
         self.settings, part = now, lambda name: {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
         self.steps.model.load_state_dict(part("model"))
@@ -325,10 +346,11 @@ def fit(
     amp:bool=False, # on a GPU: bfloat16 (float16 where it has none) for convolutions and products; no effect on a CPU, which stays exact
     test:ImageData|None=None, # also log loss and accuracy on these after each epoch
     snapshots:int|Iterable[int]=(), # every n epochs, or the epochs whose weights are kept in `folder`; 0 is before training
+    freeze:Callable|None=None, # f(model, epoch) -> names of parameters and modules that stay as they are in this epoch
     folder:str|os.PathLike|None=None, # keeps snapshots, state and log, and resumes from them
     device:torch.device|str|None=None, # default: a GPU if there is one
     progress:bool=True, # show a progress bar
-) -> xr.Dataset: # loss, train_accuracy, learning_rate (epoch) and, with `test`, test_loss, test_accuracy (epoch)
+) -> xr.Dataset: # loss, train_accuracy, learning_rate (epoch); with `test` test_loss, test_accuracy (epoch); with `freeze` frozen (epoch, part)
     "Trains with cross-entropy; with a `folder` an interrupted run goes on after its last finished epoch."
     keep = _check_fit(epochs, lr, weight_decay, batch_size, ema, snapshots, folder)
     train, test, augment = match(model, train), None if test is None else match(model, test), as_augment(augment)
@@ -337,6 +359,7 @@ def fit(
     settings = dict(optimizer=optimizer, lr=lr, schedule=schedule, weight_decay=weight_decay, batch_size=batch_size, seed=seed, data=train.hash,
                     augment="; ".join(map(_named, augment)), distort=_named(distort) if distort else "", ema=ema or 0,
                     precision=str(dtype).removeprefix("torch."), init=model_hash(model))
+    if freeze is not None: settings["freeze"] = _named(freeze)
     if schedule != "constant": settings["epochs"] = epochs # the rate of every step depends on it
     steps = _Steps(model.to(device), OPTIMIZERS[optimizer](model.parameters(), lr, weight_decay), lr, schedule, epochs*per_epoch, ema, dtype, device)
     run, before = _Run(steps, folder, settings), _copied(model)
@@ -347,8 +370,9 @@ def fit(
         _warn_of_lost(keep, len(log), folder)
         held = _resident(train, device)
         one = lambda epoch, tell: _train_epoch(steps, held, epoch, seed, batch_size, augment, distort, tell)
-        attrs = _go_on(run, one, log, epochs, keep, test, before, progress)
+        attrs = _go_on(run, one, log, epochs, keep, test, freeze, before, progress)
     finally:
+        steps.hold()
         steps.optimizer.zero_grad(set_to_none=True)
         model.eval().to(home)
     return _as_log(run, log, model, train, attrs, new=len(log) > start)
@@ -368,10 +392,25 @@ def _warn_of_lost(keep:list[int], done:int, folder) -> None:
     lost = [e for e in keep if e <= done and done and not snapshot_path(folder, e).is_file()]
     if lost: warnings.warn(f"`{folder}` has no snapshot of epochs {lost}: they are past. Train in another `folder` to have them.", stacklevel=3)
 
+# %% ../nbs/api/03_training.ipynb #27a2cf01
+class StopTraining(Exception):
+    "Raised by the `freeze` of `fit` to end a training after its last finished epoch; the message says why."
+
+def _hold(steps:_Steps, freeze:Callable|None, epoch:int) -> list[str]:
+    "Asks what stays as it is in this epoch, of the network in eval mode as it would be left now, and holds it."
+    if freeze is None: return []
+    steps.hold()
+    with steps.averaged(): names = freeze(steps.model.eval(), epoch)
+    names = [names] if isinstance(names, str) else list(names)
+    steps.hold(names)
+    if not any(p.requires_grad for p in steps.model.parameters()):
+        raise StopTraining(f"`freeze` holds every parameter in epoch {epoch}: nothing is left to train.")
+    return names
+
 # %% ../nbs/api/03_training.ipynb #466821bb
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]"
 
-def _go_on(run:_Run, train_one:Callable, log:list[dict], epochs:int, keep:list[int], test, held:dict, progress:bool) -> dict:
+def _go_on(run:_Run, train_one:Callable, log:list[dict], epochs:int, keep:list[int], test, freeze, held:dict, progress:bool) -> dict:
     "Epoch after epoch, each kept when it is finished. Whatever happens, the network ends with the weights of the last finished one."
     steps, done = run.steps, len(log)
     bar = tqdm(total=epochs, initial=done, desc=f"training {model_name(steps.model)}", disable=not progress, bar_format=_BAR)
@@ -379,15 +418,21 @@ def _go_on(run:_Run, train_one:Callable, log:list[dict], epochs:int, keep:list[i
         if not log and 0 in keep: run.snapshot(0)
         if log: held = _held(steps)
         for epoch in range(done + 1, epochs + 1):
+            parts = _hold(steps, freeze, epoch)
             row = _epoch_row(steps, train_one(epoch, lambda share: bar.update(min(share, epochs - bar.n))), test)
             with steps.averaged():
                 if epoch in keep: run.snapshot(epoch, **row)
+            row |= dict(frozen=parts) if parts else {}
             run.keep([*log, row])
             log.append(row); held = _held(steps)
             bar.set_postfix({k: f"{row[k]:.3f}" for k in ("loss", "train_accuracy", "test_accuracy") if k in row})
     except FloatingPointError as e:
         raise FloatingPointError(f"{e} `model` has the weights of epoch {len(log)}"
                                  + (f", and `{run.folder}` what was finished." if run.folder and log else ".")) from None
+    except StopTraining as e:
+        if not log: raise
+        warnings.warn(f"{e} The log ends and `model` stands at epoch {len(log)} of {epochs}.", stacklevel=3)
+        return dict(incomplete=1, stopped=str(e))
     except KeyboardInterrupt:
         if run.folder is not None or not log: raise
         warnings.warn(f"Interrupted: the log ends and `model` stands at epoch {len(log)} of {epochs}.", stacklevel=3)
@@ -412,8 +457,10 @@ def _epoch_row(steps:_Steps, trained:tuple[float, float], test:ImageData|None) -
 # %% ../nbs/api/03_training.ipynb #c54d7722
 def _as_log(run:_Run, log:list[dict], model, train:ImageData, attrs:dict, new:bool) -> xr.Dataset:
     "The rows of a training as a labelled result; NaN where an earlier call had no test images."
-    names = dict.fromkeys(k for row in log for k in row)
+    names = [k for k in dict.fromkeys(k for row in log for k in row) if k != "frozen"]
     columns = {k: ("epoch", [row.get(k, math.nan) for row in log]) for k in names}
+    parts = list(dict.fromkeys(n for row in log for n in row.get("frozen", ())))
+    if parts: columns |= dict(part=parts, frozen=(("epoch", "part"), [[n in row.get("frozen", ()) for n in parts] for row in log]))
     facts = run.settings | dict(data=train.name, data_hash=train.hash, num_classes=len(train.classes), n=len(train), device=run.steps.device, **attrs)
     out = xr.Dataset(columns, {"epoch": range(1, len(log) + 1)}, provenance("training", model=model_name(model), model_hash=model_hash(model), **facts))
     if run.folder is not None and (new or not (run.folder/"log.nc").is_file()):

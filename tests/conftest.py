@@ -71,6 +71,15 @@ def unavailable(why):
     pytest.fail(f"{why} (CI is set, so this test must run)")
 
 
+LONG = ("lab", "explorers_lab", "grid", "templates", "demo", "training", "engine", "cluster", "retraining", "stressors", "site")
+
+
+def pytest_collection_modifyitems(items):
+    "The files that take longest come first, so that none of them is left to run alone at the end."
+    places = {f"test_{name}": i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+
+
 @pytest.fixture(scope="session")
 def digits():
     "The built-in test digits."

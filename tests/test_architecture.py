@@ -25,7 +25,8 @@ PACKAGE = ROOT / "fragility_nb"
 NOTEBOOKS = {exported_to(path): path for path in api_notebooks()}
 NUMBERS = {module: int(path.name[:2]) for module, path in NOTEBOOKS.items()}
 MODULES = {path.stem: path for path in sorted(PACKAGE.glob("[!_]*.py"))}
-TORCH_FREE = ("core", "sequential", "scores", "severity", "plots", "stress_plots", "coverage_plots")
+TORCH_FREE = ("core", "sequential", "scores", "severity", "bn_scores", "kernel_scores", "plots", "stress_plots",
+              "coverage_plots", "batchnorm_plots", "kernel_plots", "retraining_plots", "explorers")
 PUBLIC = """load_data create_model save_checkpoint load_checkpoint fit stress_sweep filter_sweep synaptic_scores
 find_epsilon run_study""".split()
 

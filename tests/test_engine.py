@@ -11,7 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from fragility_nb import engine as engine_module
 from fragility_nb.activations import find_layers
 from fragility_nb.attacks import FGSM, PGD
 from fragility_nb.engine import EditEngine, Edits
@@ -441,6 +443,23 @@ def test_batchnorm_with_its_relu(attack):
             agree(got[i], torch.stack(stresses).detach(), y, 1e-4)
     assert engine.traced
 
+
+class Products(TorchDispatchMode):
+    "Counts products made image by image."
+    def __init__(self): super().__init__(); self.by_image = 0
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        self.by_image += op.overloadpacket in (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
+        return op(*args, **(kwargs or {}))
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 2)])
+@pytest.mark.parametrize("layout", ["channels_last", "contiguous", "slice"])
+def test_pointwise_is_one_product(layout, stride):
+    x, w, b = torch.randn(32, 24, 4, 4), torch.randn(10, 12), torch.randn(10)
+    x = x[:, :12].contiguous() if layout == "contiguous" else x.contiguous(memory_format=torch.channels_last)[:, 12:]
+    if layout == "channels_last": x = x.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad(), Products() as products: got = engine_module._pointwise(x, w, b, stride)
+    assert torch.allclose(got, F.conv2d(x, w[:, :, None, None], b, stride), atol=1e-5)
+    assert products.by_image == 0
 
 def test_equal_edits_once_and_progress():
     model, made, done = create_model("cnn3"), [], []

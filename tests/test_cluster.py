@@ -1,0 +1,216 @@
+"""Engines: processes that die, are stopped or orphaned; dask schedulers; the same numbers from all."""
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, environment
+
+from fragility_nb.cluster import DaskEngine, LocalEngine, WorkerDied, list_gpus, pick_gpus, slurm_options, slurm_script, thread_share
+
+ENV = environment(PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT/"tests")]), OMP_NUM_THREADS="1")
+
+def product(seed):
+    "What depends on the number of threads and on nothing else: bit for bit."
+    import torch
+    x = torch.randn(300, 300, generator=torch.Generator().manual_seed(seed))
+    return (x @ x).softmax(1).numpy().tobytes(), torch.get_num_threads()
+
+def who(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+def die(how): os.kill(os.getpid(), how) if how else None
+
+def fail(text): raise KeyError(text)
+
+class Strange(Exception):
+    def __init__(self, a, b): super().__init__(f"{a} {b}")
+
+def strange(_): raise Strange(1, 2)
+
+def child(seconds):
+    "A grandchild in a session of its own, as a kernel is."
+    p = subprocess.Popen(["sleep", str(seconds)], start_new_session=True)
+    print(p.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def alive(pid):
+    try: return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError: return False
+
+def gone(pids, seconds=10):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and any(map(alive, pids)): time.sleep(0.05)
+    return not any(map(alive, pids))
+
+# --- this machine
+
+def test_each_call_has_a_process_of_its_own():
+    pids = dict(LocalEngine(workers=2).run(who, [0] * 6))
+    assert len({*pids.values(), os.getpid()}) == 7
+
+def test_workers_work_side_by_side():
+    began = time.monotonic()
+    assert len(list(LocalEngine(workers=4).run(time.sleep, [1.5] * 4))) == 4
+    assert time.monotonic() - began < 5.5 # one after the other it takes 6 and the start
+
+def test_start_costs_little():
+    engine = LocalEngine(workers=1, preload=["numpy"])
+    run, stamps = engine.run(who, [0] * 11), []
+    for _ in run: stamps.append(time.monotonic())
+    assert (stamps[-1] - stamps[0]) / 10 < 0.25 # a new interpreter with NumPy takes longer
+
+def test_threads_are_divided():
+    assert thread_share(64)["OMP_NUM_THREADS"] == "1" and thread_share(1, 3)["MKL_NUM_THREADS"] == "3"
+
+def test_deaths_and_errors_are_told_and_the_others_go_on():
+    out = dict(LocalEngine(workers=2).run(die, [signal.SIGKILL, None, signal.SIGSEGV, None]))
+    assert isinstance(out[0], WorkerDied) and "SIGKILL" in str(out[0]) and "SIGSEGV" in str(out[2]) and out[1] is out[3] is None
+    error = dict(LocalEngine().run(fail, ["x"]))[0]
+    assert isinstance(error, KeyError) and "in fail" in error.__notes__[0]
+    assert "Strange: 1 2" in str(dict(LocalEngine().run(strange, [0]))[0])
+
+def test_starter_that_is_killed():
+    engine, killed, out = LocalEngine(workers=2), [], {}
+    threading.Timer(2, lambda: killed.append(os.kill(int(next(iter(_children_of(os.getpid())))), signal.SIGKILL))).start()
+    for index, outcome in engine.run(who, [60, 60, 0, 0]): out[index] = outcome
+    assert killed and isinstance(out[0], WorkerDied) and isinstance(out[1], WorkerDied) and out[2] != out[3]
+
+def _children_of(pid):
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try: parts = (entry/"stat").read_text().rpartition(")")[2].split()
+            except OSError: continue
+            if int(parts[1]) == pid and b"_serve" in (entry/"cmdline").read_bytes(): yield entry.name
+
+def script(body, *args):
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(body), *args], env=ENV, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+def test_no_orphans_of_a_killed_controller():
+    p = script("""
+        import test_cluster as t
+        print(0, flush=True)
+        list(t.LocalEngine(workers=2).run(t.hang, [300, 300]))""")
+    p.stdout.readline()
+    pids = [int(n) for _ in range(2) for n in p.stdout.readline().split()]
+    assert len(pids) == 4 and all(map(alive, pids))
+    p.kill(); p.wait()
+    assert gone(pids)
+
+def hang(seconds):
+    p = subprocess.Popen(["sleep", str(seconds)], start_new_session=True)
+    os.write(1, f"{os.getpid()} {p.pid}\n".encode())
+    time.sleep(seconds)
+
+def test_children_of_a_killed_worker_are_killed(capfd):
+    assert isinstance(dict(LocalEngine().run(child, [300]))[0], WorkerDied)
+    assert gone([int(capfd.readouterr().out)])
+
+def test_stop_once_and_twice():
+    stop, began = threading.Event(), time.monotonic()
+    threading.Timer(1.5, stop.set).start()
+    out = dict(LocalEngine(workers=2).run(time.sleep, [60] * 4, stop=stop))
+    assert set(out) == {0, 1} and {type(o) for o in out.values()} == {KeyboardInterrupt} and time.monotonic() - began < 15
+    out = dict(LocalEngine(workers=4).run(time.sleep, [60] * 8, stop=AtOnce())) # calls that have only just begun hear it, too
+    assert {type(o) for o in out.values()} == {KeyboardInterrupt} and len(out) == 4 and time.monotonic() - began < 40
+    run = LocalEngine(workers=2).run(who, [0, 60, 60])
+    next(run); began = time.monotonic(); run.close()
+    assert time.monotonic() - began < 8
+
+class AtOnce:
+    "Is set when the first calls are on their way."
+    asked = False
+    def is_set(self):
+        before, self.asked = self.asked, True
+        return before
+
+def test_gpus_that_are_not_there(monkeypatch):
+    monkeypatch.setattr("fragility_nb.cluster.list_gpus", lambda: [])
+    for gpus in (1, [0], ["0", "1"]):
+        with pytest.raises(ValueError, match="GPU"): LocalEngine(gpus=gpus)
+    monkeypatch.setattr("fragility_nb.cluster.list_gpus", lambda: ["0", "3"])
+    assert [s["CUDA_VISIBLE_DEVICES"] for s in LocalEngine(gpus=2).slots()] == ["0", "3"]
+    assert [s["CUDA_VISIBLE_DEVICES"] for s in LocalEngine(workers=3, gpus=["3"]).slots()] == ["3"] * 3
+    with pytest.raises(ValueError, match="at least 3"): LocalEngine(gpus=3)
+    with pytest.raises(TypeError, match="`gpus`"): pick_gpus("0")
+
+def test_gpus_are_dealt_to_processes(monkeypatch):
+    monkeypatch.setattr("fragility_nb.cluster.list_gpus", lambda: ["4", "7"])
+    out = dict(LocalEngine(gpus=2).run(seen, [0.5] * 4))
+    assert sorted(out.values()) == ["4", "4", "7", "7"]
+
+def seen(seconds):
+    time.sleep(seconds)
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+@pytest.mark.skipif(len(list_gpus()) == 0, reason="no GPU here")
+def test_a_process_sees_its_gpu():
+    assert dict(LocalEngine(gpus=1).run(count_gpus, [0])) == {0: 1}
+
+def count_gpus(_):
+    import torch
+    return torch.cuda.device_count()
+
+# --- dask
+
+def test_local_and_dask_agree_bit_for_bit():
+    "The same numbers from torch, with the number of CPU threads that was asked for."
+    local, dask = (dict(e(workers=1, threads=2, preload=["torch"]).run(product, range(3))) for e in (LocalEngine, DaskEngine))
+    assert local == dask and len({v for v, _ in local.values()}) == 3 and {threads for _, threads in local.values()} == {2}
+
+def test_dask_stop():
+    stop, began = threading.Event(), time.monotonic()
+    threading.Timer(6, stop.set).start()
+    out = dict(DaskEngine(workers=2).run(time.sleep, [90] * 5, stop=stop))
+    assert time.monotonic() - began < 40 and len(out) <= 2 and {type(o) for o in out.values()} <= {KeyboardInterrupt}
+
+@pytest.fixture
+def scheduler():
+    "A scheduler and a worker as a user starts them, without a GPU to give."
+    import socket
+    with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    quiet = dict(env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    both = [subprocess.Popen([sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"], **quiet),
+            subprocess.Popen([sys.executable, "-m", "dask", "worker", address, "--nthreads", "1", "--no-dashboard"], **quiet)]
+    yield address, both
+    for p in both:
+        if p.poll() is None: os.killpg(p.pid, signal.SIGTERM)
+    for p in both: p.wait(20)
+
+def test_a_running_scheduler(scheduler):
+    address, (boss, worker) = scheduler
+    assert len(set(dict(DaskEngine(address, timeout=30).run(who, [0] * 3)).values())) == 3
+    with pytest.raises(ValueError, match="None of the 1 dask workers has a GPU"): list(DaskEngine(address, gpus=1).run(who, [0]))
+    run = DaskEngine(address).run(who, [0, 300])
+    next(run)
+    os.killpg(boss.pid, signal.SIGKILL)
+    with pytest.raises(ConnectionError, match="scheduler is gone"): next(run)
+
+def test_schedulers_that_do_not_answer(tmp_path):
+    began = time.monotonic()
+    with pytest.raises(ConnectionError, match="No dask scheduler answers"): list(DaskEngine("tcp://127.0.0.1:9", timeout=1).run(who, [0]))
+    with pytest.raises(FileNotFoundError, match="scheduler file"): list(DaskEngine(tmp_path/"none.json").run(who, [0]))
+    with pytest.raises(ValueError, match="`address`"): list(DaskEngine("nonsense://x", timeout=1).run(who, [0]))
+    assert time.monotonic() - began < 10
+
+# --- SLURM
+
+def test_slurm_script():
+    text = slurm_script(gpus=1, cores=8, memory="32GiB", walltime="12:00:00", queue="gpu", account="lab", setup=["module load cuda"], directives=["--constraint=a100"])
+    for line in ("#SBATCH -p gpu", "#SBATCH -A lab", "#SBATCH --cpus-per-task=8", "#SBATCH --mem=32G", "#SBATCH -t 12:00:00", "#SBATCH --gres=gpu:1", "#SBATCH --constraint=a100",
+                 "module load cuda", "export OMP_NUM_THREADS=8"): assert line in text.splitlines(), line
+    start = next(l for l in text.splitlines() if "dask worker" in l or "dask_worker" in l)
+    assert "--resources GPU=1" in start and "--nthreads 1" in start and "--nworkers" not in start.replace("--nworkers 1", "")
+    assert text.index("module load cuda") < text.index(start)
+    assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+    cpu = slurm_script(gpus=0)
+    assert "gres" not in cpu and "--resources" not in cpu
+    with pytest.raises(ValueError, match="`cores`"): slurm_options(cores=0)

@@ -1,0 +1,254 @@
+"""The explorers in plain Python: figures without a front end, settings, files, code that makes the same figure, bad input."""
+import asyncio
+import copy
+import io
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from explorer_results import coverage, landscape, reports
+from PIL import Image
+
+from fragility_nb.explorers import Explorer, compare_runs, explore_coverage, explore_scores
+from fragility_nb.scores import label_scores, synaptic_scores
+
+
+@pytest.fixture(scope="module")
+def result(): return landscape(6, 3, inits=2)
+
+
+@pytest.fixture(scope="module")
+def explorer(result): return explore_scores(result)
+
+
+def pixels(png): return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def of(figure):
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
+
+
+@pytest.mark.parametrize("make", [lambda: explore_scores(landscape(3, 2)), lambda: explore_coverage(coverage()), lambda: compare_runs(reports())])
+def test_without_a_front_end(make):
+    bundle = make()._repr_mimebundle_()
+    assert bundle["image/png"].startswith(b"\x89PNG") and len(np.unique(pixels(bundle["image/png"]))) > 10
+
+
+@pytest.mark.parametrize("setting", ["kind", "filter", "init", "layer", "epoch", "band"])
+def test_every_control_changes_the_picture(result, setting):
+    explorer = explore_scores(result)
+    before, control = explorer.picture.value, explorer.controls[setting]
+    control.value = 0.1 if setting == "band" else control.options[-1]
+    assert explorer.picture.value != before and explorer.message.value == ""
+
+
+def test_quick_picture_is_the_figure(explorer):
+    explorer.controls["layer"].value = explorer.controls["layer"].options[2]
+    quick, whole = pixels(explorer.picture.value).astype(int), of(explorer.figure()).astype(int)
+    assert quick.shape == whole.shape and (np.abs(quick - whole).max(-1) > 60).mean() < 0.01
+
+
+def test_code_makes_this_very_figure(result, explorer):
+    space = dict(result=result)
+    *lines, last = explorer.code().splitlines()
+    exec("\n".join(lines), space)
+    assert np.array_equal(of(eval(last, space)), of(explorer.figure()))
+
+
+def test_band_relabels_stored_intervals(result):
+    one = result.isel(init=0)
+    explorer, expected = explore_scores(one, filter="pulse", epoch=1), synaptic_scores(one)
+    explorer.controls["band"].value = 0.1
+    cells = expected.sel(kind="clean", filter="pulse", epoch=1)
+    assert explorer.table().label.tolist() == label_scores(cells.low, cells.high, 0.1).tolist()
+    assert np.array_equal(explorer.table().score, cells.score)
+
+
+def test_files(explorer, tmp_path):
+    for suffix in (".png", ".svg", ".csv"): assert explorer.save(tmp_path/f"x{suffix}").stat().st_size > 200
+    assert pd.read_csv(tmp_path/"x.csv").layer.tolist() == explorer.subject.layers
+    with pytest.raises(ValueError, match="pdf"): explorer.save(tmp_path/"x.pdf")
+
+
+def test_only_the_last_of_many_requests_is_drawn(result):
+    explorer = explore_scores(result)
+
+    async def move():
+        drawn = explorer.drawn
+        for layer in explorer.subject.layers: explorer.controls["layer"].value = layer
+        await asyncio.sleep(0.3)
+        return explorer.drawn - drawn
+    assert asyncio.run(move()) == 1
+    quick, whole = pixels(explorer.picture.value).astype(int), of(explorer.figure()).astype(int)
+    assert (np.abs(quick - whole).max(-1) > 60).mean() < 0.01
+
+
+def test_table_sorts_and_chooses(explorer):
+    explorer.fold.selected_index = 0
+    explorer.sorting.value = "score"
+    order = explorer.table().sort_values("score").layer.tolist()
+    assert [layer for _, layer in explorer.layers.options] == order
+    explorer.layers.value = order[-1]
+    assert explorer.state["layer"] == order[-1]
+    explorer.controls["layer"].value = order[1]
+    assert explorer.layers.value == order[1]
+
+
+@pytest.mark.parametrize("small", [dict(layers=1, epochs=1), dict(layers=1, epochs=3), dict(layers=3, epochs=1), dict(layers=3, epochs=1, attack=False)])
+def test_small_results(small):
+    explorer = explore_scores(landscape(**small))
+    assert explorer.message.value == "" and of(explorer.figure()).std() > 5
+
+
+def test_without_intervals(result):
+    one = result.isel(init=0).drop_vars("correct")
+    explorer = explore_scores(one)
+    assert set(explorer.table().label) == {"undecided"}
+    expected = synaptic_scores(result.isel(init=0)).sel(kind="clean", filter="combined", epoch=0).score
+    assert np.allclose(explorer.table().score, expected)
+
+
+@pytest.mark.parametrize("bad, words", [
+    (lambda r: r.assign_attrs(schema="fragility_nb/0"), "fragility_nb/0"), (lambda r: r.assign_attrs(kind="stress_sweep"), "stress_sweep"),
+    (lambda r: r.isel(layer=slice(0, 0)), "empty along `layer`"), (lambda r: r.drop_vars("accuracy"), "has no accuracy"),
+    (lambda r: {}, "empty"), (lambda r: xr.DataTree(), "no group filters")])
+def test_bad_results(result, bad, words):
+    with pytest.raises(ValueError, match=words): explore_scores(bad(result))
+
+
+def test_unknown_settings(result):
+    with pytest.raises((ValueError, KeyError), match="setting"): explore_scores(result, layr="x")
+    with pytest.raises(ValueError, match="layer"): explore_scores(result, layer="none")
+    with pytest.raises(ValueError, match="folder"): compare_runs("no/such/folder")
+
+
+def test_several_models(result):
+    explorer = explore_scores(dict(a=result, b=landscape(4, 2)))
+    explorer.controls["model"].value = "b"
+    assert explorer.message.value == "" and explorer.table().shape[0] == 4
+
+
+def test_runs_are_filtered():
+    explorer = compare_runs(reports(), model="cnn3")
+    assert explorer.table().run.tolist() == ["seed0", "seed2"]
+
+
+def test_first_images():
+    table = explore_coverage(coverage(), layer="conv2").table()
+    assert len(table) == 16 and ((table.first_image >= 0) == (table.covered > 0)).all()
+
+
+def test_base_says_what_is_missing():
+    with pytest.raises(NotImplementedError): Explorer({}, {})
+
+
+def test_live(trained, digits):
+    from fragility_nb.live_explorers import explore_stress, warn_of_another
+    from fragility_nb.models import create_model, model_hash
+    from fragility_nb.stressors import GaussianNoise, apply_stress
+    explorer = explore_stress(trained, digits, GaussianNoise(), severity=3.)
+    before = explorer.picture.value
+    explorer.controls["method"].value = "integrated_gradients"
+    assert explorer.picture.value != before
+    i = explorer.next_failure()
+    x = apply_stress(GaussianNoise(), digits.batch(i, i + 1), 3., index=digits.index[[i]])
+    assert trained(x).argmax(1) != digits.labels[i]
+    found = explorer.flip(i, "gaussian_noise")
+    answer = lambda s: int(trained(apply_stress(GaussianNoise(), digits.batch(i, i + 1), s, index=digits.index[[i]])).argmax())  # noqa: E731
+    assert next((s for s in explorer.severities if answer(s) != answer(0.)), None) == found
+    made = xr.Dataset(attrs=dict(model_hash=model_hash(trained)))
+    assert warn_of_another(trained, made)
+    with pytest.warns(UserWarning, match="does not fit"): assert not warn_of_another(create_model("cnn4", seed=5), made)
+
+
+@pytest.fixture(scope="module")
+def some(digits): return digits.take(range(80))
+
+
+def test_live_kernels(trained, some):
+    from fragility_nb.attacks import FGSM
+    from fragility_nb.kernels import kernel_dropout
+    from fragility_nb.live_explorers import explore_kernels
+    from fragility_nb.models import create_model
+    result = kernel_dropout(trained, some, attack=FGSM(0.03), kernels=[0, 2, 5], device="cpu", progress=False)
+    explorer = explore_kernels(result, trained, some, FGSM(0.03), kernel=2, image=7)
+    before, maps = explorer.picture.value, explorer._compute(explorer.state)["maps"]
+    conv = dict(trained.named_modules())["network." + result.layer if "network." + result.layer in dict(trained.named_modules()) else result.layer]
+    seen = []
+    hook = conv.register_forward_hook(lambda m, a, out: seen.append(out.detach()[0, 2].numpy()))
+    trained(some.batch(7, 8)); hook.remove()
+    assert np.allclose(maps[0], seen[0], atol=1e-5) and not np.allclose(maps[0], maps[1])
+    table = explorer.table()
+    assert np.allclose(table["drop"], float(result.reference_accuracy.sel(stress="clean")) - result.accuracy.sel(stress="clean"))
+    explorer.controls["kernel"].value = 5
+    assert explorer.picture.value != before and of(explorer.figure()).std() > 5
+    with pytest.raises(ValueError, match="no correct"): explore_kernels(result.drop_vars("correct"), trained, some)
+    with pytest.raises(ValueError, match="kernel"): explore_kernels(result, trained, some, kernel=1)
+    with pytest.warns(UserWarning, match="does not fit"): explore_kernels(result, create_model("cnn4", seed=5), some)
+
+
+def test_live_batchnorm(trained, some):
+    from fragility_nb.batchnorm import statistic_gap
+    from fragility_nb.live_explorers import explore_batchnorm
+    from fragility_nb.stressors import GaussianNoise
+    model = copy.deepcopy(trained).train()
+    explorer = explore_batchnorm(model, some, GaussianNoise(), severity=1.)
+    assert model.training  # the network that came is as it was
+    gap = statistic_gap(model, some, [GaussianNoise()], (1.,), progress=False)
+    mine = gap.layer.values == explorer.state["layer"]
+    assert np.allclose(explorer.table().mean_gap, gap.mean_gap.values.reshape(-1, mine.size)[0, mine], atol=1e-6)
+    for key in ("layer", "severity", "mode"):
+        before, control = explorer.picture.value, explorer.controls[key]
+        control.value = [v[1] if isinstance(v, tuple) else v for v in control.options][-1]
+        assert explorer.picture.value != before, key
+    with pytest.raises(ValueError, match="stressors"): explore_batchnorm(model, some, [])
+
+
+def test_live_requests(trained, some):
+    from fragility_nb.live_explorers import explore_stress
+    from fragility_nb.stressors import GaussianNoise
+    explorer, asked = explore_stress(trained, some, GaussianNoise(), severity=2.), []
+    compute = explorer._compute
+
+    def slow(state):
+        asked.append(state["image"])
+        time.sleep(0.05)
+        return compute(state)
+    explorer._compute = slow
+
+    async def move():
+        for i in range(1, 11):
+            explorer.controls["image"].value = i
+            await asyncio.sleep(0.02)
+        assert explorer.spinner.value
+        while explorer._busy or explorer._waiting: await asyncio.sleep(0.05)
+    asyncio.run(move())
+    assert asked[-1] == 10 and len(asked) < 10 and explorer.spinner.value == ""
+    assert np.array_equal(pixels(explorer.picture.value), of(explorer.figure()))
+
+
+def test_a_fault_of_the_network_is_told(trained, some):
+    from fragility_nb.live_explorers import explore_stress
+    from fragility_nb.stressors import GaussianNoise
+    explorer = explore_stress(trained, some, GaussianNoise())
+    before = explorer.picture.value
+
+    def broken(state): raise RuntimeError("no <memory>")
+    explorer._compute = broken
+
+    async def move():
+        explorer.controls["image"].value = 3
+        await asyncio.sleep(0.05)
+        while explorer._busy or explorer._waiting: await asyncio.sleep(0.05)
+    asyncio.run(move())
+    assert "no &lt;memory&gt;" in explorer.message.value and explorer.picture.value == before and explorer.spinner.value == ""
+
+
+def test_holes_in_a_result(result):
+    one = result.isel(init=0).drop_vars("correct").copy(deep=True)
+    one["accuracy"][dict(epoch=1)] = np.nan
+    explorer = explore_scores(one, epoch=1)
+    assert explorer.message.value == "" and of(explorer.figure()).std() > 5

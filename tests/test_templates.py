@@ -1,0 +1,118 @@
+"""The shipped templates: by papermill itself, by hand, and by the grid; what they write, and what they refuse."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fragility_nb.attacks import FGSM
+from fragility_nb.core import load_result
+from fragility_nb.data import load_data
+from fragility_nb.matrix import train_test_matrix
+from fragility_nb.models import load_checkpoint
+from fragility_nb.stressors import GaussianNoise
+from fragility_nb.studies import find_template, list_templates, run_cells, run_study, template_parameters
+from fragility_nb.sweeps import filter_sweep
+from fragility_nb.training import train_model
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = dict(n=40, thresholds=3, severities=[0, 4], seeds=[0])
+
+def papermill(template, folder, **params):
+    "The command that a user types."
+    words = [w for k, v in params.items() for w in ("-y", json.dumps({k: v}))]
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), OMP_NUM_THREADS="1", MPLBACKEND="agg")
+    command = [sys.executable, "-m", "papermill", str(find_template(template)), "out.ipynb", "--no-progress-bar", *words]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+
+def outputs(notebook):
+    "Text, number of figures, and errors and warnings of an executed notebook."
+    cells = json.loads(Path(notebook).read_text())["cells"]
+    found = [o for c in cells for o in c.get("outputs", [])]
+    text = "\n".join("".join(o.get("data", {}).get("text/markdown", "")) for o in found)
+    return text, sum("image/png" in o.get("data", {}) for o in found), [o for o in found if o["output_type"] == "error" or o.get("name") == "stderr"]
+
+def test_every_parameter_is_explained():
+    for name in list_templates():
+        table, source = template_parameters(name), next("".join(c["source"]) for c in json.loads(find_template(name).read_text())["cells"] if c["cell_type"] == "code")
+        assert table.index.tolist() == [line.split(" = ")[0] for line in source.splitlines()], name # papermill overlooks a line that has another = in its comment
+        assert len(table) and (table.help.str.len() > 8).all(), f"{name}: {table.index[table.help.str.len() < 9].tolist()}"
+    assert {"model_report", "train_and_report", "train_test_matrix", "depth_comparison"} <= set(list_templates())
+
+def test_train_and_report_by_papermill(tmp_path):
+    """The training, then the report with the chosen sections: the same numbers as when both are done by hand."""
+    done = papermill("train_and_report", tmp_path, model="cnn4", epochs=2, snapshots=1, sections=["coverage"], report=SMALL | dict(landscape_thresholds=3, landscape_images=40))
+    assert done.returncode == 0, done.stderr[-2000:]
+    text, figures, wrong = outputs(tmp_path/"out.ipynb")
+    assert "# How cnn4 breaks" in text and figures >= 8 and not wrong
+    assert "## How it was trained" in text and "## Coverage" in text and "## Fragile kernels" not in text
+    report = load_result(tmp_path/"result.nc")
+    assert {"landscape", "coverage"} <= set(report.children) and "fragile_kernels" not in report.children
+    own = report["scores"].to_dataset().sel(kind="clean", filter="combined", layer="conv1")
+    fragile = [str(l) for l in report["scores"].layer.values if l != "global" and report["scores"].label.sel(kind="clean", filter="combined", layer=l) == "fragile"]
+    for layer in fragile[:4]: assert layer in text.split("**Stress on the weights**")[1].split("\n")[0]
+    if "conv1" in fragile: assert "{:+.3f}".format(float(own.score)).replace("-", "−") in text
+    train_model("cnn4", tmp_path/"hand", epochs=2, lr=3e-3, batch_size=32, progress=False)
+    net, test = load_checkpoint(tmp_path/"hand"/"model.safetensors"), load_data("digits", "test", n=SMALL["n"])
+    filters = filter_sweep(net, test, scope="both", thresholds=3, attack=FGSM(float(report["epsilon"].epsilon)), progress=False)
+    assert filters.attrs["model_hash"] == report["filters"].attrs["model_hash"]
+    for name in filters.data_vars: np.testing.assert_array_equal(filters[name].values, report["filters"][name].values)
+
+def test_matrix_template(tmp_path):
+    page = run_study("train_test_matrix", tmp_path, progress=False, levels=[0, 2], epochs=2, probes=8, augments=["mixup"], epsilon=0.05, n=60)
+    result = load_result(tmp_path/"result.nc", "train_test_matrix")
+    assert result.train.values.tolist() == ["none", "gaussian_noise 2", "mixup"] and result.sizes["stress"] == 2
+    text, figures, wrong = outputs(tmp_path/"train_test_matrix.ipynb")
+    assert figures == 4 and not wrong and "image/png" in page.read_text()
+    direct = train_test_matrix("cnn3", (load_data("digits", "train"), load_data("digits", "test", n=60)), GaussianNoise(), [0, 2], epochs=2, lr=3e-3, batch_size=32,
+                               rows=dict(mixup="mixup"), searches=(), progress=False)
+    np.testing.assert_array_equal(result.pred.isel(stress=0).values, direct.pred.isel(stress=0).values)
+    hits = (direct.pred.isel(stress=0, severity=1) == direct.label).mean("sample").values.ravel() if "label" in direct.coords else direct.correct.isel(stress=0, severity=1).mean("sample").values.ravel()
+    assert f"by {100*(hits[1] - hits[0]):+.1f} points".replace("-", "−") in text # what the page says the training buys
+
+def test_depth_template(tmp_path):
+    page = run_study("depth_comparison", tmp_path, progress=False, models=["cnn3", "cnn4"], image_size=8, epochs=2, report=SMALL)
+    tree = load_result(tmp_path/"result.nc")
+    assert set(tree.children) == {"cnn3", "cnn4"}
+    for name in tree.children:
+        own = load_result(tmp_path/name/"result.nc")
+        np.testing.assert_array_equal(tree[f"{name}/scores"].score.values, own["scores"].score.values)
+        assert f'href="{name}/model_report.html"' in page.read_text() and (tmp_path/name/"model_report.html").is_file()
+    text = outputs(tmp_path/"depth_comparison.ipynb")[0]
+    assert "# cnn3 against cnn4" in text
+    for name in tree.children:
+        scores = tree[f"{name}/scores"].to_dataset().sel(kind="clean", filter="combined").score
+        place = int(scores.sel(layer=[l for l in scores.layer.values if l != "global"]).values.argmin())
+        assert f"**{name}** is most fragile in {scores.layer.values[place]}, layer {place + 1} of" in text
+
+@pytest.mark.parametrize("template, wrong, words", [
+    ("model_report", dict(thresholds=1), "`thresholds`"),
+    ("model_report", dict(ci=95), "`ci`"),
+    ("model_report", dict(severities="[0, 2]"), "`severities` to be a list"),
+    ("model_report", dict(severities=[1, 2]), "increase from 0"),
+    ("model_report", dict(data="digist"), "Did you mean 'digits'"),
+    ("train_and_report", dict(sections=["coverge"]), "Did you mean 'coverage'"),
+    ("train_and_report", dict(sections="coverage"), "`sections` to be a list"),
+    ("train_and_report", dict(report=dict(treshold=3)), "Did you mean 'thresholds'"),
+    ("train_and_report", dict(report=dict(data="mnist")), "sets `data`"),
+    ("train_and_report", dict(snapshots=99), "`snapshots`"),
+    ("train_test_matrix", dict(stressor="gausian_noise"), "Did you mean 'gaussian_noise'"),
+    ("train_test_matrix", dict(levels="[0,2]"), "`levels` to be a list"),
+    ("train_test_matrix", dict(searches=["fgms"]), "Did you mean 'fgsm'"),
+    ("depth_comparison", dict(models=["cnn3"]), "at least two different networks"),
+    ("depth_comparison", dict(models=["cnn3", "resnet81"]), "Did you mean 'resnet18'"),
+    ("comparison", dict(results=["a.nc"]), "two or more paths"),
+])
+def test_refusals(template, wrong, words):
+    """One error, before anything is trained or measured: in the cell after the parameters."""
+    parameters, setup = ["".join(c["source"]) for c in json.loads(find_template(template).read_text())["cells"] if c["cell_type"] == "code"][:2]
+    names = {}
+    exec(parameters, names); names.update(wrong)
+    with pytest.raises((ValueError, TypeError), match=words): exec("\n".join(l for l in setup.splitlines() if not l.startswith("%")), names)
+
+def test_run_cells_needs_a_notebook():
+    with pytest.raises(RuntimeError, match="Expected to be called in a notebook"): run_cells("comparison")
+    with pytest.raises(ValueError, match="Unknown `parameter`"): run_cells("comparison", result=[])
