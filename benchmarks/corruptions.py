@@ -125,7 +125,7 @@ def codec():
     space, out = {}, {}
     exec(IMAGES, space)
     for size in SIZES:
-        image, total = space["pictures"](size)[0].transpose(2, 0, 1).copy(), 0
+        image, total = space["pictures"](size)[0], 0
         for severity in SEVERITIES:
             quality = int(JPEG("imagenet").at(severity)[0])
             total += min(timed(lambda: _jpeg(image, quality)) for _ in range(8))

@@ -108,10 +108,13 @@ _PUBLIC = {
         "notebook_page warm_up run_cells run_model summary_table run_demo "
     ),
     "cluster": (
-        "cpu_count thread_share list_gpus pick_gpus WorkerDied LocalEngine stop_on_interrupt DaskEngine "
+        "cpu_count thread_share list_gpus pick_gpus WorkerDied Engine LocalEngine stop_on_interrupt DaskEngine "
         "slurm_options slurm_script "
     ),
-    "grid": "PRELOAD load_study study_status time_left run_grid collect_study study_table save_collection report_study",
+    "grid": (
+        "PRELOAD load_study study_status time_left check_study run_grid collect_study study_table save_collection "
+        "report_study "
+    ),
     "cli": "",
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names.split()}

@@ -287,13 +287,16 @@ def grid(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
 ):
     "Run a study: every combination of its axes, each in a folder of its own. The same command goes on where it was stopped."
-    from fragility_nb.cluster import stop_on_interrupt
-    from fragility_nb.grid import load_study, run_grid, study_status
+    from fragility_nb.cluster import LocalEngine, stop_on_interrupt
     with _plain_errors():
-        plan = load_study(study)
-        if dry_run: return _dry_run(plan, study_status(plan), workers or gpus or 1)
-        with stop_on_interrupt(_stopping) as stop:
-            status = run_grid(plan, engine=_engine(engine, workers, gpus, scheduler), retry_failed=retry_failed, tell=typer.echo, stop=stop)
+        chosen = _engine(engine, workers, gpus, scheduler)
+        with chosen if isinstance(chosen, LocalEngine) and not dry_run else contextlib.nullcontext(): # its processes import while the study is read
+            from fragility_nb.grid import check_study, load_study, run_grid, study_status
+            plan = load_study(study)
+            if dry_run:
+                check_study(plan, chosen)
+                return _dry_run(plan, study_status(plan), workers or gpus or 1)
+            with stop_on_interrupt(_stopping) as stop: status = run_grid(plan, engine=chosen, retry_failed=retry_failed, tell=typer.echo, stop=stop)
         for line in _status_lines(plan, status, workers or gpus or 1): typer.echo(line)
         if stop.is_set() and (status.state != "done").any(): raise KeyboardInterrupt
     if (status.state != "done").any(): raise typer.Exit(1)

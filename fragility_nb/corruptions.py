@@ -16,16 +16,16 @@ from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
+import scipy.fft
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from .core import check_choice, check_number
 from .data import load_data
 from .streams import CounterStreams
-from .stressors import STRESSORS, Stressor, in_threads, apply_stress, gaussian_filter, pad_border
+from .stressors import STRESSORS, Stressor, apply_stress, gaussian_filter, pad_border
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00007
 @dataclass(frozen=True)
@@ -136,7 +136,15 @@ def _disk(radius:float, alias:float, device:str) -> Tensor:
 @lru_cache(maxsize=16)
 def _spectrum(radius:float, alias:float, size:tuple[int, int], device:str) -> Tensor:
     "The disk's Fourier transform."
-    return torch.fft.rfft2(_disk(radius, alias, device), size)
+    return torch.from_numpy(scipy.fft.rfft2(_disk(radius, alias, "cpu").numpy(), size)).to(device)
+
+def _filtered(x:Tensor, spectrum:Tensor, size:tuple[int, int]) -> Tensor:
+    "Images convolved by way of their Fourier transform; on a CPU with SciPy and NumPy, whose bits do not depend on the number of cores or on the batch."
+    if x.requires_grad or x.device.type != "cpu": return torch.fft.irfft2(torch.fft.rfft2(x, size)*spectrum, size)
+    workers = torch.get_num_threads()
+    waves = scipy.fft.rfft2(x.numpy(), size, workers=workers)
+    waves *= spectrum.numpy()
+    return torch.from_numpy(scipy.fft.irfft2(waves, size, workers=workers, overwrite_x=True))
 
 def _defocus(x:Tensor, radius:float, alias:float) -> Tensor:
     "Images blurred by a disk, mirrored at the border: tap by tap, or by Fourier transform if it is large."
@@ -146,9 +154,8 @@ def _defocus(x:Tensor, radius:float, alias:float) -> Tensor:
     if k <= 5:
         taps = [(i, j, v) for i, row in enumerate(disk.tolist()) for j, v in enumerate(row) if v]
         return sum(wide[:, :, i:i + h, j:j + w]*v for i, j, v in taps)
-    size = tuple(next_fast_len(n, True) for n in wide.shape[-2:])
-    spectrum = torch.fft.rfft2(wide, size).mul_(_spectrum(radius, alias, size, str(x.device)))
-    return torch.fft.irfft2(spectrum, size)[:, :, k - 1:k - 1 + h, k - 1:k - 1 + w]
+    size = tuple(scipy.fft.next_fast_len(n, True) for n in wide.shape[-2:])
+    return _filtered(wide, _spectrum(radius, alias, size, str(x.device)), size)[:, :, k - 1:k - 1 + h, k - 1:k - 1 + w]
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00017
 @STRESSORS.register("defocus_blur")
@@ -255,9 +262,10 @@ class ZoomBlur(Corruption):
 
     def perturb(self, x, severity, streams):
         factors = np.arange(1, *self.at(severity))
-        total = 2*x # the image itself, and enlargement 1
-        for f in factors[1:]: total += _zoom(x, f)
-        return total.div_(1 + max(1, len(factors))).clamp_(0, 1)
+        bands = x.flatten(0, 1)[:, None] # with three channels at once, torch's result depends on the number of threads
+        total = 2*bands # the image itself, and enlargement 1
+        for f in factors[1:]: total += _zoom(bands, f)
+        return total.div_(1 + max(1, len(factors))).clamp_(0, 1).view(x.shape)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00025
 LUMA = (.299, .587, .114)
@@ -634,11 +642,11 @@ class Pixelate(Corruption):
         return wide.transpose(2, 3).contiguous().index_select(2, rows[2])
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00053
-def _jpeg(image:np.ndarray, quality:int) -> list[np.ndarray]:
-    "uint8 (C, H, W), encoded and decoded: its channels (H, W)."
-    file, bands = io.BytesIO(), [Image.fromarray(band) for band in image]
-    (Image.merge("RGB", bands) if len(bands) == 3 else bands[0]).save(file, "JPEG", quality=quality)
-    return [np.asarray(band) for band in Image.open(file, formats=("JPEG",)).split()]
+def _jpeg(pixels:np.ndarray, quality:int) -> np.ndarray:
+    "uint8 (H, W) or (H, W, 3), encoded and decoded."
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file, formats=("JPEG",)))
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00043
 @STRESSORS.register("jpeg")
@@ -651,10 +659,12 @@ class JPEG(Corruption):
     def perturb(self, x, severity, streams):
         if x.shape[1] not in (1, 3): raise ValueError(f"Expected `x` to have 1 or 3 channels for JPEG, but got {x.shape[1]}.")
         quality = int(self.at(severity)[0] + 0.5)
-        pixels = x.mul(255).round_().cpu().numpy().astype(np.uint8) # several times faster than torch's conversion
-        again = np.empty(pixels.shape, np.float32)
-        for image, bands in zip(again, in_threads(lambda image: _jpeg(image, quality), pixels)):
-            for out, band in zip(image, bands): np.divide(band, np.float32(255), out=out, dtype=np.float32)
+        levels = x.mul(255).round_().cpu().numpy()
+        again = np.empty(levels.shape, np.float32)
+        for planes, out in zip(levels, again):
+            pixels = np.stack(planes, -1, dtype=np.uint8, casting="unsafe") # several times faster than torch's conversion
+            back = _jpeg(pixels.squeeze(-1) if len(planes) == 1 else pixels, quality)
+            for band, plane in zip(np.atleast_3d(back).transpose(2, 0, 1), out): np.divide(band, np.float32(255), out=plane, dtype=np.float32)
         return torch.from_numpy(again).to(x.device)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00045

@@ -11,11 +11,8 @@ __all__ = ['STRESSORS', 'BARTSCHAT_SIGMAS', 'BARTSCHAT_NOISE', 'BARTSCHAT_BLUR',
 import math
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Lock
 from typing import ClassVar
 
 import numpy as np
@@ -35,7 +32,7 @@ class Stressor:
     "Base of the stressors: severity × the strength of one step, unless a subclass says otherwise."
     unit:ClassVar[str] = "" # of the physical strength
     random:ClassVar[bool] = False # whether it draws random numbers
-    part:ClassVar[int] = 2**18 # pixels × channels worked off at once on a CPU
+    part:ClassVar[int] = 2**20 # pixels × channels worked off at once on a CPU
 
     def strength(self, severity:float) -> float:
         "The physical strength of a severity, in `unit`s."
@@ -281,30 +278,6 @@ class Hue(Stressor):
         turn = self.strength(severity)/360 % 1
         return TF.adjust_hue(x, turn if turn <= 0.5 else turn - 1).clamp_(0, 1)
 
-# %% ../nbs/api/10_stressors.ipynb #10c00017
-ALONE = Lock() # who changes torch's number of threads for a while
-
-@contextmanager
-def _one_core_each():
-    "Threads that start inside use one core each, in torch, OpenMP and MKL; the caller's number comes back."
-    with ALONE:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try: yield
-        finally: torch.set_num_threads(threads)
-
-def in_threads(
-    work:Callable, # f(item)
-    items:Sequence, # what is to be worked off
-) -> list: # f of each, in their order
-    "`work` on all items, `torch.get_num_threads()` at a time, under the caller's gradient modes."
-    threads = min(torch.get_num_threads(), len(items))
-    if threads <= 1: return [work(item) for item in items]
-    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-    def run(item):
-        with torch.inference_mode(inference), torch.set_grad_enabled(grad): return work(item)
-    with _one_core_each(), ThreadPoolExecutor(threads) as pool: return list(pool.map(run, items))
-
 # %% ../nbs/api/10_stressors.ipynb #36ef2529
 def apply_stress(
     stressor:Stressor|Callable, # a stressor, or f(x, severity, streams) -> x
@@ -324,11 +297,10 @@ def apply_stress(
     def one(some, streams):
         return _check_stressed(getattr(stressor, "perturb", stressor)(some, severity, streams), some, stressor)
     if not own or x.device.type != "cpu": return one(x, streams)
-    part = max(1, min(stressor.part // x[0].numel(), math.ceil(len(x)/torch.get_num_threads())))
+    part = max(1, stressor.part // x[0].numel())
     if part >= len(x): return one(x, streams)
     out = torch.empty_like(x)
-    def put(i): out[i:i + part] = one(x[i:i + part], streams[i:i + part])
-    in_threads(put, range(0, len(x), part))
+    for i in range(0, len(x), part): out[i:i + part] = one(x[i:i + part], streams[i:i + part])
     return out
 
 # %% ../nbs/api/10_stressors.ipynb #d921aa19

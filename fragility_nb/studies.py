@@ -7,9 +7,11 @@ __all__ = ['list_templates', 'find_template', 'template_parameters', 'check_para
            'notebook_page', 'warm_up', 'run_cells', 'run_model', 'summary_table', 'run_demo']
 
 # %% ../nbs/api/50_studies.ipynb #c1105c75
+import ast
 import contextlib
 import functools
 import hashlib
+import io
 import json
 import logging
 import numbers
@@ -18,6 +20,7 @@ import re
 import shutil
 import sys
 import time
+import tokenize
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -47,15 +50,37 @@ def find_template(
 # %% ../nbs/api/50_studies.ipynb #a785348b
 def template_parameters(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
-) -> pd.DataFrame: # one row per parameter: default, help
-    "The parameters of a template, as its tagged cell declares them."
+) -> pd.DataFrame: # one row per parameter: default as it is written there, type, help
+    "The parameters of a template, as its tagged cell declares them: `name = default  # help`, or `name: type = default  # help`."
     path = find_template(template)
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    if not any("parameters" in c["metadata"].get("tags", []) for c in cells):
-        raise ValueError(f"Expected the template `{path}` to have a cell tagged `parameters`, but it has none.")
-    with _quiet_papermill() as papermill: found = papermill.inspect_notebook(str(path))
-    rows = [dict(parameter=p["name"], default=p["default"], help=p["help"]) for p in found.values()]
-    return pd.DataFrame(rows, columns=["parameter", "default", "help"]).set_index("parameter")
+    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    if not tagged: raise ValueError(f"Expected the template `{path}` to have a cell tagged `parameters`, but it has none.")
+    try: rows = _assignments("".join(tagged[0]["source"]))
+    except SyntaxError as e: raise ValueError(f"Expected the parameters of `{path}` to be valid Python, but line {e.lineno} of their cell is not: {e.msg}.") from None
+    return pd.DataFrame(rows, columns=["parameter", "default", "type", "help"]).drop_duplicates("parameter", keep="last").set_index("parameter")
+
+# %% ../nbs/api/50_studies.ipynb #73f17ebf
+def _assignments(source:str) -> list[dict]:
+    "Name, value, type and comment of each assignment in a cell; magics are passed over."
+    source = re.sub(r"^\s*[%!].*$", "#", source, flags=re.M)
+    tree = ast.parse(source)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {t.start[0]: t.string.lstrip("# ").rstrip() for t in tokens if t.type == tokenize.COMMENT}
+    rows = []
+    for node in tree.body:
+        targets = [node.target] if isinstance(node, ast.AnnAssign) and node.value else node.targets if isinstance(node, ast.Assign) else []
+        for target in targets:
+            if not isinstance(target, ast.Name): continue
+            kind = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else _type_name(node.value)
+            rows.append(dict(parameter=target.id, default=ast.get_source_segment(source, node.value), type=kind, help=comments.get(node.end_lineno, "")))
+    return rows
+
+def _type_name(value:ast.expr) -> str:
+    "The type of a literal; empty if it may be anything, as after `None`."
+    try: found = ast.literal_eval(value)
+    except ValueError: return ""
+    return "" if found is None else "list" if isinstance(found, tuple) else type(found).__name__
 
 # %% ../nbs/api/50_studies.ipynb #5376d061
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 from fragility_nb import cluster
 from fragility_nb.cli import app
 from fragility_nb.core import load_result, provenance, save_result
-from fragility_nb.grid import _by_axis, _stacked, collect_study, load_study, report_study, run_grid, study_status, study_table, time_left
+from fragility_nb.grid import _by_axis, _stacked, check_study, collect_study, load_study, report_study, run_grid, study_status, study_table, time_left
+from fragility_nb.studies import template_parameters
 
 spec = importlib.util.spec_from_file_location("grid_faults", ROOT / "benchmarks" / "grid_faults.py")
 faults = importlib.util.module_from_spec(spec)
@@ -35,7 +36,7 @@ def fragility(*args):
     return CliRunner().invoke(app, list(map(str, args)))
 
 
-class Here:
+class Here(cluster.Engine):
     "An engine without processes of its own, where the engine is not what is tested."
     def run(self, call, arguments, stop=None):
         for i, argument in enumerate(arguments):
@@ -272,6 +273,9 @@ BASE = "template = 'model_report'\n"
     ("[axes]\nn = [1]\n[[exclude]]\nn = 1", ValueError, "leaves none"),
     ("[axes]\nn = [1]\n[[exclude]]\nci = 0.9", ValueError, "axis in [[exclude]]"),
     ("[parameters]\nn = 1", ValueError, "there is neither"),
+    ("[axes]\nn = ['many']", TypeError, "`n` to be an integer, but got 'many'"),
+    ("[axes]\nimage_size = [12.5]", TypeError, "an integer"),
+    ("[axes]\nn = [1]\n[parameters]\nroot = 3", TypeError, "to be text"),
 ])
 def test_mistakes_are_found_before_anything_starts(tmp_path, text, error, message):
     (tmp_path / "s.toml").write_text(BASE + text)
@@ -286,6 +290,61 @@ def test_templates_that_cannot_be_used(tmp_path):
     for template, message in (("no_out.ipynb", "parameter `out`"), ("plain.ipynb", "tagged `parameters`"), ("broken.ipynb", "s.toml"), ("gone.ipynb", "No template"), ("model_raport", "Did you mean 'model_report'")):
         (tmp_path / "s.toml").write_text(f"template = '{template}'\n[axes]\na = [1]")
         with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)): load_study(tmp_path / "s.toml")
+
+
+@pytest.mark.parametrize("text, error, message", [
+    ("template = 'train_and_report'\n[axes]\nmodel = ['cnn3', 'resnet81']", ValueError, "network in parameter `model`: 'resnet81'. Did you mean"),
+    ("template = 'depth_comparison'\n[axes]\nmodels = [['cnn3', 'vgg_11']]", ValueError, "network in parameter `models`: 'vgg_11'"),
+    ("template = 'train_and_report'\n[axes]\ndata = ['digits', 'mnits']", ValueError, "data set in parameter `data`: 'mnits'. Did you mean 'mnist'"),
+    ("template = 'train_test_matrix'\n[axes]\nstressor = ['gauss_noise']", ValueError, "stressor in parameter `stressor`: 'gauss_noise'. Did you mean 'gaussian_noise'"),
+    ("template = 'train_test_matrix'\n[axes]\nseeds = [[0]]\n[parameters]\ntests = ['blurr']", ValueError, "stressor in parameter `tests`"),
+    ("template = 'train_and_report'\n[axes]\nseed = [0]\n[parameters.report]\ntreshold = 5", ValueError, "parameter in `report`: 'treshold'. Did you mean 'thresholds'"),
+    ("template = 'train_and_report'\n[axes]\nseed = [0]\n[parameters.report]\nthresholds = 'few'", TypeError, "`thresholds` to be an integer"),
+])
+def test_names_that_only_a_run_would_look_up(tmp_path, text, error, message):
+    (tmp_path / "s.toml").write_text(text)
+    for check in (check_study, run_grid):
+        with pytest.raises(error, match=re.escape(message)): check(tmp_path / "s.toml")
+    done = fragility("grid", tmp_path / "s.toml", "--dry-run")
+    assert done.exit_code == 2 and message in done.output
+    assert [p.name for p in tmp_path.iterdir()] == ["s.toml"]
+
+
+def test_names_that_are_right(tmp_path):
+    (tmp_path / "mine" / "train").mkdir(parents=True)
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    (tmp_path / "s.toml").write_text("template = 'train_and_report'\n[axes]\nmodel = ['cnn12', 'resnet18', 'timm:convnext_tiny', './w.safetensors']\ndata = ['digits', './mine', 'mine', 'cifar10_c/fog/3']")
+    check_study(tmp_path / "s.toml")
+
+
+PARAMETERS = """
+%matplotlib inline
+a = 1  # a = b, or what it is
+b: int = None  # how many; c=3 means three
+c = {"x": 1,
+     "y": [2, 3]}  # two lines
+d: "str" = 'a # b'  # text with a sign
+e = f = -2.5
+g = (1, 2)
+h = 2 * a
+_, i = 1, 2
+print("not one")
+"""
+def test_parameters_are_read_as_python_reads_them(tmp_path):
+    faults.template(tmp_path / "t.ipynb", PARAMETERS)
+    table = template_parameters(tmp_path / "t.ipynb")
+    assert list(table.index) == list("abcdefgh")
+    assert table.loc["a"].tolist() == ["1", "int", "a = b, or what it is"] and table.loc["b"].tolist() == ["None", "int", "how many; c=3 means three"]
+    assert table.type.to_dict() == dict(a="int", b="int", c="dict", d="'str'", e="float", f="float", g="list", h="")
+    assert table.help["c"] == "two lines" and table.help["d"] == "text with a sign" and table.default["d"] == "'a # b'"
+    faults.template(tmp_path / "t.ipynb", "a = 1\nb = = 2")
+    with pytest.raises(ValueError, match="line 2"): template_parameters(tmp_path / "t.ipynb")
+
+
+def test_a_scheduler_that_does_not_answer_leaves_no_folder(tmp_path):
+    (tmp_path / "s.toml").write_text(BASE + "[axes]\nn = [1]")
+    with pytest.raises(ConnectionError, match="No dask scheduler answers"): run_grid(tmp_path / "s.toml", engine=cluster.DaskEngine("tcp://127.0.0.1:9", timeout=1))
+    assert [p.name for p in tmp_path.iterdir()] == ["s.toml"]
 
 
 def test_a_gpu_that_is_not_there(tmp_path):

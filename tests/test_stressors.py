@@ -1,6 +1,5 @@
 "Stressors: random streams, geometry, chains, and the common corruptions against their plain twins, image by image."
 import math
-import threading
 
 import numpy as np
 import pytest
@@ -289,8 +288,9 @@ def two_threads():
 
 @pytest.mark.parametrize("name", [*ALL, "rain"])
 def test_cores_do_not_change_images(name, two_threads):
-    x, stressor = torch.rand(5, 3, 40, 40, generator=torch.Generator().manual_seed(0)), STRESSORS[name]()
+    x, stressor = torch.rand(5, 3, 120, 120, generator=torch.Generator().manual_seed(0)), STRESSORS[name]()
     many = apply_stress(stressor, x, 3, index=[4, 1, 9, 0, 7])
+    assert torch.equal(apply_stress(stressor, x[1:2], 3, index=[1]), many[1:2])
     torch.set_num_threads(1)
     assert torch.equal(apply_stress(stressor, x, 3, index=[4, 1, 9, 0, 7]), many)
 
@@ -302,33 +302,10 @@ def test_memory_layout_does_not_change_images(name):
     torch.testing.assert_close(apply_stress(STRESSORS[name](), turned, 3), apply_stress(STRESSORS[name](), x, 3), atol=1e-5, rtol=0)
 
 
-def test_parts_run_on_as_many_threads_as_torch_has(two_threads):
-    seen, both = set(), threading.Barrier(2, timeout=20)
-
-    class Watched(GaussianNoise):
-        def perturb(self, x, severity, streams):
-            if threading.current_thread() is not threading.main_thread(): both.wait() # passes if two are at work at a time
-            seen.add((threading.current_thread().name, torch.get_num_threads()))
-            return super().perturb(x, severity, streams)
-
-    x = torch.rand(2, 1, 8, 8)
-    apply_stress(Watched(), x, 1)
-    assert len(seen) == 2 and {n for _, n in seen} == {1} and torch.get_num_threads() == 2
-    seen.clear()
-    torch.set_num_threads(1)
-    apply_stress(Watched(), x, 1)
-    assert seen == {(threading.main_thread().name, 1)}
-
-
-def test_workers_keep_the_gradient_modes_and_pass_errors_on(two_threads):
+def test_parts_keep_the_gradient_modes(monkeypatch):
+    monkeypatch.setattr(Stressor, "part", 64)
     x = torch.rand(4, 1, 8, 8)
     with torch.inference_mode(): assert apply_stress(GaussianNoise(), x, 1).is_inference()
     y = x.clone().requires_grad_()
     apply_stress(GaussianBlur(1.), y, 1).sum().backward()
     assert y.grad is not None and torch.allclose(y.grad.sum(), torch.tensor(256.), rtol=1e-3)
-
-    class Broken(GaussianNoise):
-        def perturb(self, x, severity, streams): raise RuntimeError("broken on purpose")
-
-    with pytest.raises(RuntimeError, match="on purpose"): apply_stress(Broken(), x, 1)
-    assert torch.get_num_threads() == 2
