@@ -287,10 +287,10 @@ def grid(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
 ):
     "Run a study: every combination of its axes, each in a folder of its own. The same command goes on where it was stopped."
-    from fragility_nb.cluster import LocalEngine, stop_on_interrupt
+    from fragility_nb.cluster import stop_on_interrupt
     with _plain_errors():
         chosen = _engine(engine, workers, gpus, scheduler)
-        with chosen if isinstance(chosen, LocalEngine) and not dry_run else contextlib.nullcontext(): # its processes import while the study is read
+        with chosen if engine == "local" and not dry_run else contextlib.nullcontext(): # its processes import while the study is read
             from fragility_nb.grid import check_study, load_study, run_grid, study_status
             plan = load_study(study)
             if dry_run:

@@ -7,7 +7,6 @@ __all__ = ['PRELOAD', 'load_study', 'study_status', 'time_left', 'check_study', 
            'save_collection', 'report_study']
 
 # %% ../nbs/api/52_grid.ipynb #g5200004
-import ast
 import base64
 import contextlib
 import fcntl
@@ -37,7 +36,7 @@ import xarray as xr
 
 from .core import SCHEMA, check_choice, check_number, load_result, provenance, save_result, unknown, write_atomic
 from .cluster import LocalEngine
-from .studies import CellError, _cells, _finished, _fingerprint, _intact, _now, _plain_text, _run_study, find_template, plain_value, template_parameters
+from .studies import CellError, _cells, _finished, _fingerprint, _intact, _now, _plain_text, _run_study, find_template, list_templates, plain_value, template_parameters
 
 # %% ../nbs/api/52_grid.ipynb #g5200006
 _KEYS = {"name": str, "template": str, "folder": str, "axes": dict, "parameters": dict, "exclude": list, "runs": list}
@@ -152,7 +151,7 @@ def _check_value(name:str, value, known:pd.DataFrame, home:Path) -> None:
     if inner and isinstance(value, dict):
         known = template_parameters(inner[1])
         for k, v in value.items():
-            if k not in known.index: raise unknown(f"parameter in `{name}`", k, known.index)
+            if k not in known.index: raise unknown(f"parameter in {name}", k, known.index)
             _check_value(k, v, known, home)
 
 def _check_type(name:str, value, kind:str, default:str) -> None:
@@ -316,34 +315,40 @@ def check_study(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
     engine=None, # of `cluster`; default: processes on this machine
 ) -> None:
-    "Refuses what runs would only find themselves: unknown names of networks, data sets and stressors, and a GPU that is not there. Runs that were begun before are passed over."
+    "Refuses what runs would only find themselves: in shipped templates unknown names of networks, data sets and stressors; in all a GPU that is not there. Runs that were begun before are passed over."
     study = _study(study)
-    known, values = template_parameters(study.template), {}
+    values = {}
     for run in study.runs:
         if run.folder.is_dir(): continue
         for name, value in run.params.items(): values.setdefault(name, {}).update({v: None for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)})
-    for name, several in values.items():
-        kind = re.search(r"names? of (?:a |an )?(?:further )?(network|data set|stressor)", known.help[name])
-        for value in several if kind else (): _CHECKS[kind[1]](name, value, study.home)
+    if study.template == _shipped(study.template.stem): _check_names(values, template_parameters(study.template), study.home)
     if any(v.startswith("cuda") for v in values.get("device", ())) and isinstance(engine, LocalEngine | None):
         import torch
         if not torch.cuda.is_available(): raise ValueError("Parameter `device` asks for 'cuda', but this machine has no GPU that torch can use: leave `device` out, or give 'cpu'.")
+
+def _shipped(name:str) -> Path|None: return find_template(name) if name in list_templates() else None
 
 # %% ../nbs/api/52_grid.ipynb #fd9167a2
 def _check_network(name:str, value:str, home:Path) -> None:
     from fragility_nb.models import architecture, list_models
     if value.startswith("timm:") or (home/value).exists(): return
     try: architecture(value)
-    except ValueError: raise unknown(f"network in parameter `{name}`", value, list_models()) from None
+    except ValueError: raise unknown(f"network in {name}", value, list_models()) from None
 
 def _check_data(name:str, value:str, home:Path) -> None:
     from fragility_nb.data import CORRUPTED, DATASETS
     if value not in DATASETS and value.partition("/")[0] not in CORRUPTED and not (home/value).is_dir():
-        raise unknown(f"data set in parameter `{name}`", value, [*DATASETS, "the path of an image folder"])
+        raise unknown(f"data set in {name}", value, [*DATASETS, "the path of an image folder"])
 
 def _check_stressor(name:str, value:str, home:Path) -> None:
     from fragility_nb.corruptions import STRESSORS
-    if value not in STRESSORS: raise unknown(f"stressor in parameter `{name}`", value, STRESSORS)
+    if value not in STRESSORS: raise unknown(f"stressor in {name}", value, STRESSORS)
+
+def _check_names(values:Mapping[str, Mapping], known:pd.DataFrame, home:Path) -> None:
+    "Names that a template's comments call the name of a network, a data set or a stressor; an own template may have its own."
+    for name, several in values.items():
+        kind = re.search(r"names? of (?:a |an )?(?:further )?(network|data set|stressor)", known.help[name])
+        for value in several if kind else (): _CHECKS[kind[1]](name, value, home)
 
 _CHECKS = {"network": _check_network, "data set": _check_data, "stressor": _check_stressor}
 

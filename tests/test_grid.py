@@ -221,7 +221,7 @@ def test_what_fails_is_told_in_status_log_and_notebook(tmp_path, here):
     assert fragility("grid", tmp_path / "s.toml").exit_code == 1 and (first / "log.txt").read_text().count("started") == 1
 
 
-class Deadly:
+class Deadly(cluster.Engine):
     "An engine whose workers die."
     def run(self, call, arguments, stop=None): yield from ((i, cluster.WorkerDied("killed by signal 9")) for i, _ in enumerate(arguments))
 
@@ -293,12 +293,12 @@ def test_templates_that_cannot_be_used(tmp_path):
 
 
 @pytest.mark.parametrize("text, error, message", [
-    ("template = 'train_and_report'\n[axes]\nmodel = ['cnn3', 'resnet81']", ValueError, "network in parameter `model`: 'resnet81'. Did you mean"),
-    ("template = 'depth_comparison'\n[axes]\nmodels = [['cnn3', 'vgg_11']]", ValueError, "network in parameter `models`: 'vgg_11'"),
-    ("template = 'train_and_report'\n[axes]\ndata = ['digits', 'mnits']", ValueError, "data set in parameter `data`: 'mnits'. Did you mean 'mnist'"),
-    ("template = 'train_test_matrix'\n[axes]\nstressor = ['gauss_noise']", ValueError, "stressor in parameter `stressor`: 'gauss_noise'. Did you mean 'gaussian_noise'"),
-    ("template = 'train_test_matrix'\n[axes]\nseeds = [[0]]\n[parameters]\ntests = ['blurr']", ValueError, "stressor in parameter `tests`"),
-    ("template = 'train_and_report'\n[axes]\nseed = [0]\n[parameters.report]\ntreshold = 5", ValueError, "parameter in `report`: 'treshold'. Did you mean 'thresholds'"),
+    ("template = 'train_and_report'\n[axes]\nmodel = ['cnn3', 'resnet81']", ValueError, "network in model`: 'resnet81'. Did you mean"),
+    ("template = 'depth_comparison'\n[axes]\nmodels = [['cnn3', 'vgg_11']]", ValueError, "network in models`: 'vgg_11'"),
+    ("template = 'train_and_report'\n[axes]\ndata = ['digits', 'mnits']", ValueError, "data set in data`: 'mnits'. Did you mean 'mnist'"),
+    ("template = 'train_test_matrix'\n[axes]\nstressor = ['gauss_noise']", ValueError, "stressor in stressor`: 'gauss_noise'. Did you mean 'gaussian_noise'"),
+    ("template = 'train_test_matrix'\n[axes]\nseeds = [[0]]\n[parameters]\ntests = ['blurr']", ValueError, "stressor in tests`"),
+    ("template = 'train_and_report'\n[axes]\nseed = [0]\n[parameters.report]\ntreshold = 5", ValueError, "parameter in report`: 'treshold'. Did you mean 'thresholds'"),
     ("template = 'train_and_report'\n[axes]\nseed = [0]\n[parameters.report]\nthresholds = 'few'", TypeError, "`thresholds` to be an integer"),
 ])
 def test_names_that_only_a_run_would_look_up(tmp_path, text, error, message):
@@ -313,11 +313,14 @@ def test_names_that_only_a_run_would_look_up(tmp_path, text, error, message):
 def test_names_that_are_right(tmp_path):
     (tmp_path / "mine" / "train").mkdir(parents=True)
     (tmp_path / "w.safetensors").write_bytes(b"")
-    (tmp_path / "s.toml").write_text("template = 'train_and_report'\n[axes]\nmodel = ['cnn12', 'resnet18', 'timm:convnext_tiny', './w.safetensors']\ndata = ['digits', './mine', 'mine', 'cifar10_c/fog/3']")
+    (tmp_path / "s.toml").write_text("template = 'train_and_report'\n[axes]\nmodel = ['cnn12', 'resnet18', 'timm:convnext_tiny', './w.safetensors']\ndata = ['digits', './mine', 'mine']")
+    check_study(tmp_path / "s.toml")
+    faults.template(tmp_path / "own.ipynb", "model = 'cnn3'  # name of a network\nout = '.'  # folder")
+    (tmp_path / "s.toml").write_text("template = 'own.ipynb'\n[axes]\nmodel = ['a_network_of_my_own']")
     check_study(tmp_path / "s.toml")
 
 
-PARAMETERS = """
+PARAMETERS = """\
 %matplotlib inline
 a = 1  # a = b, or what it is
 b: int = None  # how many; c=3 means three
