@@ -543,40 +543,55 @@ def save_collection(
 
 # %% ../nbs/api/52_grid.ipynb #g5200040
 _STYLE = """<style>
-body { font: 1.02rem/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem; color: #111; background: #fff; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .92rem; margin: .5rem 0 1rem; } th, td { padding: .2rem .7rem; text-align: left; white-space: nowrap; }
-thead th { border-bottom: 2px solid #888; } tbody tr:nth-child(even) { background: #f4f4f4; } img { max-width: 100%; height: auto; } .partial { background: #fff3d6; padding: .5rem .8rem; }
+body { font: 1.02rem/1.5 system-ui, sans-serif; max-width: 84rem; margin: 0 auto; padding: 1rem; color: #111; background: #fff; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; margin: .5rem 0 1rem; } th, td { padding: .2rem .45rem; text-align: left; }
+thead th { vertical-align: bottom; border-bottom: 2px solid #888; } tbody tr:nth-child(even) { background: #f4f4f4; } img { max-width: 100%; height: auto; } .partial { background: #fff3d6; padding: .5rem .8rem; }
 </style>"""
 
 def _html_table(table:pd.DataFrame, index:bool=False) -> str:
     "A table for the page; text in it must be safe already."
-    show = lambda v: "" if v is None or (isinstance(v, float) and math.isnan(v)) else f"{v:.4g}" if isinstance(v, float) else str(v)
-    return f'<div class="wide">{table.map(show).to_html(index=index, escape=False, border=0)}</div>'
+    number = lambda v: "" if math.isnan(v) else f"{v:.3g}" if abs(v) < 1000 else f"{v:.0f}"
+    show = lambda v: "" if v is None else number(v) if isinstance(v, float) else str(v)
+    titled = table.map(show).rename(columns=lambda c: str(c).replace("_", " "))
+    return f'<div class="wide">{titled.to_html(index=index, escape=False, border=0)}</div>'
 
 def _linked(study:Study, table:pd.DataFrame) -> pd.DataFrame:
     "The runs with links to what there is of each, and errors as safe text."
     stem, base = study.template.stem, study.folder
     def link(run, state):
         file = run.folder/(f"{stem}.failed.ipynb" if state == "failed" else f"{stem}.html")
-        name = html.escape(run.name)
-        return f'<a href="{html.escape(os.path.relpath(file, base))}">{name}</a>' if file.is_file() else name
+        short = run.fingerprint[:8] # the axes have columns of their own
+        return f'<a title="{html.escape(run.name)}" href="{html.escape(os.path.relpath(file, base))}">{short}</a>' if file.is_file() else short
     safe = table.map(lambda v: html.escape(v) if isinstance(v, str) else v)
     safe.insert(0, "run", [link(r, s) for r, s in zip(study.runs, table.state)])
     return safe
 
 # %% ../nbs/api/52_grid.ipynb #g5200041
 def _by_axis(table:pd.DataFrame, axis:str, figures:Sequence[str]) -> pd.DataFrame:
-    "Means of the figures at each value of an axis."
+    "Means of the figures at each value of an axis, with the smallest and the largest where they differ."
     done = table[table.state == "done"]
     groups = done.groupby(done[axis].astype(str), sort=False)
-    out = groups[list(figures)].mean()
+    out = groups[list(figures)].agg(lambda v: _ranged(v.mean(), v.min(), v.max()))
     out.insert(0, "runs", groups.size())
     return out.rename_axis(axis).reset_index()
 
+def _ranged(value:float, low:float, high:float) -> str:
+    "0.91 (0.88 … 0.94); without the parentheses if there is no range."
+    if not value == value: return ""
+    return f"{value:.3g}" + (f" ({low:.3g}\u00a0…\u00a0{high:.3g})" if low < high else "")
+
 def _shown_figures(table:pd.DataFrame, axes:Sequence[str]) -> list[str]:
-    "Number columns of a table that are figures of the results, at most eight."
+    "Number columns of a table that are figures of the results, at most a dozen; bounds of intervals go with their figure."
     cost = ("seconds", "cell_seconds", "cpu_seconds", "peak_memory", "peak_gpu_memory", "cell", "started")
-    return [c for c in table if c not in (*axes, *cost) and pd.api.types.is_numeric_dtype(table[c]) and table[c].notna().any()][:8]
+    bounds = [b for figure, *pair in _INTERVALS for b in pair if figure in table]
+    return [c for c in table if c not in (*axes, *cost, *bounds) and pd.api.types.is_numeric_dtype(table[c]) and table[c].notna().any()][:12]
+
+_INTERVALS = (("clean_accuracy", "clean_low", "clean_high"), ("score", "low", "high")) # figures of a report, with their bounds
+
+def _with_intervals(table:pd.DataFrame) -> pd.DataFrame:
+    "The figures that have bounds, as one text with them."
+    there = [row for row in _INTERVALS if set(row) <= set(table)]
+    return table.assign(**{v: [_ranged(*row) for row in zip(table[v], table[lo], table[hi])] for v, lo, hi in there})
 
 # %% ../nbs/api/52_grid.ipynb #g5200042
 _REPEATS = ("seed", "init", "inits", "initialisation")
@@ -630,9 +645,9 @@ def report_study(
     if len(failed): parts.append("<h2>What failed</h2>" + _html_table(failed[["run", *study.axes, "cell", "error"]]))
     fig = _depth_figure(study, results)
     if fig is not None: parts.append(_DEPTH + _picture(fig))
-    if figures: parts.append("<h2>Along each axis</h2><p>Means over the runs that are done." + (_LAYERS if "most_fragile" in table else "") + "</p>" + "".join(_html_table(_by_axis(table, a, figures)) for a in study.axes))
+    if figures: parts.append("<h2>Along each axis</h2><p>Means over the runs that are done, and in parentheses the smallest and the largest." + (_LAYERS if "most_fragile" in table else "") + "</p>" + "".join(_html_table(_by_axis(table, a, figures)) for a in study.axes))
     columns = [c for c in ("run", *study.axes, "state", *figures, "seconds") if c in ("run", *table)]
-    parts.append("<h2>The runs</h2>" + _html_table(_linked(study, table)[columns]))
+    parts.append("<h2>The runs</h2>" + (_BOUNDS if "score" in figures else "") + _html_table(_linked(study, _with_intervals(table))[columns]))
     with write_atomic(study.folder/"report.html") as part: part.write_text(_page(study.name, parts), encoding="utf-8")
     return study.folder/"report.html"
 
@@ -646,7 +661,9 @@ def _picture(fig) -> str:
         fig.savefig(f, format="png")
         return f'<img alt="Scores against relative depth" src="data:image/png;base64,{base64.b64encode(f.getvalue()).decode()}">'
 
-_LAYERS = " Score, with its interval from low to high, is that of the most fragile layer; fragile, robust, antifragile and undecided are numbers of layers."
+_LAYERS = " Score is that of the most fragile layer; fragile, robust, antifragile and undecided are numbers of layers."
+
+_BOUNDS = "<p>In parentheses the intervals of accuracy and score.</p>"
 
 _DEPTH = """<h2>Depth against fragility</h2><p>Score of each layer on clean images against its relative depth: below 0 fragile, above 0 antifragile.
 Bars are the intervals of each score; where there are several seeds, the line is their mean and the bars reach from the lowest to the highest.</p>"""

@@ -11,6 +11,7 @@ import ast
 import contextlib
 import functools
 import hashlib
+import html
 import io
 import json
 import logging
@@ -333,14 +334,26 @@ def notebook_page(
     for cell in nb.cells:
         if cell.cell_type == "code": cell.outputs = [o for o in cell.outputs if not _is_noise(o)]
     title = next((re.search(r"^# (.+)$", c.source, re.M)[1] for c in nb.cells if c.cell_type == "markdown" and re.search(r"^# (.+)$", c.source, re.M)), Path(notebook).stem)
-    html, _ = _exporter(code).from_notebook_node(nb, {"metadata": {"name": title}})
-    return html.replace("</head>", _PAGE_STYLE, 1)
+    page, _ = _exporter(code).from_notebook_node(nb, {"metadata": {"name": title}})
+    above = iter(_figure_titles(nb, title))
+    page = re.sub("No description has been provided for this image", lambda _: html.escape(f"Figure: {next(above, title)}"), page)
+    return page.replace("</head>", _PAGE_STYLE, 1)
+
+def _figure_titles(nb, title:str) -> list[str]:
+    "The heading above each picture, for those who cannot see it."
+    found = []
+    for cell in nb.cells:
+        if cell.cell_type == "markdown": title = ([title] + re.findall(r"^#+ (.+)$", cell.source, re.M))[-1]
+        else: found += [title for o in cell.outputs if any(k.startswith("image/") for k in o.get("data", {}))]
+    return found
 
 @functools.lru_cache(maxsize=2)
 def _exporter(code:bool):
-    "nbconvert's exporter, with the templates that it has compiled."
+    "nbconvert's exporter, with the templates that it has compiled; of pictures without a description it says nothing, they get one."
     from nbconvert import HTMLExporter
-    return HTMLExporter(exclude_input=not code, exclude_input_prompt=True, exclude_output_prompt=True)
+    log = logging.getLogger("fragility_nb.page")
+    log.setLevel(logging.ERROR)
+    return HTMLExporter(log=log, exclude_input=not code, exclude_input_prompt=True, exclude_output_prompt=True)
 
 def _is_noise(output) -> bool:
     "Progress bars and what is written to stderr."

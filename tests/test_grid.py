@@ -442,5 +442,9 @@ def test_the_report_is_one_page_with_links_and_safe_text(tmp_path):
     (plan.runs[2].folder / "failed.json").write_text(json.dumps(dict(cell=3, error="ValueError: <b>&", traceback="t")))
     page = report_study(file).read_text()
     assert f'href="runs/{plan.runs[0].name}/work.html"' in page and "ValueError: &lt;b&gt;&amp;" in page and "partial" in page
-    assert _by_axis(study_table(plan), "seed", ["y"]).y.tolist() == [1, 3]
+    table = study_table(plan)
+    assert _by_axis(table, "seed", ["y"]).y.tolist() == ["1", "3"]
+    table["seed"] = 0
+    told = _by_axis(table, "seed", ["y"])
+    assert told.y.tolist() == ["2 (1\u00a0…\u00a03)"] and told.runs.tolist() == [2]
     assert "http" not in page
