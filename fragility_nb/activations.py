@@ -96,6 +96,7 @@ def _submodules(model:nn.Module, names) -> dict[str, str]:
     names = [names] if isinstance(names, str) else list(names)
     for n in names:
         if n not in known: raise unknown("layers", n, known)
+    if not names: raise ValueError("Expected `layers` to name at least one layer, but got none.")
     return {n: known[n] for n in names}
 
 def _plain(name:str, y) -> Tensor:

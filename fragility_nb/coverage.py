@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from tqdm.auto import tqdm
 
-from .activations import find_layers
+from .activations import _submodules
 from .batchnorm import statistic_gap
 from .core import Registry, array_hash, check_choice, check_kind, check_number, provenance, unknown
 from .data import ImageData, generator, load_data, pick_device
-from .models import Normalized, create_model, evaluating, in_blocks, match, model_hash, model_name
+from .models import create_model, evaluating, in_blocks, match, model_hash, model_name
 from .scores import synaptic_scores
 from .stressors import GaussianNoise
 from .sweeps import filter_sweep
@@ -85,18 +85,6 @@ def _version(y:Tensor) -> int:
     "How often a tensor was written over; inference tensors do not say."
     return 0 if y.is_inference() else y._version
 
-# %% ../nbs/api/32_coverage.ipynb #3c90dd4c
-def _named_modules(model:nn.Module, layers) -> dict[str, str]:
-    "Name -> path of the submodules asked for; default the convolution and linear layers."
-    if layers is None: return {l.name: l.path for l in find_layers(model)}
-    prefix = "network." if isinstance(model, Normalized) else ""
-    known = {path.removeprefix(prefix): path for path, _ in model.named_modules() if path.removeprefix(prefix)}
-    layers = [layers] if isinstance(layers, str) else list(layers)
-    for name in layers:
-        if name not in known: raise unknown("layers", name, known)
-    if not layers: raise ValueError("Expected `layers` to name at least one layer, but got none.")
-    return {name: known[name] for name in layers}
-
 # %% ../nbs/api/32_coverage.ipynb #d19f7bc8
 def find_outputs(
     model:nn.Module, # images in [0, 1] -> logits
@@ -106,7 +94,7 @@ def find_outputs(
 ) -> list[Output]: # in the order of `layers`
     "Where each layer's units are read, found by following one image through the network."
     check_choice("when", when, ("before", "after"))
-    modules = _named_modules(model, layers)
+    modules = _submodules(model, layers)
     here = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     with evaluating(model) as net, torch.no_grad(): trace = _trace(net, image[:1].to(here), modules)
     found = []
@@ -406,7 +394,7 @@ class Coverage:
         criteria = [NC(t) for t in (0, 0.25, 0.5, 0.75)] if criteria is None else criteria
         self.criteria = [copy.copy(c) for c in (criteria if isinstance(criteria, (list, tuple)) else [criteria])]
         _check_criteria(self.criteria)
-        _named_modules(model, layers)
+        _submodules(model, layers)
         self.hash, self.outputs, self.n = model_hash(model), None, 0
         if profile is not None: self._check_profile(check_kind(profile, "activation_profile", "profile"))
         elif any(c.profiled for c in self.criteria):

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from .core import check_choice, check_kind, check_number
-from .plots import COLOURS, SERIES, house_style
+from .plots import COLOURS, SERIES, _spread, house_style
 
 # %% ../nbs/api/42_coverage_plots.ipynb #407854be
 def criterion_label(
@@ -187,8 +187,7 @@ def plot_coverage_scores(
     for x, s, low, high, label in zip(one.coverage.values, one.score.values, one.low.values, one.high.values, one.label.values):
         ax.plot([x, x], [low, high], color=COLOURS[str(label)], lw=2.2, alpha=0.6)
         ax.plot([x], [s], "o", ms=7, color=COLOURS[str(label)], mec="0.2", mew=0.6)
-    for name, x, s in zip(one.layer.values, one.coverage.values, one.score.values) if one.sizes["layer"] <= 12 else ():
-        ax.annotate(str(name), (x, s), xytext=(7, 4), textcoords="offset points", fontsize=plt.rcParams["font.size"])
+    if one.sizes["layer"] <= 12: _label_points(ax, one.coverage.values, one.score.values, one.layer.values)
     r = one.sel({"with": "score"})
     ax.set(xlim=(-0.03, 1.12))
     seen = [k for k in ("fragile", "robust", "antifragile", "undecided") if (one.label == k).any()]
@@ -196,3 +195,12 @@ def plot_coverage_scores(
               loc="center left", bbox_to_anchor=(1.01, 0.5))
     title = f"rank correlation {float(r.correlation):+.2f} [{float(r.correlation_low):+.2f}, {float(r.correlation_high):+.2f}], {one.sizes['layer']} layers".replace("-", "−")
     return _titled(ax, title, f"coverage of the layer, {criterion_label(one.criterion.item())}", f"{table.attrs['score_kind']} score")
+
+def _label_points(ax:Axes, x:np.ndarray, y:np.ndarray, names:Sequence[str]) -> None:
+    "A name to the right of each point; names of points below each other are moved apart."
+    size, (low, high) = plt.rcParams["font.size"], ax.get_ylim()
+    line = 1.3 * size / (ax.get_position().height * ax.figure.get_figheight() * 72) * (high - low)
+    order = np.argsort(x, kind="stable")
+    for column in np.split(order, np.flatnonzero(np.diff(x[order]) > 0.12) + 1): # a name is about this wide
+        for i, at in zip(column, _spread(y[column], line)):
+            ax.annotate(str(names[i]), (x[i], at), xytext=(7, 0), textcoords="offset points", fontsize=size, va="center", annotation_clip=False)
