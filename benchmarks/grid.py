@@ -78,7 +78,7 @@ def main(quick):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         facts = dict(short=overhead(folder / "short", 3 if quick else 6, 1))
-        if not quick: facts["long"] = overhead(folder / "long", 1, 60)
+        if not quick: facts["long"] = overhead(folder / "long", 4, 60)
         facts["two"] = speedup(folder / "two", 4, 4 if quick else 15)
         facts["planned"] = thousand(folder / "planned", 20)
         if not quick: facts["finished"] = thousand(folder / "finished", 1000)

@@ -112,7 +112,7 @@ _PUBLIC = {
         "slurm_options slurm_script "
     ),
     "grid": (
-        "PRELOAD load_study study_status time_left check_study run_grid collect_study study_table save_collection "
+        "PRELOAD load_study check_study study_status time_left run_grid collect_study study_table save_collection "
         "report_study "
     ),
     "cli": "",
