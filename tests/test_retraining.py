@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import python
+from kills import survived
 from scipy import stats
 from torch import nn
 
@@ -184,68 +185,33 @@ def test_the_callers_attack_layers_and_sweep_are_used(train):
 # Whatever happens
 
 KILLED = """
-import os, signal, sys, torch
+import sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from fragility_nb import core, retraining, training
+from kills import Steps, check, die, replaced
+from fragility_nb import retraining
 from fragility_nb.data import load_data
 from fragility_nb.models import create_model, model_hash
 data, out = load_data("digits", "train", n=200), Path(sys.argv[1])
-def die(): os.kill(os.getpid(), signal.SIGKILL)
-class Steps:
-    count = 0
-    def __init__(self, at): self.at = at
-    def __repr__(self): return "steps"
-    def __call__(self, model, x, y, seed, index):
-        Steps.count += 1
-        if Steps.count == self.at: die()
-        return x, y
 def two(scores, threshold, seed): return [str(l) for l in scores.layer.values[scores.sel(kind="difference").values.argsort()[:2]]]
 def train(folder, at=0):
     model = create_model("cnn3")
     log = retraining.selective_fit(model, data, epochs=5, every=2, rule=two, held_out=50, thresholds=2, lr=2e-2, batch_size=50, weight_decay=0.01, ema=0.6, augment=[Steps(at)],
                                    folder=folder, device="cpu", progress=False)
     return model_hash(model) + str(log.frozen.values.tolist()) + str(log.score.values.tolist())
-def scoring(when):
-    "Killed in the first scoring, or right after a file took its place."
-    real, calls = os.replace, [0]
-    def replace(a, b):
-        real(a, b)
-        if "scores-" in str(b):
-            calls[0] += 1
-            if calls[0] == when: die()
-    core.os.replace = replace
 def sweeping():
     real = retraining.filter_sweep
     retraining.filter_sweep = lambda *a, **k: (real(*a, **k), die())
-def child(work):
-    pid = os.fork()
-    if not pid:
-        try: work()
-        except BaseException as e: print(repr(e), flush=True); os._exit(1)
-        os._exit(0)
-    return os.waitpid(pid, 0)[1]
-def check(name, prepare, at=0):
-    folder = out/name
-    died = child(lambda: (prepare(), train(folder, at)))
-    assert os.WIFSIGNALED(died) and os.WTERMSIG(died) == signal.SIGKILL, name
-    assert child(lambda: (folder/"hash").write_text(train(folder))) == 0, name
-    assert (folder/"hash").read_text() == whole, name
-    print(name)
 whole = train(out/"whole")
 Steps.count = 0
-check("start of a period", lambda: None, at=5)
-check("middle of a period", lambda: None, at=7)
-check("scoring", sweeping)
-check("scored again", lambda: scoring(2))
+for name, prepare, at in (("start of a period", lambda: None, 5), ("middle of a period", lambda: None, 7), ("scoring", sweeping, 0), ("scored again", lambda: replaced(2, "scores-"), 0)):
+    check(out/name, prepare, train, whole, at)
 """
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_weights(tmp_path):
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
-    told = python(f"import sys; sys.argv = ['killed', {str(tmp_path)!r}]; exec(open({str(script)!r}).read())", OMP_NUM_THREADS="1")
-    assert len(told.splitlines()) == 4
+    assert len(survived(python, tmp_path, KILLED)) == 4
+
 
 
 def test_another_training_in_the_folder_is_told(train, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import python
+from kills import survived
 from torch import nn
 
 from fragility_nb.core import load_result
@@ -136,26 +137,18 @@ def test_a_last_image_alone_joins_the_batch_before():
 # Whatever happens
 
 KILLED = """
-import os, signal, sys, torch
+import os, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from fragility_nb import core, training
+from kills import Steps, check, die, replaced
+from fragility_nb import training
 from fragility_nb.data import load_data
 from fragility_nb.models import create_model, model_hash
 data = load_data("digits", "train", n=300)
 out = Path(sys.argv[1])
-class Steps:
-    count = 0
-    def __init__(self, at): self.at = at
-    def __repr__(self): return "steps"
-    def __call__(self, model, x, y, seed, index):
-        Steps.count += 1
-        if Steps.count == self.at: die()
-        return x + torch.rand(()) * 0.01, y # the global generator is part of the training
-def die(): os.kill(os.getpid(), signal.SIGKILL)
 def train(folder, at=0):
     model = create_model("cnn3")
-    training.fit(model, data, epochs=4, optimizer="sgd", lr=0.02, schedule="cosine", ema=0.9, augment=["crop", Steps(at)], snapshots=2,
+    training.fit(model, data, epochs=4, optimizer="sgd", lr=0.02, schedule="cosine", ema=0.9, augment=["crop", Steps(at, 0.01)], snapshots=2,
                  folder=folder, device="cpu", progress=False)
     return model_hash(model)
 def half_written(nth):
@@ -168,48 +161,21 @@ def half_written(nth):
         if calls[0] == nth:
             os.truncate(path, os.path.getsize(path) // 2); die()
     training.save_file = models.save_file = save
-def replaced(nth):
-    "Killed right after the nth file took its place."
-    real, calls = os.replace, [0]
-    def replace(a, b):
-        real(a, b); calls[0] += 1
-        if calls[0] == nth: die()
-    core.os.replace = replace
-def child(work):
-    pid = os.fork()
-    if not pid:
-        try: work()
-        except BaseException as e: print(repr(e), flush=True); os._exit(1)
-        os._exit(0)
-    return os.waitpid(pid, 0)[1]
-def check(name, prepare, at=0):
-    folder = out/name
-    died = child(lambda: (prepare(), train(folder, at)))
-    assert os.WIFSIGNALED(died) and os.WTERMSIG(died) == signal.SIGKILL, name
-    left = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
-    done = child(lambda: (folder/"hash").write_text(train(folder)))
-    assert done == 0, name
-    names = {p.name for p in folder.iterdir()}
-    assert names == {"hash", "log.nc", "state.safetensors", "epoch-002.safetensors", "epoch-004.safetensors"}, names
-    assert (folder/"hash").read_text() == whole, name
-    print(name, len(left))
 whole = train(out/"whole") # here, so that the children find everything imported
 Steps.count = 0
-check("first epoch", lambda: None, at=2)
-check("third epoch", lambda: None, at=8)
-check("half a state", lambda: half_written(1))
-check("half a later state", lambda: half_written(4))
-check("half a snapshot", lambda: half_written(2))
-check("after a snapshot", lambda: replaced(2))
-check("after a state", lambda: replaced(3))
+FILES = {"hash", "log.nc", "state.safetensors", "epoch-002.safetensors", "epoch-004.safetensors"}
+for name, prepare, at in (
+    ("first epoch", lambda: None, 2), ("third epoch", lambda: None, 8), ("half a state", lambda: half_written(1), 0), ("half a later state", lambda: half_written(4), 0),
+    ("half a snapshot", lambda: half_written(2), 0), ("after a snapshot", lambda: replaced(2), 0), ("after a state", lambda: replaced(3), 0)):
+    check(out/name, prepare, train, whole, at)
+    names = {p.name for p in (out/name).iterdir()}
+    assert names == FILES, names
 """
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_weights(tmp_path):
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
-    told = python(f"import sys; sys.argv = ['killed', {str(tmp_path)!r}]; exec(open({str(script)!r}).read())", OMP_NUM_THREADS="1")
-    assert len(told.splitlines()) == 7
+    assert len(survived(python, tmp_path, KILLED)) == 7
+
 
 
 def test_an_interruption_keeps_what_is_finished(train, tmp_path):

@@ -1,0 +1,57 @@
+"What tests share that kill a training at a chosen moment, let it go on, and compare it with one that nothing happened to."
+import os
+import signal
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def die(): os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Steps:
+    "An augmentation that kills the process at a step; with `noise` it draws from the global generator, which is part of a training."
+    count = 0
+    def __init__(self, at, noise=0.): self.at, self.noise = at, noise
+    def __repr__(self): return "steps"
+    def __call__(self, model, x, y, seed, index):
+        import torch
+        Steps.count += 1
+        if Steps.count == self.at: die()
+        return (x + torch.rand(()) * self.noise if self.noise else x), y
+
+
+def replaced(nth, part=""):
+    "Killed right after the nth file with this part of a name took its place."
+    from fragility_nb import core
+    real, calls = os.replace, [0]
+    def replace(a, b):
+        real(a, b); calls[0] += part in str(b)
+        if part in str(b) and calls[0] == nth: die()
+    core.os.replace = replace
+
+
+def child(work):
+    "The status with which a copy of this process ended."
+    pid = os.fork()
+    if not pid:
+        try: work()
+        except BaseException as e: print(repr(e), flush=True); os._exit(1)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1]
+
+
+def check(folder, prepare, train, whole, at=0):
+    "A training that is killed, and once more, is in the end what it would have been."
+    died = child(lambda: (prepare(), train(folder, at)))
+    assert os.WIFSIGNALED(died) and os.WTERMSIG(died) == signal.SIGKILL, folder.name
+    assert child(lambda: (folder/"hash").write_text(train(folder))) == 0, folder.name
+    assert (folder/"hash").read_text() == whole, folder.name
+    print(folder.name)
+
+
+def survived(python, tmp_path, script):
+    "The names of the moments that a script of such checks went through."
+    (tmp_path/"killed.py").write_text(script)
+    start = f"import sys; sys.argv = ['killed', {str(tmp_path)!r}]; sys.path.insert(0, {str(HERE)!r}); exec(open({str(tmp_path/'killed.py')!r}).read())"
+    return python(start, OMP_NUM_THREADS="1").splitlines()
