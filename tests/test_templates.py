@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from papermill import inspect_notebook
 
 from fragility_nb.attacks import FGSM
 from fragility_nb.core import load_result
@@ -37,8 +38,9 @@ def outputs(notebook):
 
 def test_every_parameter_is_explained():
     for name in list_templates():
-        table, source = template_parameters(name), next("".join(c["source"]) for c in json.loads(find_template(name).read_text())["cells"] if c["cell_type"] == "code")
-        assert table.index.tolist() == [line.split(" = ")[0] for line in source.splitlines()], name # papermill overlooks a line that has another = in its comment
+        table, papermills = template_parameters(name), inspect_notebook(str(find_template(name)))
+        assert table.help.to_dict() == {k: p["help"] for k, p in papermills.items()}, name # papermill overlooks a line that has another = in its comment
+        assert table.default.to_dict() == {k: p["default"] for k, p in papermills.items()}, name
         assert len(table) and (table.help.str.len() > 8).all(), f"{name}: {table.index[table.help.str.len() < 9].tolist()}"
     assert {"model_report", "train_and_report", "train_test_matrix", "depth_comparison"} <= set(list_templates())
 
