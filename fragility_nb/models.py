@@ -540,6 +540,7 @@ def swap_norm(
     "The same network with another norm (\"BatchNorm dimensions\", DEPTH); retrain it before judging it."
     check_choice("norm", norm, NORM_KINDS)
     check_number("groups", groups, low=1, integer=True)
+    if affine not in (None, True, False): raise TypeError(f"Expected `affine` to be True, False or None, but got {affine!r}.")
     if momentum is not None: check_number("momentum", momentum, above=0, high=1)
     if eps is not None: check_number("eps", eps, above=0)
     norms, made, new = _norms(model, layers), {}, copy.deepcopy(model)

@@ -435,6 +435,7 @@ def test_batchnorm_that_keeps_no_statistics(data):
     (lambda m, d: swap_norm(m, groups=5), r"`groups` to divide the channels of every layer \(1, 2, 4, 8, 16 do\), but got 5 for the 16 channels of `network.bn1`"),
     (lambda m, d: swap_norm(m, layers="bn9"), "Unknown `layers`"),
     (lambda m, d: swap_norm(m, eps=-1), "`eps`"),
+    (lambda m, d: swap_norm(m, affine="yes"), "`affine` to be True, False or None"),
     (lambda m, d: swap_norm(create_model("lenet1")), "to swap, but `lenet1` has none"),
 ])
 def test_bad_input(net, data, call, words):
