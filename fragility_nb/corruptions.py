@@ -471,10 +471,11 @@ def _edges(x:Tensor, threshold:float) -> Tensor:
 
 def _distance(edges:Tensor, far:int=20) -> Tensor:
     "Distance of each pixel (N, 1, H, W) to the nearest edge, at most `far`."
-    w, i = edges.shape[-1], torch.arange(edges.shape[-1], device=edges.device, dtype=torch.float32)
-    left = torch.where(edges, i, -1e4).cummax(-1).values
-    right = torch.where(edges, -i, -1e4).flip(-1).cummax(-1).values.flip(-1).neg()
-    row = torch.minimum(i - left, right - i).clamp_(max=far + 1).square_().short() # whole numbers: twice as many at once
+    row = (~edges).short().mul_(far + 1) # whole numbers of 16 bits: twice as many at once
+    for k in (2**i for i in range(far.bit_length())): # any way along a row is made of these steps
+        wide = F.pad(row, (k, k), value=far + 1)
+        row = torch.minimum(row, torch.minimum(wide[..., :-2*k], wide[..., 2*k:]).add_(k))
+    row = row.square_()
     wide, best, h = F.pad(row, (0, 0, far, far), value=(far + 1)**2), row.clone(), row.shape[2]
     for k in range(1, far + 1):
         near = torch.minimum(wide[:, :, far - k:far - k + h], wide[:, :, far + k:far + k + h]).add_(k*k)
@@ -706,7 +707,7 @@ class JPEG(Corruption):
         h, w = x.shape[-2:]
         wide = F.pad(x, (0, -w % 16, 0, h % 2), mode="replicate") if w % 16 or h % 2 else x
         y = _quantised(_mixed(x.unbind(1), (19595, 38470, 7471), 0.5 - 128), divisors[0]).add(128.5)
-        blue, red = (_quantised(_halved(_mixed(wide.unbind(1), part, 0.5 - 2**-16))[..., :(w + 1)//2], divisors[1])
+        blue, red = (_quantised(_halved(_mixed(wide.unbind(1), part, 0.5 - 2**-16)), divisors[1])[..., :(w + 1)//2]
                      for part in ((-11059, -21709, 32768), (32768, -27439, -5329)))
         blue, red = (_doubled(plane)[:, :h, :w] for plane in (blue, red))
         torch.add(y, red, alpha=91881/65536, out=x[:, 0])
