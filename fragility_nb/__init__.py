@@ -82,8 +82,8 @@ _PUBLIC = {
         "plot_smallest_fraction "
     ),
     "stress_plots": (
-        "MEASURES UNITS plot_stress_map plot_severity plot_areas plot_examples plot_reliability plot_matrix "
-        "plot_matrix_lines plot_minimal plot_matrix_minimal "
+        "MEASURES ERRORS UNITS plot_stress_map plot_severity plot_areas plot_corruption_error plot_examples "
+        "plot_reliability plot_matrix plot_matrix_lines plot_minimal plot_matrix_minimal "
     ),
     "coverage_plots": "criterion_label plot_growth plot_coverage_map plot_generated plot_sources plot_coverage_scores",
     "batchnorm_plots": (

@@ -471,10 +471,11 @@ def _edges(x:Tensor, threshold:float) -> Tensor:
 
 def _distance(edges:Tensor, far:int=20) -> Tensor:
     "Distance of each pixel (N, 1, H, W) to the nearest edge, at most `far`."
-    w, i = edges.shape[-1], torch.arange(edges.shape[-1], device=edges.device, dtype=torch.float32)
-    left = torch.where(edges, i, -1e4).cummax(-1).values
-    right = torch.where(edges, -i, -1e4).flip(-1).cummax(-1).values.flip(-1).neg()
-    row = torch.minimum(i - left, right - i).clamp_(max=far + 1).square_().short() # whole numbers: twice as many at once
+    row = (~edges).short().mul_(far + 1) # whole numbers of 16 bits: twice as many at once
+    for k in (2**i for i in range(far.bit_length())): # any way along a row is made of these steps
+        wide = F.pad(row, (k, k), value=far + 1)
+        row = torch.minimum(row, torch.minimum(wide[..., :-2*k], wide[..., 2*k:]).add_(k))
+    row = row.square_()
     wide, best, h = F.pad(row, (0, 0, far, far), value=(far + 1)**2), row.clone(), row.shape[2]
     for k in range(1, far + 1):
         near = torch.minimum(wide[:, :, far - k:far - k + h], wide[:, :, far + k:far + k + h]).add_(k*k)
@@ -609,22 +610,17 @@ class Elastic(Corruption):
 # %% ../nbs/api/13_corruptions.ipynb #13c00041
 @lru_cache(maxsize=64)
 def _boxes(n:int, m:int, device:str) -> tuple[Tensor, Tensor, Tensor]:
-    "Shrinking n pixels to m by PIL's box filter: places (m, k) and weights (m, k); and the box of each pixel when enlarged again (n,)."
-    centre = (np.arange(m) + 0.5)*n/m
-    i = np.arange(n)
-    inside = (i[None] + 0.5 - centre[:, None])/(n/m)
-    inside = (inside > -0.5) & (inside <= 0.5) # (m, n)
-    k = inside.sum(1).max()
-    at = np.stack([np.pad(np.flatnonzero(row), (0, k - row.sum()), mode="edge") for row in inside])
-    weight = (np.arange(k)[None] < inside.sum(1, keepdims=True))/inside.sum(1, keepdims=True)
+    "Shrinking n pixels to m by PIL's box filter: the pixels of box after box, and where each begins (m,); the box of each pixel when enlarged again (n,)."
+    centre, i = (np.arange(m) + 0.5)*n/m, np.arange(n)
+    place = (i[None] + 0.5 - centre[:, None])/(n/m)
+    box, pixel = ((place > -0.5) & (place <= 0.5)).nonzero()
     back = np.minimum(((i + 0.5)*m/n).astype(int), m - 1)
-    return torch.tensor(at, device=device), torch.tensor(weight, dtype=torch.float32, device=device), torch.tensor(back, device=device)
+    return tuple(torch.tensor(t, device=device) for t in (pixel, box.searchsorted(np.arange(m)), back))
 
-def _shrink(x:Tensor, at:Tensor, weight:Tensor) -> Tensor:
-    "Weighted means of the rows in each box: whole rows are copied, several times faster on a CPU than columns."
-    total = x.index_select(2, at[:, 0]).mul_(weight[:, 0, None])
-    for j in range(1, at.shape[1]): total.add_(x.index_select(2, at[:, j]).mul_(weight[:, j, None]))
-    return total
+def _shrink(x:Tensor, pixels:Tensor, first:Tensor) -> Tensor:
+    "Means of the rows in each box, (B, H, W) -> (B, m, W); as bags of embeddings, torch's fastest sum of rows."
+    (b, h, w), each = x.shape, torch.arange(len(x), device=x.device)[:, None]
+    return F.embedding_bag((each*h + pixels).flatten(), x.reshape(-1, w), (each*len(pixels) + first).flatten(), mode="mean").view(b, -1, w)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00042
 @STRESSORS.register("pixelate")
@@ -636,36 +632,88 @@ class Pixelate(Corruption):
 
     def perturb(self, x, severity, streams):
         share = self.at(severity)[0]
-        rows, cols = (_boxes(n, max(1, int(n*share + 1e-9)), str(x.device)) for n in x.shape[-2:])
-        turned = _shrink(x, *rows[:2]).transpose(2, 3).contiguous() # columns as rows
-        wide = _shrink(turned, *cols[:2]).clamp_(0, 1).index_select(2, cols[2])
-        return wide.transpose(2, 3).contiguous().index_select(2, rows[2])
+        (*top, down), (*left, right) = (_boxes(n, max(1, int(n*share + 1e-9)), str(x.device)) for n in x.shape[-2:])
+        turned = _shrink(x.flatten(0, 1), *top).transpose(1, 2).contiguous() # columns as rows: whole rows are copied several times faster
+        wide = _shrink(turned, *left).clamp_(0, 1).index_select(1, right).transpose(1, 2).contiguous()
+        return wide.index_select(1, down).view(x.shape)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00053
-def _jpeg(pixels:np.ndarray, quality:int) -> np.ndarray:
-    "uint8 (H, W) or (H, W, 3), encoded and decoded."
+@lru_cache(maxsize=128)
+def _divisors(quality:int, device:str) -> Tensor:
+    "JPEG's divisors of the 8×8 frequencies at a quality, for brightness and for colour, as Pillow writes them: (2, 8, 8)."
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file, formats=("JPEG",)))
+    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
+    tables = Image.open(file, formats=("JPEG",)).quantization
+    return torch.tensor([tables[0], tables[1]], dtype=torch.float32, device=device).view(2, 8, 8)
+
+@lru_cache(maxsize=8)
+def _cosines(blocks:int, device:str) -> Tensor:
+    "The discrete cosine transform of 8 numbers as a matrix (rows are frequencies), for so many blocks side by side."
+    k = torch.arange(8, dtype=torch.float64)
+    d = torch.cos(k[:, None]*(2*k + 1)*math.pi/16)/2
+    d[0] /= math.sqrt(2)
+    return torch.kron(torch.eye(blocks), d.float()).to(device)
+
+def _quantised(x:Tensor, divisors:Tensor) -> Tensor:
+    "Planes (N, H, W) of whole numbers around 0, their 8×8 blocks' frequencies rounded to multiples of the divisors (8, 8)."
+    h, w = x.shape[1:]
+    if w % 16 or h % 8: x = F.pad(x, (0, -w % 16, 0, -h % 8), mode="replicate")
+    (n, high, wide), down, right = x.shape, _cosines(1, str(x.device)), _cosines(2, str(x.device)) # two blocks at once: faster
+    step = divisors.repeat(1, wide//8)
+    waves = ((down @ x.view(n, -1, 8, wide)).view(-1, 16) @ right.T).view(n, -1, 8, wide)
+    waves.mul_(8).round_().mul_((1 + 1e-6)/(8*step)).round_().mul_(step) # libjpeg's are eighths; a half goes away from 0
+    x = down.T @ (waves.view(-1, 16) @ right).view(n, -1, 8, wide)
+    return x.add_(0.5 + 1e-4).floor_().clamp_(-128, 127).view(n, high, wide)[:, :h, :w]
+
+# %% ../nbs/api/13_corruptions.ipynb #13c00069
+def _halved(x:Tensor) -> Tensor:
+    "Means of 2×2 pixels of (N, H, W), rounded up and down by turns, as libjpeg does."
+    rows = x[:, ::2] + x[:, 1::2]
+    x = (rows[..., ::2] + rows[..., 1::2]).mul_(0.25)
+    return x.add_(torch.tensor([0.25, 0.5], device=x.device).repeat(x.shape[2]//2 + 1)[:x.shape[2]]).floor_()
+
+def _doubled(x:Tensor) -> Tensor:
+    "Planes (N, H, W) with twice as many pixels each way, each ¾ of the nearest and ¼ of the next, rounded as libjpeg does."
+    (n, h, w), wide = x.shape, F.pad(x, (1, 1, 1, 1), mode="replicate")
+    mid = wide[:, 1:-1]*3
+    x = torch.stack([mid + wide[:, :-2], mid + wide[:, 2:]], 2).view(n, 2*h, w + 2)
+    mid = x[..., 1:-1]*3 + 8
+    pairs = torch.complex(mid + x[..., :-2], mid.sub(1).add_(x[..., 2:])) # the fastest way to alternate two tensors
+    return torch.view_as_real(pairs).view(n, 2*h, 2*w).mul_(1/16).floor_()
+
+def _mixed(rgb:Sequence[Tensor], weights:Sequence[int], plus:float) -> Tensor:
+    "The floor of a weighted sum of three planes; weights in 1/65536, exact in float."
+    total = rgb[0]*(weights[0]/65536)
+    for plane, w in zip(rgb[1:], weights[1:]): total.add_(plane, alpha=w/65536)
+    return total.add_(plus).floor_()
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00043
 @STRESSORS.register("jpeg")
 @dataclass(frozen=True)
 class JPEG(Corruption):
-    "Written as JPEG and read again (Pillow's codec, on the CPU); quality is rounded to a whole number."
+    "What is lost by writing as JPEG and reading again, without a file (libjpeg's arithmetic, colours at half the resolution); quality is rounded."
     imagenet, cifar, none = (25, 18, 15, 10, 7), (80, 65, 58, 50, 40), 100.
     measure = (0, "JPEG quality")
 
     def perturb(self, x, severity, streams):
         if x.shape[1] not in (1, 3): raise ValueError(f"Expected `x` to have 1 or 3 channels for JPEG, but got {x.shape[1]}.")
-        quality = int(self.at(severity)[0] + 0.5)
-        levels = x.mul(255).round_().cpu().numpy()
-        again = np.empty(levels.shape, np.float32)
-        for planes, out in zip(levels, again):
-            pixels = np.stack(planes, -1, dtype=np.uint8, casting="unsafe") # several times faster than torch's conversion
-            back = _jpeg(pixels.squeeze(-1) if len(planes) == 1 else pixels, quality)
-            for band, plane in zip(np.atleast_3d(back).transpose(2, 0, 1), out): np.divide(band, np.float32(255), out=plane, dtype=np.float32)
-        return torch.from_numpy(again).to(x.device)
+        divisors = _divisors(int(self.at(severity)[0] + 0.5), str(x.device))
+        levels = x.mul(255).round_()
+        if x.shape[1] == 3: return self._colour(levels, divisors)
+        return _quantised(levels[:, 0].sub_(128), divisors[0]).add(128).div_(255)[:, None]
+
+    def _colour(self, x, divisors):
+        "Levels 0 … 255 (N, 3, H, W), their brightness and colours quantised apart; in [0, 1]."
+        h, w = x.shape[-2:]
+        wide = F.pad(x, (0, -w % 16, 0, h % 2), mode="replicate") if w % 16 or h % 2 else x
+        y = _quantised(_mixed(x.unbind(1), (19595, 38470, 7471), 0.5 - 128), divisors[0]).add(128.5)
+        blue, red = (_quantised(_halved(_mixed(wide.unbind(1), part, 0.5 - 2**-16)), divisors[1])[..., :(w + 1)//2]
+                     for part in ((-11059, -21709, 32768), (32768, -27439, -5329)))
+        blue, red = (_doubled(plane)[:, :h, :w] for plane in (blue, red))
+        torch.add(y, red, alpha=91881/65536, out=x[:, 0])
+        torch.add(y, red, alpha=-46802/65536, out=x[:, 1]).add_(blue, alpha=-22554/65536)
+        torch.add(y, blue, alpha=116130/65536, out=x[:, 2])
+        return x.floor_().clamp_(0, 255).div_(255)
 
 # %% ../nbs/api/13_corruptions.ipynb #13c00045
 COMMON = ("gaussian_noise_c", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",

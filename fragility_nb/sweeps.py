@@ -30,7 +30,7 @@ from .sequential import count_pairs, looks, ratio, ratio_interval
 from .stressors import Stressor, apply_stress, stress_id
 
 # %% ../nbs/api/21_sweeps.ipynb #b2b2c000
-from .attacks import _gradient_sign, _noise_like, _noise_sign, _output_signs, _rising_sign, _warn_signs, check_unit, loss_gradient
+from .attacks import _clearly_more, _gradient_sign, _noise_like, _noise_sign, _output_signs, _rising_sign, _warn_signs, check_unit, loss_gradient
 
 # %% ../nbs/api/21_sweeps.ipynb #716d6380
 def stress_sweep(
@@ -161,8 +161,9 @@ def _sweep_signs(net:nn.Module, data:ImageData, result:xr.Dataset, stressors, de
         one = result.sel(stress=name).isel(seed=0)
         signs[name] = _rising_sign(one.correct.values, one.strength.values)
         top = float(one.severity[-1])
-        noise = _noise_like(attack, top) if top else None
-        if noise: signs[name] |= _noise_sign(one.correct.values[-1][:len(few)], _measure(net, few, noise, 1., 0, len(few), device)["correct"])
+        right = one.correct.values[-1][:len(few)]
+        noise = _noise_like(attack, top) if top and _clearly_more(right.sum(), 0) else None # noise can show nothing on what is wrong already
+        if noise: signs[name] |= _noise_sign(right, _measure(net, few, noise, 1., 0, len(few), device)["correct"])
     found = {name: _warn_signs(s, f"{name}: " if name else "", stacklevel=4) for name, s in signs.items()}
     return "; ".join(f"{name}: {text}".removeprefix(": ") for name, text in found.items() if text)
 

@@ -13,7 +13,8 @@ from fragility_nb.plots import (COLOURS, house_style, plot_compactness, plot_com
                                 plot_landscape, plot_scores, plot_stress, plot_training)
 from fragility_nb.scores import (KINDS, compactness, relabel, relative_performance, scale_scores, smallest_fraction,
                                  synaptic_scores)
-from fragility_nb.severity import stress_summary
+from fragility_nb.severity import corruption_error, stress_summary
+from fragility_nb.stress_plots import plot_corruption_error, plot_severity
 
 FILTERS = ["high_pass", "low_pass", "pulse"]
 
@@ -283,6 +284,32 @@ def test_sixty_layers_are_readable():
     drawn(ax)
     boxes = [t.get_window_extent() for t in ax.get_yticklabels()]
     assert len(boxes) == 60 and all(a.y0 >= b.y1 - 0.5 for a, b in zip(boxes, boxes[1:])), "names of layers overlap"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_no_panel_of_severity_is_cut_off(order):
+    "Panels share an axis; it reaches over the highest curve and band, whichever panel has them."
+    result = xr.concat([stress_result(("fog",)), stress_result(("snow",), seed=1)][::order], "stress", data_vars="minimal")
+    shift = xr.DataArray([0, 1], dims="stress", coords=dict(stress=["fog", "snow"]))
+    result = result.assign(pred=(result.severity > 0)*shift*(result.sample % 5 > 0) + 0*result.correct) # only snow flips answers
+    axs = plot_severity({"a": result, "b": result}, "flips")
+    for ax in axs:
+        (bottom, top), highest = ax.get_ylim(), max(c.get_paths()[0].vertices[:, 1].max() for a in axs for c in a.collections)
+        assert bottom == 0 and 0.8 < highest <= top
+
+
+@pytest.mark.parametrize("measure", ["ce", "relative_ce", "error"])
+def test_bars_are_the_corruption_errors(measure):
+    "Each bar is a number of the result, its whisker the interval, and the last one the mean."
+    a, b = stress_result(), stress_result(seed=1)
+    b["correct"] = b.correct & (b["sample"] % 3 > 0) # the reference is worse
+    e = corruption_error(a, b.assign_attrs(a.attrs), n_boot=200)
+    ax, k, scale = plot_corruption_error({"a": e, "b": e}, measure), dict(ce="mce", relative_ce="relative_mce", error="mean_error")[measure], 100 if measure == "error" else 1
+    for bars in ax.containers[1::2]:
+        np.testing.assert_allclose([bar.get_width() for bar in bars], [*e[measure].values*scale, float(e[k])*scale])
+    whisker = ax.containers[0].lines[2][0].get_segments()[-1][:, 0]
+    np.testing.assert_allclose(whisker, [float(e[f"{k}_low"])*scale, float(e[f"{k}_high"])*scale])
+    assert [t.get_text() for t in ax.get_yticklabels()][:3] == ["Gaussian noise", "Rotation", "FGSM"]
 
 
 def test_one_severity_and_many_stresses():

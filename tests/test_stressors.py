@@ -79,6 +79,17 @@ def test_corruptions_are_their_twins_on_large_images(name):
     assert (apply_stress(STRESSORS[name]("imagenet"), x, 3) - twin_of(name, "imagenet", 3, x)).abs().mean() < 0.005
 
 
+@pytest.mark.parametrize("shape", [(3, 37, 90), (3, 8, 8), (3, 64, 50), (1, 31, 44)], ids=str)
+@pytest.mark.parametrize("quality", [7, 25, 80, 95, 100])
+def test_jpeg_is_libjpeg(shape, quality):
+    "Without a file, nearly to the last bit: Pillow's pixels, whatever the image's borders; what differs lay between two steps."
+    x = photographs(96)[:, :shape[0], 20:20 + shape[1], :shape[2]].contiguous()
+    stressor = type("Fixed", (STRESSORS["jpeg"],), dict(at=lambda self, severity: (quality,)))("imagenet")
+    ours = stressor.perturb(x, 1, None).permute(0, 2, 3, 1).numpy()
+    twin = np.stack([twins.jpeg(i if len(x[0]) == 3 else i[..., 0], quality, None).reshape(i.shape) for i in x.permute(0, 2, 3, 1).double().numpy()])
+    assert np.abs(ours - twin).mean() < 0.001 and (np.abs(ours - twin) < 1.5/255).mean() > 0.95
+
+
 def test_edges_of_spatter_are_distances_away():
     "The truncated distance is scipy's."
     from fragility_nb.corruptions import _distance
