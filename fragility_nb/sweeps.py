@@ -417,6 +417,7 @@ def _joined(results:Sequence[xr.Dataset], dim:str, values:Sequence) -> xr.Datase
 
 def _check_snapshots(snapshots) -> list[Mapping]:
     "One mapping epoch -> checkpoint per initialisation."
+    if not isinstance(snapshots, Mapping | Sequence): raise TypeError(f"Expected `snapshots` to be a mapping epoch -> checkpoint, or a list of these, but got {snapshots!r}.")
     inits = [snapshots] if isinstance(snapshots, Mapping) else list(snapshots)
     if not inits or not all(inits): raise ValueError("Expected `snapshots` to name at least one epoch and its checkpoint.")
     if len({tuple(s) for s in inits}) > 1: raise ValueError("Expected `snapshots` of the same epochs for every initialisation.")

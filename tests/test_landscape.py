@@ -182,6 +182,8 @@ def test_landscape_is_sweep_by_sweep(snapshots, digits, tmp_path):
     mean = average_inits(scores)
     assert np.allclose(mean.score, scores.score.mean("init")) and np.allclose(mean.sd, scores.score.values.std(scores.score.dims.index("init"), ddof=1))
     with pytest.raises(ValueError, match="Unknown `options`: 'threshold'.*Did you mean 'thresholds'"): filter_landscape(model, inits, digits, threshold=3)
+    with pytest.raises(TypeError, match="`snapshots` to be a mapping"): filter_landscape(model, None, digits, thresholds=3)
+    with pytest.raises(ValueError, match="at least one epoch"): filter_landscape(model, {}, digits, thresholds=3)
 
 
 @pytest.mark.parametrize("several", [False, True])
