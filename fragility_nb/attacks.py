@@ -28,6 +28,7 @@ from .core import Registry, check_choice, check_number, provenance
 from .data import ImageData, load_data, pick_device
 from .models import create_model, evaluating, in_blocks, match, model_hash, model_name, predict
 from .streams import CounterStreams
+from .stressors import Stressor
 
 # %% ../nbs/api/11_attacks.ipynb #7d84f8fb
 ATTACKS = Registry("attack") # name -> class
@@ -255,6 +256,8 @@ def attack_images(
 ) -> Tensor: # (N, C, H, W), float32 in [0, 1], on the CPU
     "The adversarial images of a whole set, made on the model in eval mode."
     check_number("severity", severity, low=0)
+    if isinstance(attack, type | Stressor) or not hasattr(attack, "perturb"):
+        raise TypeError(f"Expected `attack` to be an attack like `FGSM(0.1)`, but got {attack!r}.")
     if severity * getattr(attack, "epsilon", 1) == 0: return data.batch(0, len(data))
     with evaluating(model, pick_device(device)) as net, frozen(net):
         one = lambda x, y, index: _perturbed(attack, net, x, y, severity, seed, index)

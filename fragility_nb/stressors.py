@@ -291,6 +291,7 @@ def apply_stress(
     index = torch.arange(len(x)) if index is None else torch.as_tensor(index)
     _check_clean(x, index)
     if severity == 0: return x
+    _check_stressor(stressor)
     own = isinstance(stressor, Stressor)
     if own: stressor = stressor.resolve(tuple(x.shape[-2:]))
     streams = CounterStreams(stress_id(stressor), float(severity), seed, index=index, device=x.device)
@@ -312,6 +313,13 @@ def stress_id(
 
 # %% ../nbs/api/10_stressors.ipynb #64f2f7f9
 SLACK = 1e-4 # rounding that is cut off without a word
+
+def _check_stressor(stressor) -> None:
+    "Refuses a class without its parentheses, an attack, and what cannot be called."
+    if isinstance(stressor, type): raise TypeError(f"Expected a stressor, but got the class {stressor.__name__}: call it, `{stressor.__name__}()`.")
+    if isinstance(stressor, Stressor): return
+    if hasattr(stressor, "epsilon"): raise TypeError(f"Expected a stressor, but got the attack {stressor!r}, which needs a model: use `attack_images`.")
+    if not (callable(stressor) or hasattr(stressor, "perturb")): raise TypeError(f"Expected a stressor or a function, but got {stressor!r}.")
 
 def _check_clean(x:Tensor, index:Tensor) -> None:
     "One error if `x` is no set of float images in [0, 1], or `index` not one place for each."

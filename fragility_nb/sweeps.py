@@ -54,6 +54,7 @@ def stress_sweep(
     data, device = match(model, data), pick_device(device)
     size = tuple(data.batch(0, 1).shape[-2:])
     stressors = [s.resolve(size) if isinstance(s, Stressor) else s for s in stressors] # constants for images of this size
+    _strengths(stressors, severities) # before anything is computed
     attrs = provenance("stress_sweep", **_subject(model, data), stressors="; ".join(map(stress_id, stressors)), seeds=seeds, device=device, precision="float32")
     store = PartStore(resume, "answers and confidence", attrs["model_hash"], attrs["data_hash"], data.index.tolist())
     with evaluating(model, device) as net:
@@ -127,6 +128,7 @@ def _stress_names(stressors:Sequence, named:bool=False) -> list[str]:
     "Short names where they are unique, else the reprs."
     if not stressors: raise ValueError("Expected `stressors` to be at least one, but got none.")
     for s in stressors:
+        if isinstance(s, type): raise TypeError(f"Expected `stressors` to be stressors, attacks or functions, but got the class {s.__name__}: call it, `{s.__name__}()`.")
         if not (callable(s) or hasattr(s, "perturb")):
             raise TypeError(f"Expected `stressors` to be stressors, attacks or functions, but got {s!r} ({type(s).__name__}).")
     short = [getattr(s, "name", None) or stress_id(s) for s in stressors]
@@ -136,6 +138,10 @@ def _stress_names(stressors:Sequence, named:bool=False) -> list[str]:
     if named and nameless: raise ValueError("Expected `stressors` to have names with `resume`, but got a lambda: two of them cannot be told apart.")
     return names
 
+def _strengths(stressors, severities:Sequence[float]) -> np.ndarray:
+    "Physical strengths (stress, severity); severities that a stressor does not know are refused."
+    return np.array([[s.strength(v) if hasattr(s, "strength") else v for v in severities] for s in stressors], dtype=float)
+
 def _stress_result(parts:dict, names, stressors, severities, seeds, data:ImageData, attrs:dict) -> xr.Dataset:
     "The parts as one labelled result; after an interruption, of what was finished."
     shape = tuple(len({c[i] for c in parts}) for i in range(3))
@@ -143,9 +149,8 @@ def _stress_result(parts:dict, names, stressors, severities, seeds, data:ImageDa
     names, stressors, severities = names[:shape[0]], stressors[:shape[0]], severities[:shape[1]]
     dims = ("stress", "severity", "seed", "sample")
     fields = {k: (dims, np.stack([p[k] for p in parts.values()]).reshape(*shape, len(data))) for k in ("pred", "correct", "margin", "loss", "confidence")}
-    strength = [[s.strength(v) if hasattr(s, "strength") else v for v in severities] for s in stressors]
     coords = dict(stress=names, severity=severities, seed=seeds, sample=data.index.numpy(),
-                  strength=(("stress", "severity"), np.array(strength, dtype=float)),
+                  strength=(("stress", "severity"), _strengths(stressors, severities)),
                   strength_unit=("stress", [getattr(s, "unit", "severity") for s in stressors]), label=("sample", data.labels.numpy()))
     return xr.Dataset(fields, coords, attrs)
 
@@ -164,8 +169,11 @@ def _sweep_signs(net:nn.Module, data:ImageData, result:xr.Dataset, stressors, de
         right = one.correct.values[-1][:len(few)]
         noise = _noise_like(attack, top) if top and _clearly_more(right.sum(), 0) else None # noise can show nothing on what is wrong already
         if noise: signs[name] |= _noise_sign(right, _measure(net, few, noise, 1., 0, len(few), device)["correct"])
-    found = {name: _warn_signs(s, f"{name}: " if name else "", stacklevel=4) for name, s in signs.items()}
-    return "; ".join(f"{name}: {text}".removeprefix(": ") for name, text in found.items() if text)
+    found = []
+    for name, sign in signs.items(): # a comprehension would be one more level of the stack, in some Pythons
+        text = _warn_signs(sign, f"{name}: " if name else "", stacklevel=4)
+        if text: found.append(f"{name}: {text}".removeprefix(": "))
+    return "; ".join(found)
 
 # %% ../nbs/api/21_sweeps.ipynb #ac4b67af
 def filter_sweep(

@@ -13,6 +13,7 @@ from torch import nn
 
 from fragility_nb.attacks import (FGSM, PGD, AttackWarning, FGSMSearch, GradientWalk, RandomNoise, attack_images, check_attack,
                                   find_epsilon, minimal_perturbation)
+from fragility_nb.corruptions import Fog
 from fragility_nb.models import create_model, predict
 from fragility_nb.stressors import GaussianNoise
 from fragility_nb.sweeps import stress_sweep
@@ -194,7 +195,8 @@ def test_an_honest_network_shows_none(trained, digits):
 @pytest.mark.parametrize("sign", ["random_outputs", "probabilities", "zero_gradients"])
 def test_sweeps_and_searches_warn_too(trained, digits, sign):
     model, few = SIGNS[sign](trained), digits.take(range(96))
-    with pytest.warns(AttackWarning): result = stress_sweep(model, few, FGSM(0.1), (1,), progress=False)
+    with pytest.warns(AttackWarning) as caught: result = stress_sweep(model, few, FGSM(0.1), (1,), progress=False)
+    assert all(w.filename == __file__ for w in caught if w.category is AttackWarning), "warnings name the caller's line"
     assert sign in result.attrs["signs"]
     with pytest.warns((AttackWarning, UserWarning)) as caught: find_epsilon(model, few, max_epsilon=0.2, progress=False)
     assert any(issubclass(w.category, AttackWarning) for w in caught)
@@ -242,5 +244,9 @@ def test_severities(trained, few, severities, error):
 
 def test_stressors_and_seeds(trained, few, tmp_path):
     with pytest.raises(ValueError, match="`seeds`"): stress_sweep(trained, few, GaussianNoise(), (0, 1), seeds=(1, 1), progress=False)
+    with pytest.raises(TypeError, match="the class FGSM: call it"): stress_sweep(trained, few, FGSM, (0, 1), progress=False)
+    with pytest.raises(TypeError, match="`attack`.*GaussianNoise"): attack_images(trained, few, GaussianNoise())
+    never = lambda x, s, r: pytest.fail("computed before the last severity was looked at")
+    with pytest.raises(ValueError, match="between 0 and 5, but got 6"): stress_sweep(trained, few, [never, Fog()], (1, 6), progress=False)
     with pytest.raises(TypeError, match="`stressors`.*'noise'"): stress_sweep(trained, few, "noise", (0, 1), progress=False)
     with pytest.raises(ValueError, match="a lambda"): stress_sweep(trained, few, lambda x, s, r: x, (0, 1), resume=tmp_path, progress=False)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage, stats
 
+from fragility_nb.attacks import FGSM
 from fragility_nb.corruptions import COMMON, EXTRA, Corruption, common_corruptions
 from fragility_nb.streams import CounterStreams
 from fragility_nb.stressors import (BARTSCHAT_BLUR, BARTSCHAT_NOISE, BARTSCHAT_SIGMAS, STRESSORS, Chain, GaussianBlur, GaussianNoise, Hue, Occlusion,
@@ -263,6 +264,8 @@ WRONG = {
     "index": (lambda: apply_stress(GaussianNoise(), X, 1, index=[0]), "`index` to name 2 places"),
     "shape": (lambda: apply_stress(lambda x, s, r: x[..., :4], X, 1), r"to return \(2, 3, 8, 8\)"), "dtype": (lambda: apply_stress(lambda x, s, r: x.double(), X, 1), "float64"),
     "NaN": (lambda: apply_stress(lambda x, s, r: x*math.nan, X, 1), "NaN"), "range": (lambda: apply_stress(lambda x, s, r: x + 0.1, X*0 + 1, 1), "stay in"),
+    "class": (lambda: apply_stress(GaussianNoise, X, 1), r"the class GaussianNoise: call it"), "an attack": (lambda: apply_stress(FGSM(0.1), X, 1), "attack_images"),
+    "no function": (lambda: apply_stress("fog", X, 1), "a stressor or a function, but got 'fog'"),
     "none": (lambda: apply_stress(lambda x, s, r: None, X, 1), "NoneType"), "border": (lambda: gaussian_filter(X, 1., "mirrored"), "Did you mean 'mirror'"),
 }
 
