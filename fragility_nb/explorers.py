@@ -10,7 +10,7 @@ __all__ = ['DARK', 'figure_png', 'check_result', 'Explorer', 'point_scores', 'Sc
 import asyncio
 import html
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,6 +83,16 @@ _STYLE = """<style>
 .fragility-explorer .widget-hslider .widget-readout {min-width: 4em; max-width: none; width: auto; text-align: left}
 .fragility-explorer .widget-select select, .fragility-explorer pre {font: 12px/1.4 var(--jp-code-font-family, monospace); margin: 0}
 .fragility-explorer pre {padding: 0 4px}
+.fragility-stage {position: relative; width: fit-content; max-width: 100%; overflow: hidden; margin: 0}
+.fragility-cells {position: absolute; cursor: pointer; margin: 0}
+.fragility-cells .widget-slider {margin: 0 !important; padding: 0 !important; min-width: 0 !important; min-height: 0 !important; flex: 1 1 0}
+.fragility-cells .slider-container, .fragility-cells .noUi-target {margin: 0 !important; padding: 0 !important; border: none !important;
+    width: 100% !important; height: 100% !important; min-width: 0 !important; background: none !important; box-shadow: none !important}
+.fragility-cells .slider-container:focus-within:has(:focus-visible) {outline: 2px solid #555; outline-offset: -2px}
+.fragility-cells .widget-vslider .noUi-base::before {content: ''; position: absolute; inset: -100% 0 0 0}
+.fragility-cells .widget-hslider .noUi-base::before {content: ''; position: absolute; inset: 0 0 0 -100%}
+.fragility-cells .noUi-connects {background: none !important}
+.fragility-cells .noUi-handle {opacity: 0; pointer-events: none}
 </style>"""
 
 # %% ../nbs/api/46_explorers.ipynb #96eeed69
@@ -103,7 +113,9 @@ class Explorer:
         self.message, self.drawn, self._waiting, self._loop = widgets.HTML(), 0, None, None
         for c in self.controls.values(): c.observe(self._changed, "value")
         style = widgets.HTML(_STYLE, layout=widgets.Layout(display="none"))
-        self.view = widgets.VBox([style, _bar(self.controls.values()), self.picture, *below, self._exports(), self.message])
+        self.stage = widgets.Box([self.picture])
+        self.stage.add_class("fragility-stage")
+        self.view = widgets.VBox([style, _bar(self.controls.values()), self.stage, *below, self._exports(), self.message])
         self.view.add_class("fragility-explorer")
         self.redraw()
 
@@ -202,15 +214,63 @@ def _bar(controls) -> widgets.HBox:
     "Controls in rows that wrap."
     return widgets.HBox(list(controls), layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 6px"))
 
-def _menu(label:str, options, tooltip:str, width:int=200) -> widgets.Dropdown: # width: pixels
+def _menu(label:str, options, tooltip:str, width:int=216) -> widgets.Dropdown: # width: pixels
     "A labelled menu."
     return widgets.Dropdown(options=options, description=label, tooltip=tooltip, layout=widgets.Layout(width=f"{width}px"),
                             style=dict(description_width="64px"))
 
 def _slide(label:str, options, tooltip:str) -> widgets.SelectionSlider:
-    "A labelled slider over given values."
+    "A labelled slider over given values, with room for the longest."
+    longest = max((len(str(o[0] if isinstance(o, tuple) else o)) for o in options), default=0)
     return widgets.SelectionSlider(options=options, description=label, tooltip=tooltip, continuous_update=True,
-                                   layout=widgets.Layout(width="300px"), style=dict(description_width="64px"))
+                                   layout=widgets.Layout(width=f"{max(300, 240 + 8*longest)}px"), style=dict(description_width="64px"))
+
+# %% ../nbs/api/46_explorers.ipynb #46c11c02
+class _Cells:
+    "Cells of a picture, to be chosen by click and by key: an unseen slider over each column, or over each row where rows are fewer."
+    def __init__(self,
+        rows:Sequence[str], # names, from the top
+        columns:Sequence[str], # names, from the left
+        box:tuple[float, float, float, float], # left, bottom, width, height of all cells, as shares of the picture
+        choose:Callable[[int, int], object], # is given the row and the column that were chosen
+    ):
+        self.upright, self.choose, self.silent = len(columns) <= len(rows), choose, False
+        lines, across = (columns, rows) if self.upright else (rows, columns)
+        self.none = n = len(across) # the place that is no cell
+        share = n/(n + 0.5) # places lie in the middle of their cells, the last one half a cell beyond
+        layout = widgets.Layout(**({"height": f"{100*share}%"} if self.upright else {"width": f"{100*share}%"}))
+        orientation = "vertical" if self.upright else "horizontal"
+        self.sliders = [widgets.IntSlider(self._turn(n), min=0, max=n, orientation=orientation, readout=False, behavior="snap", layout=layout,
+                                          tooltip=f"{name}: click a cell") for name in lines]
+        for s in self.sliders: s.observe(self._moved, "value")
+        self.view = self._over(box, share)
+
+    def _turn(self, place:int) -> int: return self.none - place if self.upright else place # upright sliders count from below
+
+    def _over(self, box:tuple, share:float) -> widgets.Box:
+        "The sliders, laid over the cells and half a cell more."
+        left, bottom, width, height = (100*v for v in box)
+        wide, high, flow = (width, height/share, "row") if self.upright else (width/share, height, "column")
+        layout = widgets.Layout(left=f"{left}%", top=f"{100 - bottom - height}%", width=f"{wide}%", height=f"{high}%", overflow="hidden",
+                                flex_flow=flow, align_items="flex-end")
+        view = widgets.Box(self.sliders, layout=layout)
+        view.add_class("fragility-cells")
+        return view
+
+    def show(self, row:int, column:int) -> None:
+        "Puts the sliders where the chosen cell is."
+        line, place = (column, row) if self.upright else (row, column)
+        self.silent = True
+        try:
+            for i, s in enumerate(self.sliders): s.value = self._turn(place if i == line else self.none)
+        finally: self.silent = False
+
+    def _moved(self, change) -> None:
+        place, line = self._turn(change["new"]), self.sliders.index(change["owner"])
+        if not self.silent and place < self.none: self.choose(*((place, line) if self.upright else (line, place)))
+
+    def close(self) -> None:
+        for w in (*self.sliders, self.view): w.close()
 
 # %% ../nbs/api/46_explorers.ipynb #63d1aa7b
 def point_scores(
@@ -247,11 +307,13 @@ class _Subject:
         known = "correct" in result or "relative_low" in result
         ci = result.attrs.get("interval_ci", 0.95)
         self.scores = _with_epoch(scores) if scores is not None else synaptic_scores(result, ci=ci, band=band) if known else point_scores(result, band)
-        self.known = scores is not None or known
+        self.given, self.known = scores is not None, scores is not None or known
         curves = relative_performance(result)
         self.relative, self.baseline, self.x = curves.relative, curves.baseline, result.threshold.values
         self.layers, self.epochs = [str(l) for l in result.layer.values], [int(e) for e in result.epoch.values]
         self.stresses = [str(v) for v in result.stress.values]
+        x = min(0.17, 0.035 + 0.0066*max(map(len, self.layers)))
+        self.box = x, 0.12, 0.45 - x, 0.77 # of the landscape: left, bottom, width, height as shares of the figure
         size = np.abs(self.scores.score.values)
         self.top = float(np.max(size, initial=0, where=np.isfinite(size))) or 1.
         self.inits = [int(i) for i in result.init.values] if "init" in result.dims else []
@@ -298,7 +360,7 @@ class ScoresExplorer(Explorer):
     name, call = "scores", "explore_scores"
 
     def __init__(self, subjects:Mapping[str, _Subject], start:Mapping):
-        self.subjects = dict(subjects)
+        self.subjects, self.given = dict(subjects), any(s.given for s in subjects.values())
         model = start.get("model", next(iter(self.subjects)))
         s = self.subjects[check_choice("model", model, self.subjects)]
         controls = dict(
@@ -322,7 +384,7 @@ class ScoresExplorer(Explorer):
         inside = widgets.VBox([widgets.HBox([self.sorting, self.falling]), self.head, self.layers])
         table = widgets.Accordion([inside], titles=("table of layers: click one to see it",), selected_index=None)
         table.observe(lambda c: self._tabulate(), "selected_index")
-        self.fold, self._held, self._silent = table, {}, False
+        self.fold, self._held, self._silent, self._cells = table, {}, False, None
         super().__init__(controls, start, [table])
 
     @property
@@ -362,11 +424,10 @@ class ScoresExplorer(Explorer):
     def _build(self, figure:Figure) -> dict:
         "What stays, and empty artists for what changes."
         rows, columns = len(self.subject.layers), len(self.subject.epochs)
-        x = min(0.17, 0.035 + 0.0066*max(map(len, self.subject.layers)))
-        left, right = figure.add_axes((x, 0.12, 0.45 - x, 0.77)), figure.add_axes((0.62, 0.12, 0.365, 0.63))
+        left, right = figure.add_axes(self.subject.box), figure.add_axes((0.62, 0.12, 0.365, 0.63))
         top = self.subject.top
         mesh = left.imshow(np.zeros((rows, columns)), cmap=LANDSCAPE, vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
-        size = min(9., 72*0.77*self.size[1]/rows*0.75, 72*(0.45 - x)*self.size[0]/columns*0.6)
+        size = min(9., 72*0.77*self.size[1]/rows*0.75, 72*self.subject.box[2]*self.size[0]/columns*0.6)
         letters = {(n, c): _stamp(left, SIGNS[n], c, size) for n in SIGNS for c in ("white", "0.15")} if size >= 4 else {}
         _landscape_frame(figure, left, mesh, self.subject)
         frame = left.add_patch(Rectangle((0, 0), 1, 1, fill=False, ec="black", lw=2.4, clip_on=False, zorder=5))
@@ -414,7 +475,23 @@ class ScoresExplorer(Explorer):
             renderer = figure.canvas.get_renderer()
             for artist in _changing(artists): artist.draw(renderer)
         self._tabulate()
+        self._point()
         return figure_png(figure, redraw=False)
+
+    def _point(self) -> None:
+        "The cells of the landscape that is shown, at the chosen one."
+        s = self.subject
+        if self._cells is None or self._cells[0] is not s:
+            if self._cells: self._cells[1].close()
+            self._cells = s, _Cells(s.layers, [f"epoch {e}" for e in s.epochs], s.box, self._click)
+            self.stage.children = self.picture, self._cells[1].view
+        self._cells[1].show(s.layers.index(self.state["layer"]), s.epochs.index(self.state["epoch"]))
+
+    def _arguments(self) -> str: return "result, scores" if self.given else "result"
+
+    def _click(self, row:int, column:int) -> None:
+        "A cell that was chosen is the layer and the epoch that are shown."
+        self.controls["epoch"].value, self.controls["layer"].value = self.subject.epochs[column], self.subject.layers[row]
 
     def _prepare(self) -> tuple:
         "A figure with what stays already drawn."

@@ -28,7 +28,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from .attacks import FGSM
-from .batchnorm import residual_features, statistic_gap
+from .batchnorm import _modes, _pairs, residual_features, statistic_gap
 from .core import check_number
 from .data import ImageData
 from .explorers import _FONT, Explorer, _menu, _slide, check_result, figure_png
@@ -114,7 +114,7 @@ class StressExplorer(LiveExplorer):
     name, call, size = "stress", "explore_stress", (9.2, 4.6)
 
     def __init__(self, model:nn.Module, data:ImageData, stressors:Mapping[str, Callable], start:Mapping, top:float=5., steps:int=21):
-        self.data, self.stressors, self._flips = data, stressors, {}
+        self.data, self.stressors, self.top, self._flips = data, stressors, top, {}
         self.severities = [float(s) for s in np.linspace(0, top, steps)]
         controls = dict(image=widgets.IntSlider(0, min=0, max=len(data) - 1, description="image", tooltip="number of the image", layout=widgets.Layout(width="300px")),
                         stressor=_menu("stressor", list(stressors), "kind of distortion"),
@@ -183,11 +183,12 @@ class StressExplorer(LiveExplorer):
         for ax, v, word in zip(axs[3:], found["maps"], ("attribution, clean", "attribution, stressed")): _signed_map(ax, v, word)
         _signed_map(axs[5], found["maps"][1] - found["maps"][0], "change of attribution")
         bars = figure.add_axes((0.72, 0.13, 0.26, 0.66))
+        figure.text(0.02, 0.025, "maps: blue above 0, orange below, each on a scale of its own", fontsize=8.5, color="0.35")
         _answers(bars, found["share"], self.data.classes, int(self.data.labels[state["image"]]))
         flip = "never flips" if found["flip"] is None else f"flips at severity {found['flip']:g}"
         figure.text(0.02, 0.95, f"Image {state['image']}, {state['stressor'].replace('_', ' ')}: the answer {flip}", fontsize=11)
 
-    def _arguments(self) -> str: return "model, data, stressors"
+    def _arguments(self) -> str: return "model, data, stressors" + (f", top={self.top!r}" if self.top != 5 else "")
 
 def _image(ax:Axes, v:np.ndarray, word:str) -> None:
     "An image (C, H, W) in [0, 1]."
@@ -248,7 +249,7 @@ class KernelsExplorer(LiveExplorer):
     name, call, size = "kernels", "explore_kernels", (9.2, 4.6)
 
     def __init__(self, result:xr.Dataset, model:nn.Module, data:ImageData, attack, start:Mapping):
-        self.result, self.data, self.attack, self._maps = result, data, attack, {}
+        self.result, self.data, self.attack, self._maps, self._given = result, data, attack or FGSM(8/255), {}, bool(attack)
         self.scores = fragile_kernels(result)
         self.last = result.isel({d: -1 for d in ("epoch", "init") if d in result.dims}, drop=True)
         self.label = self.scores.label.isel({d: -1 for d in ("epoch", "init") if d in self.scores.label.dims}, drop=True)
@@ -282,6 +283,7 @@ class KernelsExplorer(LiveExplorer):
 
     def _show(self, figure:Figure, state:dict, found:dict) -> None:
         self._grid(figure, state)
+        figure.text(0.02, 0.025, "blue above 0, orange below; kernels on one scale, each map on its own", fontsize=8.5, color="0.35")
         for i, (x, m, word) in enumerate(zip((found["x"], found["z"]), found["maps"], ("clean", "attacked"))):
             _image(figure.add_axes((0.42 + 0.14*i, 0.56, 0.125, 0.30)), x, word)
             _signed_map(figure.add_axes((0.42 + 0.14*i, 0.10, 0.125, 0.30)), m, f"map, {word}")
@@ -318,7 +320,7 @@ class KernelsExplorer(LiveExplorer):
         ax.imshow(side, cmap=LANDSCAPE, vmin=-top, vmax=top); ax.set_axis_off()
         ax.set_title("orange frame: fragile, black: chosen", loc="left", fontsize=9)
 
-    def _arguments(self) -> str: return "result, model, data"
+    def _arguments(self) -> str: return "result, model, data" + (", attack" if self._given else "")
 
 def _module(net:nn.Module, name:str) -> nn.Module:
     "A submodule by its name in results."
@@ -337,19 +339,20 @@ def explore_kernels(
     "Kernels, what each is worth, and its map on clean and attacked images. Needs the model."
     check_result(result, "kernel_dropout", needs=("accuracy", "correct", "reference_accuracy"))
     warn_of_another(model, result)
-    return KernelsExplorer(result, model, match(model, data), attack or FGSM(8/255), start)
+    return KernelsExplorer(result, model, match(model, data), attack, start)
 
 # %% ../nbs/api/47_live_explorers.ipynb #f800acab
 class BatchNormExplorer(LiveExplorer):
     "What `explore_batchnorm` makes."
     name, call = "batchnorm", "explore_batchnorm"
 
-    def __init__(self, model:nn.Module, data:ImageData, stressors:Mapping, residual:xr.Dataset, start:Mapping, top:float):
-        self.data, self.stressors, self.residual, self.known = data, stressors, residual, {}
-        layers = list(dict.fromkeys(map(str, residual.layer.values)))
+    def __init__(self, model:nn.Module, data:ImageData, stressors:Mapping, start:Mapping, top:float):
+        self.data, self.stressors, self.known, self.emitted, self.top = data, stressors, {}, {}, top
+        norms, _ = _pairs(model, None, data)
+        self.modes, layers = _modes(norms), list(norms)
         controls = dict(layer=_slide("layer", layers, "BatchNorm layer"), stressor=_menu("stressor", list(stressors), "kind of distortion"),
                         severity=_slide("severity", [(f"{s:g}", float(s)) for s in np.linspace(0, top, 11)], "0 leaves the images as they are"),
-                        mode=_menu("mode", [str(m) for m in residual["mode"].values], "statistics when the weights before are removed"))
+                        mode=_menu("mode", self.modes, "statistics when the weights before are removed"))
         super().__init__(model, controls, start)
 
     def _gap(self, state:dict) -> xr.Dataset:
@@ -358,8 +361,13 @@ class BatchNormExplorer(LiveExplorer):
         if key not in self.known: self.known[key] = statistic_gap(self.model, self.data, self.stressors[key[0]], (key[1],), progress=False).isel(stress=0, severity=0)
         return self.known[key]
 
+    def _residual(self, mode:str) -> xr.Dataset:
+        "What the norms emit without the weights before them, computed once for each mode, when it is first asked for."
+        if mode not in self.emitted: self.emitted[mode] = residual_features(self.model, self.data, modes=mode, progress=False).sel(mode=mode)
+        return self.emitted[mode]
+
     def _compute(self, state:dict) -> dict:
-        gap, r = self._gap(state), self.residual.sel(mode=state["mode"])
+        gap, r = self._gap(state), self._residual(state["mode"])
         mine = gap.layer.values == state["layer"]
         return dict(mean=gap.mean_gap.values[mine], variance=gap.log_variance_ratio.values[mine], emitted=r.emitted.values[r.layer.values == state["layer"]])
 
@@ -378,7 +386,7 @@ class BatchNormExplorer(LiveExplorer):
             ax.set(xlabel="channel", ylabel=unit); ax.set_title(title, loc="left", fontsize=9)
         figure.text(0.02, 0.93, f"{state['layer']}, {state['stressor'].replace('_', ' ')} at severity {state['severity']:g}", fontsize=11)
 
-    def _arguments(self) -> str: return "model, data, stressors"
+    def _arguments(self) -> str: return "model, data, stressors" + (f", top={self.top!r}" if self.top != 5 else "")
 
 # %% ../nbs/api/47_live_explorers.ipynb #5b80ddf8
 def explore_batchnorm(
@@ -390,6 +398,4 @@ def explore_batchnorm(
     **start, # settings to begin with: layer, stressor, severity, mode
 ) -> BatchNormExplorer: # shows itself in a notebook; `.figure()` for anywhere else
     "Running against batch statistics under stress, and what a norm emits on its own. Needs the model."
-    data = match(model, data)
-    residual = residual_features(model, data, progress=False)
-    return BatchNormExplorer(model, data, _named_stressors(stressors), residual, start, check_number("top", top, above=0))
+    return BatchNormExplorer(model, match(model, data), _named_stressors(stressors), start, check_number("top", top, above=0))
