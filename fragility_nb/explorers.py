@@ -84,6 +84,7 @@ _STYLE = """<style>
 .fragility-explorer .widget-select select, .fragility-explorer pre {font: 12px/1.4 var(--jp-code-font-family, monospace); margin: 0}
 .fragility-explorer pre {padding: 0 4px}
 .fragility-stage {position: relative; width: fit-content; max-width: 100%; overflow: hidden; margin: 0}
+.fragility-stage > .widget-image {margin: 0}
 .fragility-cells {position: absolute; cursor: pointer; margin: 0}
 .fragility-cells .widget-slider {margin: 0 !important; padding: 0 !important; min-width: 0 !important; min-height: 0 !important; flex: 1 1 0}
 .fragility-cells .slider-container, .fragility-cells .noUi-target {margin: 0 !important; padding: 0 !important; border: none !important;

@@ -5,7 +5,7 @@ import nbformat
 import numpy as np
 import pytest
 from conftest import ROOT
-from explorer_results import coverage, landscape, reports  # noqa: F401
+from explorer_results import landscape
 from lab import browser, chromium, failures, lab, opened, put, run_cells, save, shot, wait_until  # noqa: F401
 from nbformat.sign import NotebookNotary
 from PIL import Image
@@ -19,7 +19,7 @@ from fragility_nb import *
 model, data = create_model("cnn3"), load_data("digits").take(range(100))
 fit(model, load_data("digits", "train"), epochs=2, lr=3e-3, progress=False)
 kernels = kernel_dropout(model, data, progress=False)"""
-EXPLORERS = dict(scores="explore_scores(landscape(21, 10))", coverage="explore_coverage(coverage())", runs="compare_runs(reports())",
+EXPLORERS = dict(scores="explore_scores(landscape(21, 10, samples=20))", coverage="explore_coverage(coverage())", runs="compare_runs(reports())",
                  stress="explore_stress(model, data, [GaussianNoise(), GaussianBlur()], severity=2.5)", kernels="explore_kernels(kernels, model, data)",
                  batchnorm="explore_batchnorm(model, data, [GaussianNoise(), GaussianBlur()], severity=1.)")
 NAMES, LIVE = list(EXPLORERS), ["stress", "kernels", "batchnorm"]
@@ -78,13 +78,13 @@ def step(page, name, key="ArrowRight", slider=0):
 
 
 def settled(page, name):
-    "The picture once nothing is drawn any more."
-    seen = [None]
+    "The picture once nothing is drawn any more: the same for a second."
+    seen = []
     def still():
-        page.wait_for_timeout(300)
+        page.wait_for_timeout(250)
         seen.append(picture(page, name) if explorer(page, name).locator("[role=status]").count() == 0 else None)
-        return seen[-1] is not None and seen[-1] == seen[-2]
-    wait_until(still, SOON, "the drawing to end")
+        return len(seen) > 3 and seen[-1] is not None and len(set(seen[-4:])) == 1
+    wait_until(still, 20, "the drawing to end")
     return seen[-1]
 
 
@@ -120,18 +120,16 @@ def control(page, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_quick_moves_end_at_the_last(page, name):
     move, place = control(page, name)
-    move(0)
-    start = settled(page, name), place()
+    for n in range(11): move(n)
+    last, end = settled(page, name), place()
+    changes(page, name, lambda: move(0))
+    assert place() != end
     explorer(page, name).locator("img.widget-image").evaluate(FRAMES)
     for n in range(1, 11): move(n)
-    end = settled(page, name), place()
-    assert end[0] != start[0] and end[1] != start[1]
+    wait_until(lambda: picture(page, name) == last, SOON, "the last picture")
     assert len(set(page.evaluate("window.sizes"))) == 1  # nothing jumps
-    move(0)  # slowly there again
-    assert settled(page, name) == start[0]
-    for n in range(1, 11):
-        if place() != end[1]: move(n)
-    assert place() == end[1] and settled(page, name) == end[0] and page.complaints == []
+    page.wait_for_timeout(400)  # and no other comes after it
+    assert picture(page, name) == last and place() == end and page.complaints == []
 
 
 def test_a_cell_is_chosen_by_click(page):
@@ -148,7 +146,8 @@ def test_a_cell_is_chosen_by_click(page):
     for cell in ((0, 9), (20, 0), (7, 4), (8, 4), (7, 4)):
         changes(page, "scores", lambda cell=cell: click(*cell))
         assert readouts.nth(0).text_content() == layers[cell[0]] and readouts.nth(1).text_content() == str(cell[1])
-    changes(page, "scores", lambda: page.keyboard.press("ArrowRight"))  # the keys go on from there
+    explorer(page, "scores").locator(".fragility-cells .noUi-handle").nth(4).focus()
+    changes(page, "scores", lambda: page.keyboard.press("ArrowRight"))  # keys go on from there
     assert readouts.nth(0).text_content() == layers[6]
     shot(page, "clicked")
     assert page.complaints == []
@@ -169,9 +168,8 @@ def test_buttons_write_files_and_code(lab, page, name):
     code = explorer(page, name).locator("textarea")
     wait_until(lambda: code.is_visible() and code.input_value(), SOON, "the code")
     *lines, last = code.input_value().splitlines()
-    if name in LIVE: return  # their code runs in test_explorers.py: the network is in the kernel
+    if name != "scores": return  # test_explorers.py runs the code of all
     space = dict(result=eval(EXPLORERS[name].partition("(")[2][:-1]))
-    space["runs"] = space["result"]
     exec("\n".join(lines), space)
     eval(last, space).savefig(lab.root/"again.png", dpi=100)
     assert np.array_equal(pixels(lab.root/"again.png"), pixels(lab.root/f"{name}.png"))
@@ -217,8 +215,9 @@ def test_reopened_and_restarted(lab, browser, page):
         else: changes(again, name, lambda n=name: menus(again, n).last.select_option(index=1))
     shot(again, "restarted")
     again.close(); lab.stop()
-    # Not ours: ipywidgets 8.1 may look for a model before it has read the saved ones, if the kernel connects in between (the still is
-    # there then), and JupyterLab may be asking the old kernel's debugger something at the moment of the restart.
+    # Not ours: when the kernel connects, ipywidgets 8.1 restores the kernel's widgets and declares itself restored, perhaps before it has
+    # read the saved ones; a view that waited 2 s for its model then gives up (jupyterlab#15361). The stills are there then, see above.
+    # JupyterLab may be asking the old kernel's debugger something at the moment of the restart.
     ours = [c for c in complaints if "model not found" not in c and "restore the debugger state" not in c]
     assert page.complaints == [] and ours == [] and log_errors(lab) == ""
 
