@@ -81,14 +81,17 @@ _FONT = {"font.size": 8.5} # points, of figures that are 920 pixels wide
 _STYLE = """<style>
 .jp-OutputArea:has(.fragility-explorer) > .jp-OutputArea-child:has(img.jp-needs-light-background) {display: none}
 .fragility-explorer .widget-hslider .widget-readout {min-width: 4em; max-width: none; width: auto; text-align: left}
-.fragility-explorer .widget-select select, .fragility-explorer pre {font: 12px/1.4 var(--jp-code-font-family, monospace); margin: 0}
+.fragility-explorer .widget-select select, .fragility-explorer pre {
+    font: 12px/1.4 var(--jp-code-font-family, monospace); margin: 0}
 .fragility-explorer pre {padding: 0 4px}
 .fragility-stage {position: relative; width: fit-content; max-width: 100%; overflow: hidden; margin: 0}
 .fragility-stage > .widget-image {margin: 0}
 .fragility-cells {position: absolute; cursor: pointer; margin: 0}
-.fragility-cells .widget-slider {margin: 0 !important; padding: 0 !important; min-width: 0 !important; min-height: 0 !important; flex: 1 1 0}
-.fragility-cells .slider-container, .fragility-cells .noUi-target {margin: 0 !important; padding: 0 !important; border: none !important;
-    width: 100% !important; height: 100% !important; min-width: 0 !important; background: none !important; box-shadow: none !important}
+.fragility-cells .widget-slider {
+    margin: 0 !important; padding: 0 !important; min-width: 0 !important; min-height: 0 !important; flex: 1 1 0}
+.fragility-cells .slider-container, .fragility-cells .noUi-target {
+    width: 100% !important; height: 100% !important; min-width: 0 !important; margin: 0 !important; padding: 0 !important;
+    border: none !important; background: none !important; box-shadow: none !important}
 .fragility-cells .slider-container:focus-within:has(:focus-visible) {outline: 2px solid #555; outline-offset: -2px}
 .fragility-cells .widget-vslider .noUi-base::before {content: ''; position: absolute; inset: -100% 0 0 0}
 .fragility-cells .widget-hslider .noUi-base::before {content: ''; position: absolute; inset: 0 0 0 -100%}
@@ -151,7 +154,8 @@ class Explorer:
     def code(self) -> str:
         "The code that makes this very figure."
         settings = "".join(f", {k}={v!r}" for k, v in self.state.items())
-        return f"from fragility_nb import {self.call}\n\nexplorer = {self.call}({self._arguments()}{settings})\nexplorer.figure()"
+        made = f"explorer = {self.call}({self._arguments()}{settings})"
+        return f"from fragility_nb import {self.call}\n\n{made}\nexplorer.figure()"
 
     def _arguments(self) -> str: return "result"
     def _paint(self, figure:Figure, state:dict) -> None: raise NotImplementedError
@@ -192,8 +196,10 @@ class Explorer:
             self.message.value = f"Saved as <code>{html.escape(str(self.save(self.name + suffix)))}</code> beside the notebook."
         def tell():
             self.written.value, self.written.layout.display = self.code(), None
-        files = [button(f"save {s.upper()}", f"save as {s.upper()} beside the notebook", lambda s=s: write(f".{s}")) for s in ("png", "svg", "csv")]
-        return widgets.VBox([widgets.HBox([*files, button("show code", "code that makes this very figure", tell)]), self.written])
+        files = [button(f"save {s.upper()}", f"save as {s.upper()} beside the notebook", lambda s=s: write(f".{s}"))
+                 for s in ("png", "svg", "csv")]
+        code = button("show code", "code that makes this very figure", tell)
+        return widgets.VBox([widgets.HBox([*files, code]), self.written])
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         "The widgets where a front end has them, else the figure."
@@ -223,12 +229,16 @@ def _menu(label:str, options, tooltip:str, width:int=216) -> widgets.Dropdown: #
 def _slide(label:str, options, tooltip:str) -> widgets.SelectionSlider:
     "A labelled slider over given values, with room for the longest."
     longest = max((len(str(o[0] if isinstance(o, tuple) else o)) for o in options), default=0)
-    return widgets.SelectionSlider(options=options, description=label, tooltip=tooltip, continuous_update=True,
-                                   layout=widgets.Layout(width=f"{max(300, 240 + 8*longest)}px"), style=dict(description_width="64px"))
+    layout, style = widgets.Layout(width=f"{max(300, 240 + 8*longest)}px"), dict(description_width="64px")
+    return widgets.SelectionSlider(options=options, description=label, tooltip=tooltip, continuous_update=True, layout=layout, style=style)
+
+def _number(label:str, n:int, tooltip:str) -> widgets.IntSlider:
+    "A labelled slider over 0 … n − 1."
+    return widgets.IntSlider(0, min=0, max=n - 1, description=label, tooltip=tooltip, layout=widgets.Layout(width="300px"))
 
 # %% ../nbs/api/46_explorers.ipynb #46c11c02
 class _Cells:
-    "Cells of a picture, to be chosen by click and by key: an unseen slider over each column, or over each row where rows are fewer."
+    "Cells of a picture, chosen by click and by key: an unseen slider over each column, or over each row where rows are fewer."
     def __init__(self,
         rows:Sequence[str], # names, from the top
         columns:Sequence[str], # names, from the left
@@ -241,19 +251,20 @@ class _Cells:
         share = n/(n + 0.5) # places lie in the middle of their cells, the last one half a cell beyond
         layout = widgets.Layout(**({"height": f"{100*share}%"} if self.upright else {"width": f"{100*share}%"}))
         orientation = "vertical" if self.upright else "horizontal"
-        self.sliders = [widgets.IntSlider(self._turn(n), min=0, max=n, orientation=orientation, readout=False, behavior="snap", layout=layout,
-                                          tooltip=f"{name}: click a cell") for name in lines]
+        look = dict(orientation=orientation, readout=False, behavior="snap", layout=layout)
+        self.sliders = [widgets.IntSlider(self._turn(n), min=0, max=n, tooltip=f"{name}: click a cell", **look) for name in lines]
         for s in self.sliders: s.observe(self._moved, "value")
         self.view = self._over(box, share)
 
-    def _turn(self, place:int) -> int: return self.none - place if self.upright else place # upright sliders count from below
+    def _turn(self, place:int) -> int: # upright sliders count from below
+        return self.none - place if self.upright else place
 
     def _over(self, box:tuple, share:float) -> widgets.Box:
         "The sliders, laid over the cells and half a cell more."
         left, bottom, width, height = (100*v for v in box)
         wide, high, flow = (width, height/share, "row") if self.upright else (width/share, height, "column")
-        layout = widgets.Layout(left=f"{left}%", top=f"{100 - bottom - height}%", width=f"{wide}%", height=f"{high}%", overflow="hidden",
-                                flex_flow=flow, align_items="flex-end")
+        layout = widgets.Layout(left=f"{left}%", top=f"{100 - bottom - height}%", width=f"{wide}%", height=f"{high}%",
+                                overflow="hidden", flex_flow=flow, align_items="flex-end")
         view = widgets.Box(self.sliders, layout=layout)
         view.add_class("fragility-cells")
         return view
@@ -287,17 +298,20 @@ def point_scores(
     score = xr.concat(kinds, xr.DataArray(list(KINDS[:len(kinds)]), dims="kind", name="kind"))
     far = xr.full_like(score, np.inf)
     label = xr.full_like(score, "undecided", dtype=object)
-    return xr.Dataset(dict(score=score, low=-far, high=far, label=label), attrs=result.attrs | provenance("synaptic_scores", band=band))
+    attrs = result.attrs | provenance("synaptic_scores", band=band)
+    return xr.Dataset(dict(score=score, low=-far, high=far, label=label), attrs=attrs)
 
 # %% ../nbs/api/46_explorers.ipynb #3652ca7c
 def _with_epoch(result:xr.Dataset) -> xr.Dataset:
     "One network as a landscape of one epoch."
-    return result if "epoch" in result.dims else result.drop_vars("epoch", errors="ignore").expand_dims(epoch=[int(result.attrs.get("epoch", 0))])
+    if "epoch" in result.dims: return result
+    return result.drop_vars("epoch", errors="ignore").expand_dims(epoch=[int(result.attrs.get("epoch", 0))])
 
 def _filters_of(result, what:str="result") -> xr.Dataset:
     "The filter sweep of a result or of a report, whole."
     if isinstance(result, xr.DataTree):
-        if "filters" not in result.children: raise ValueError(f"Expected `{what}` to be the result of a report, but it has no group filters.")
+        if "filters" not in result.children:
+            raise ValueError(f"Expected `{what}` to be the result of a report, but it has no group filters.")
         result = result["filters"].to_dataset()
     check_result(result, "filter_sweep", what, ("accuracy", "reference_accuracy", "removed", "weights"))
     return _with_epoch(result)
@@ -307,7 +321,8 @@ class _Subject:
     def __init__(self, result:xr.Dataset, scores:xr.Dataset|None, band:float):
         known = "correct" in result or "relative_low" in result
         ci = result.attrs.get("interval_ci", 0.95)
-        self.scores = _with_epoch(scores) if scores is not None else synaptic_scores(result, ci=ci, band=band) if known else point_scores(result, band)
+        made = lambda: synaptic_scores(result, ci=ci, band=band) if known else point_scores(result, band)
+        self.scores = made() if scores is None else _with_epoch(scores)
         self.given, self.known = scores is not None, scores is not None or known
         curves = relative_performance(result)
         self.relative, self.baseline, self.x = curves.relative, curves.baseline, result.threshold.values
@@ -343,13 +358,19 @@ def _landscape_frame(figure:Figure, ax:Axes, mesh, subject) -> None:
     bar = figure.colorbar(mesh, cax=figure.add_axes((0.465, 0.17, 0.014, 0.66)))
     bar.outline.set_visible(False); bar.set_label("score S (one scale for all)"); bar.ax.tick_params(color="0.5")
     for word, y, side in (("antifragile", 1, 1), ("fragile", 0, -1)):
-        bar.ax.annotate(word, (0, y), xytext=(0, 5*side), xycoords="axes fraction", textcoords="offset points", va="bottom" if side > 0 else "top")
+        bar.ax.annotate(word, (0, y), xytext=(0, 5*side), xycoords="axes fraction", textcoords="offset points",
+                        va="bottom" if side > 0 else "top")
 
 def _response_frame(ax:Axes, subject) -> None:
     "Axes of the response, the same for every cell."
     top = float(np.nanmax(subject.relative.values, initial=1))
-    ax.set(xlim=(0, 1), ylim=(0, 1.05*top), xlabel="normalised threshold (0 first, 1 last step)", ylabel="accuracy relative to unfiltered")
+    ax.set(xlim=(0, 1), ylim=(0, 1.05*top))
+    ax.set(xlabel="normalised threshold (0 first, 1 last step)", ylabel="accuracy relative to unfiltered")
     ax.spines[["top", "right"]].set_visible(False)
+
+def _words_over(ax:Axes, x:float, y:float, size:float):
+    "Empty words, x and y points off the upper left corner of axes."
+    return ax.annotate("", (0, 1), xytext=(x, y), xycoords="axes fraction", textcoords="offset points", fontsize=size)
 
 def _changing(a:dict) -> list:
     "The artists that change, from back to front."
@@ -371,7 +392,8 @@ class ScoresExplorer(Explorer):
             init=_menu("init", ["mean", *s.inits] if len(s.inits) > 1 else s.inits or [0], "which initialisation"),
             layer=_slide("layer", s.layers, "row of the landscape"), epoch=_slide("epoch", s.epochs, "column of the landscape"),
             band=widgets.FloatSlider(0.01, min=0, max=0.2, step=0.005, readout_format=".3f", description="band τ",
-                                     tooltip="scores within ±τ count as robust", layout=widgets.Layout(width="300px"), style=dict(description_width="64px")))
+                                     tooltip="scores within ±τ count as robust", layout=widgets.Layout(width="300px"),
+                                     style=dict(description_width="64px")))
         controls["model"].value = model
         if len(self.subjects) == 1: controls["model"].layout.display = "none"
         if len(s.inits) < 2: controls["init"].layout.display = "none"
@@ -394,8 +416,8 @@ class ScoresExplorer(Explorer):
     def _take_over(self) -> None:
         "The menus of another model, with what was chosen where it has that too."
         s, have = self.subject, self.state
-        new = dict(kind=[str(k) for k in s.scores.kind.values], filter=[*map(str, s.scores["filter"].values)][::-1], layer=s.layers,
-                   epoch=s.epochs, init=["mean", *s.inits] if len(s.inits) > 1 else s.inits or [0])
+        new = dict(kind=[str(k) for k in s.scores.kind.values], filter=[*map(str, s.scores["filter"].values)][::-1],
+                   layer=s.layers, epoch=s.epochs, init=["mean", *s.inits] if len(s.inits) > 1 else s.inits or [0])
         for key, options in new.items():
             control = self.controls[key]
             if tuple(control.options) == tuple(options): continue
@@ -427,15 +449,17 @@ class ScoresExplorer(Explorer):
         rows, columns = len(self.subject.layers), len(self.subject.epochs)
         left, right = figure.add_axes(self.subject.box), figure.add_axes((0.62, 0.12, 0.365, 0.63))
         top = self.subject.top
-        mesh = left.imshow(np.zeros((rows, columns)), cmap=LANDSCAPE, vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
+        mesh = left.imshow(np.zeros((rows, columns)), cmap=LANDSCAPE, vmin=-top, vmax=top, aspect="auto",
+                           interpolation="nearest")
         size = min(9., 72*0.77*self.size[1]/rows*0.75, 72*self.subject.box[2]*self.size[0]/columns*0.6)
         letters = {(n, c): _stamp(left, SIGNS[n], c, size) for n in SIGNS for c in ("white", "0.15")} if size >= 4 else {}
         _landscape_frame(figure, left, mesh, self.subject)
         frame = left.add_patch(Rectangle((0, 0), 1, 1, fill=False, ec="black", lw=2.4, clip_on=False, zorder=5))
-        lines = {n: right.plot([], [], color=COLOURS[n], lw=2.2, ls="-" if n != "baseline" else (0, (4, 2)))[0] for n in [*self.subject.stresses, "baseline"]}
+        lines = {n: right.plot([], [], color=COLOURS[n], lw=2.2, ls="-" if n != "baseline" else (0, (4, 2)))[0]
+                 for n in [*self.subject.stresses, "baseline"]}
         _response_frame(right, self.subject)
-        key = [right.annotate("", (0, 1), xytext=(-34, 5 + 13*i), xycoords="axes fraction", textcoords="offset points", fontsize=8.5) for i in range(4)]
-        title = [a.annotate("", (0, 1), xytext=(0 if a is left else -26, h), xycoords="axes fraction", textcoords="offset points", fontsize=11) for a, h in ((left, 6), (right, 61))]
+        key = [_words_over(right, -34, 5 + 13*i, 8.5) for i in range(4)]
+        title = [_words_over(left, 0, 6, 11), _words_over(right, -26, 61, 11)]
         return dict(left=left, right=right, mesh=mesh, letters=letters, frame=frame, lines=lines, key=key, title=title, areas=[])
 
     def _update(self, a:dict, state:dict) -> None:
@@ -458,10 +482,13 @@ class ScoresExplorer(Explorer):
         for name, line in a["lines"].items(): line.set_data(x, curves.get(name, base))
         for old in a["areas"]: old.remove()
         before = set(a["right"].get_children())
-        _areas(a["right"], x, curves["clean" if kind == "clean" else "adversarial"], curves["clean"] if kind == "difference" else base, np.array(list(curves.values())))
+        upper, lower = curves["clean" if kind == "clean" else "adversarial"], curves["clean"] if kind == "difference" else base
+        _areas(a["right"], x, upper, lower, np.array(list(curves.values())))
         a["areas"] = [c for c in a["right"].get_children() if c not in before]
         one = self._chosen(state, layer=state["layer"], filter=state["filter"], epoch=state["epoch"])
-        words = [(f"{k}: {_score_text(one, k)}" if self.subject.known else f"{k}: {SYMBOLS[k]} = {float(one.score.sel(kind=k)):+.3f}, no interval", k) for k in map(str, one.kind.values)]
+        told = lambda k: (_score_text(one, k) if self.subject.known
+                          else f"{SYMBOLS[k]} = {float(one.score.sel(kind=k)):+.3f}, no interval")
+        words = [(f"{k}: {told(k)}", k) for k in map(str, one.kind.values)]
         for text, (word, name) in zip(a["key"], [("baseline (dashed): share of weights left", "baseline"), *words[::-1]]):
             text.set(text=("▸ " if name == kind else "   ") + word, color=DARK.get(name, COLOURS[name]))
 
@@ -492,7 +519,8 @@ class ScoresExplorer(Explorer):
 
     def _click(self, row:int, column:int) -> None:
         "A cell that was chosen is the layer and the epoch that are shown."
-        self.controls["epoch"].value, self.controls["layer"].value = self.subject.epochs[column], self.subject.layers[row]
+        self.controls["epoch"].value = self.subject.epochs[column]
+        self.controls["layer"].value = self.subject.layers[row]
 
     def _prepare(self) -> tuple:
         "A figure with what stays already drawn."
@@ -507,8 +535,8 @@ class ScoresExplorer(Explorer):
         "Every layer's score, interval and label for the chosen kind, filter, epoch and initialisation."
         state = self.state
         s = self._chosen(state, kind=state["kind"], filter=state["filter"], epoch=state["epoch"])
-        return pd.DataFrame(dict(depth=range(s.sizes["layer"]), layer=s.layer.values.astype(str), score=s.score.values, low=s.low.values, high=s.high.values,
-                                 label=s.label.values.astype(str)))
+        return pd.DataFrame(dict(depth=range(s.sizes["layer"]), layer=s.layer.values.astype(str), score=s.score.values,
+                                 low=s.low.values, high=s.high.values, label=s.label.values.astype(str)))
 
     def _tabulate(self) -> None:
         "The table, if it is open: a list, so that rows can be chosen by click and by arrow keys."
@@ -544,7 +572,8 @@ def explore_scores(
     if many and not result: raise ValueError("Expected `result` to hold at least one result, but it is empty.")
     results = dict(result) if many else {_name_of(result): result}
     scores = (scores or {}) if many else {next(iter(results)): scores}
-    subjects = {str(k): _Subject(_filters_of(r, f"result[{k!r}]" if many else "result"), scores.get(k), 0.01) for k, r in results.items()}
+    name = lambda k: f"result[{k!r}]" if many else "result"
+    subjects = {str(k): _Subject(_filters_of(r, name(k)), scores.get(k), 0.01) for k, r in results.items()}
     return ScoresExplorer(subjects, start)
 
 def _name_of(result) -> str: return str(getattr(result, "attrs", {}).get("model", "network"))
@@ -565,7 +594,8 @@ class CoverageExplorer(Explorer):
         "The units of the layer: their number and the first image that reached them; −1: none."
         one = self.result.sel(criterion=self.state["criterion"])
         mine = one.layer.values == self.state["layer"]
-        number = one["index"].values if "index" in one else np.concatenate([np.arange((one.layer.values == l).sum()) for l in one.layer_name.values])
+        sizes = [(one.layer.values == l).sum() for l in one.layer_name.values]
+        number = one["index"].values if "index" in one else np.concatenate([np.arange(n) for n in sizes])
         return pd.DataFrame(dict(unit=number[mine], covered=one.covered.values[mine], first_image=one["first"].values[mine]))
 
     def _paint(self, figure:Figure, state:dict) -> None:
@@ -573,7 +603,8 @@ class CoverageExplorer(Explorer):
         names, most = [str(l) for l in share.layer_name.values], 26
         x = min(0.17, 0.035 + 0.0066*max(map(len, names)))
         left, right = figure.add_axes((x, 0.13, 0.42 - x, 0.76)), figure.add_axes((0.54, 0.13, 0.44, 0.76))
-        left.barh(range(len(names)), share.values, color=[COLOURS["clean"] if n == state["layer"] else COLOURS["antifragile"] for n in names])
+        colours = [COLOURS["clean" if n == state["layer"] else "antifragile"] for n in names]
+        left.barh(range(len(names)), share.values, color=colours)
         left.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xlabel="coverage (share of units or sections)")
         shown = range(0, len(names), -(-len(names)//most)); left.set_yticks(shown, [names[i] for i in shown])
         total = float(self.result.coverage.sel(criterion=state["criterion"]))
@@ -587,7 +618,8 @@ class CoverageExplorer(Explorer):
         first = np.sort(table.first_image[table.first_image >= 0].to_numpy()) + 1
         never = int((table.first_image < 0).sum())
         share = np.arange(1, len(first) + 1)/max(len(table), 1)
-        ax.step([1, *first, n], [0, *share, share[-1] if len(share) else 0], where="post", color=COLOURS["clean"], lw=2.2, label=f"{state['layer']}: units reached")
+        ax.step([1, *first, n], [0, *share, share[-1] if len(share) else 0], where="post", color=COLOURS["clean"], lw=2.2,
+                label=f"{state['layer']}: units reached")
         if self.growth is not None and state["criterion"] in self.growth.criterion:
             c = self.growth.coverage.sel(criterion=state["criterion"]).mean("order")
             ax.plot(c.inputs, c, color=SERIES[1], lw=2, ls=(0, (4, 2)), label="whole network, mean of the orders")
@@ -621,7 +653,8 @@ def _reports(runs) -> dict:
     if isinstance(runs, Mapping) and not isinstance(runs, (xr.Dataset, xr.DataTree)): found = dict(runs)
     else:
         folder, found = Path(runs), {}
-        if not folder.is_dir(): raise ValueError(f"Expected `runs` to be a folder or a dict of name -> result, but got {str(runs)!r}.")
+        if not folder.is_dir():
+            raise ValueError(f"Expected `runs` to be a folder or a dict of name -> result, but got {str(runs)!r}.")
         for path in sorted(folder.rglob("result.nc")):
             try: found[str(path.parent.relative_to(folder))] = load_result(path)
             except (OSError, ValueError): continue
@@ -638,11 +671,14 @@ def _facts(report) -> dict:
     for part in parts:
         out |= {k: str(part.attrs[k]) for k in ("model", "data", "seed") if k in part.attrs}
         out |= {k: float(v) for k, v in part.data_vars.items() if v.ndim == 0 and v.dtype.kind in "fiu"}
-        if part.attrs.get("kind") == "stress_summary" and "auc" in part: out |= {f"area {s}": float(part.auc.sel(stress=s)) for s in part.stress.values}
+        if part.attrs.get("kind") == "stress_summary" and "auc" in part:
+            out |= {f"area {s}": float(part.auc.sel(stress=s)) for s in part.stress.values}
     s = _scores_in(report)
     if s is not None:
         one = s.sel(filter="combined").score
-        out |= {f"mean {k} score": float(one.sel(kind=k).mean()) for k in map(str, one.kind.values)} | {f"lowest {k} score": float(one.sel(kind=k).min()) for k in map(str, one.kind.values)}
+        kinds = [str(k) for k in one.kind.values]
+        out |= {f"mean {k} score": float(one.sel(kind=k).mean()) for k in kinds}
+        out |= {f"lowest {k} score": float(one.sel(kind=k).min()) for k in kinds}
         out["fragile layers"] = float((s.label.sel(filter="combined", kind="clean") == "fragile").sum())
     return out
 
@@ -668,8 +704,8 @@ class RunsExplorer(Explorer):
         if not numbers: raise ValueError("Expected `runs` with numbers to compare, but their results have none.")
         kinds = sorted({str(k) for s in self.scores.values() for k in s.kind.values}, key=KINDS.index) or ["clean"]
         controls = {k: _menu(k, ["all", *sorted(set(self.rows[k]))], f"only runs of this {k}") for k in ("model", "data", "seed")}
-        controls |= dict(x=_menu("across", numbers, "summary on the horizontal axis", 290), y=_menu("up", numbers, "summary on the vertical axis", 290),
-                         kind=_menu("score", kinds, "score drawn against depth"))
+        controls |= dict(x=_menu("across", numbers, "summary on the horizontal axis", 290),
+                         y=_menu("up", numbers, "summary on the vertical axis", 290), kind=_menu("score", kinds, "score drawn against depth"))
         controls["y"].value = numbers[min(1, len(numbers) - 1)]
         super().__init__(controls, start)
 
