@@ -316,13 +316,21 @@ def _filters_of(result, what:str="result") -> xr.Dataset:
     check_result(result, "filter_sweep", what, ("accuracy", "reference_accuracy", "removed", "weights"))
     return _with_epoch(result)
 
+def _fitting(scores:xr.Dataset, result:xr.Dataset) -> xr.Dataset:
+    "Scores that came along, if they are those of the result's layers and epochs."
+    scores = _with_epoch(check_result(scores, "synaptic_scores", "scores", ("score", "low", "high", "label")))
+    for k in ("layer", "epoch"):
+        here, there = ([str(v) for v in ds[k].values] for ds in (scores, result))
+        if here != there: raise ValueError(f"Expected `scores` of the same {k}s as `result`, but they have {here} and {there}.")
+    return scores
+
 class _Subject:
     "Everything about one model that drawing needs, made once."
     def __init__(self, result:xr.Dataset, scores:xr.Dataset|None, band:float):
         known = "correct" in result or "relative_low" in result
         ci = result.attrs.get("interval_ci", 0.95)
         made = lambda: synaptic_scores(result, ci=ci, band=band) if known else point_scores(result, band)
-        self.scores = made() if scores is None else _with_epoch(scores)
+        self.scores = made() if scores is None else _fitting(scores, result)
         self.given, self.known = scores is not None, scores is not None or known
         curves = relative_performance(result)
         self.relative, self.baseline, self.x = curves.relative, curves.baseline, result.threshold.values
@@ -459,7 +467,7 @@ class ScoresExplorer(Explorer):
                  for n in [*self.subject.stresses, "baseline"]}
         _response_frame(right, self.subject)
         key = [_words_over(right, -34, 5 + 13*i, 8.5) for i in range(4)]
-        title = [_words_over(left, 0, 6, 11), _words_over(right, -26, 61, 11)]
+        title = [_words_over(left, 0, 6, 11), _words_over(right, -26, 22 + 13*self.subject.scores.sizes["kind"], 11)]
         return dict(left=left, right=right, mesh=mesh, letters=letters, frame=frame, lines=lines, key=key, title=title, areas=[])
 
     def _update(self, a:dict, state:dict) -> None:
@@ -650,7 +658,9 @@ def run_table(
 
 def _reports(runs) -> dict:
     "Name -> result; files that are none of this version are left out."
-    if isinstance(runs, Mapping) and not isinstance(runs, (xr.Dataset, xr.DataTree)): found = dict(runs)
+    if isinstance(runs, Mapping) and not isinstance(runs, (xr.Dataset, xr.DataTree)):
+        found = dict(runs)
+        for name, report in found.items(): _check_version(report, f"runs[{name!r}]")
     else:
         folder, found = Path(runs), {}
         if not folder.is_dir():
@@ -660,6 +670,13 @@ def _reports(runs) -> dict:
             except (OSError, ValueError): continue
     if not found: raise ValueError("Expected `runs` to hold at least one result, but there is none that this version reads.")
     return found
+
+def _check_version(report, what:str) -> None:
+    "A result of another version is none that can be compared."
+    if not isinstance(report, (xr.Dataset, xr.DataTree)):
+        raise TypeError(f"Expected `{what}` to be a result (xarray.Dataset or DataTree), but got {type(report).__name__}.")
+    other = {p.attrs.get("schema", SCHEMA) for p in _parts_of(report)} - {SCHEMA}
+    if other: raise ValueError(f"Expected `{what}` of schema {SCHEMA!r}, but its schema is {other.pop()!r}: make it anew.")
 
 def _parts_of(report) -> list[xr.Dataset]:
     "The datasets of a result."

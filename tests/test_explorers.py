@@ -152,6 +152,9 @@ def test_unknown_settings(result):
     with pytest.raises((ValueError, KeyError), match="setting"): explore_scores(result, layr="x")
     with pytest.raises(ValueError, match="layer"): explore_scores(result, layer="none")
     with pytest.raises(ValueError, match="folder"): compare_runs("no/such/folder")
+    with pytest.raises(ValueError, match="fragility_nb/0"): compare_runs(dict(old=result.assign_attrs(schema="fragility_nb/0")))
+    with pytest.raises(TypeError, match="old"): compare_runs(dict(old=3))
+    with pytest.raises(ValueError, match="same layers"): explore_scores(result, synaptic_scores(landscape(3, 3, samples=8, inits=2)))
 
 
 def test_several_models(result):
