@@ -632,6 +632,8 @@ class CoverageExplorer(Explorer):
             c = self.growth.coverage.sel(criterion=state["criterion"]).mean("order")
             ax.plot(c.inputs, c, color=SERIES[1], lw=2, ls=(0, (4, 2)), label="whole network, mean of the orders")
         ax.set(xscale="log", xlim=(1, n), ylim=(0, 1.02), xlabel="number of inputs", ylabel="share reached")
+        powers = [10**i for i in range(1 + int(np.log10(n)))]
+        ax.set_xticks(powers, [f"{v:,}" for v in powers]); ax.minorticks_off()
         ax.set_title(f"{state['layer']}: {never} of {len(table)} units never reached", loc="left", fontsize=11)
         ax.legend(frameon=False, loc="lower right")
 
@@ -739,7 +741,8 @@ class RunsExplorer(Explorer):
         for i, (name, x, y) in enumerate(zip(table.run, table[state["x"]], table[state["y"]])):
             left.plot([x], [y], "osD^vPX"[i % 7], ms=9, color=SERIES[i % len(SERIES)])
             if len(table) <= 12: left.annotate(name, (x, y), xytext=(7, 4), textcoords="offset points")
-        left.set(xlabel=state["x"].replace("_", " "), ylabel=state["y"].replace("_", " ")); left.margins(0.15)
+        left.set(xlabel=state["x"].replace("_", " "), ylabel=state["y"].replace("_", " "))
+        left.margins(0.15); left.locator_params(nbins=5)
         left.set_title(f"{len(table)} of {len(self.rows)} runs", loc="left", fontsize=11)
         some = {n: self.scores[n] for n in table.run if n in self.scores and state["kind"] in self.scores[n].kind}
         if some: plot_depth(some, right, state["kind"])
