@@ -737,7 +737,7 @@ class RunsExplorer(Explorer):
 
     def _paint(self, figure:Figure, state:dict) -> None:
         table = self.table()
-        left, right = figure.add_axes((0.08, 0.13, 0.36, 0.76)), figure.add_axes((0.56, 0.13, 0.32, 0.76))
+        left, right = figure.add_axes((0.10, 0.13, 0.34, 0.76)), figure.add_axes((0.56, 0.13, 0.32, 0.76))
         for i, (name, x, y) in enumerate(zip(table.run, table[state["x"]], table[state["y"]])):
             left.plot([x], [y], "osD^vPX"[i % 7], ms=9, color=SERIES[i % len(SERIES)])
             if len(table) <= 12: left.annotate(name, (x, y), xytext=(7, 4), textcoords="offset points")
