@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]/"tests"))
-from explorer_results import landscape  # noqa: E402
+from explorer_results import coverage, landscape, reports  # noqa: E402
 
-from fragility_nb.explorers import explore_scores  # noqa: E402
+from fragility_nb.explorers import compare_runs, explore_coverage, explore_scores  # noqa: E402
 
 
 def moves_of(explorer, name, n):
@@ -40,6 +40,8 @@ def explorers():
     "Name, explorer, controls."
     for size in ((21, 10), (150, 20)):
         yield "scores {} × {}".format(*size), explore_scores(landscape(*size)), ("layer", "epoch", "kind", "filter", "band")
+    yield "coverage", explore_coverage(coverage()), ("criterion", "layer")
+    yield "runs", compare_runs(reports()), ("model", "x", "kind")
     yield from live()
 
 

@@ -10,7 +10,7 @@ __all__ = ['DARK', 'figure_png', 'check_result', 'Explorer', 'point_scores', 'Sc
 import asyncio
 import html
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -81,8 +81,22 @@ _FONT = {"font.size": 8.5} # points, of figures that are 920 pixels wide
 _STYLE = """<style>
 .jp-OutputArea:has(.fragility-explorer) > .jp-OutputArea-child:has(img.jp-needs-light-background) {display: none}
 .fragility-explorer .widget-hslider .widget-readout {min-width: 4em; max-width: none; width: auto; text-align: left}
-.fragility-explorer .widget-select select, .fragility-explorer pre {font: 12px/1.4 var(--jp-code-font-family, monospace); margin: 0}
+.fragility-explorer .widget-select select, .fragility-explorer pre {
+    font: 12px/1.4 var(--jp-code-font-family, monospace); margin: 0}
 .fragility-explorer pre {padding: 0 4px}
+.fragility-stage {position: relative; width: fit-content; max-width: 100%; overflow: hidden; margin: 0}
+.fragility-stage > .widget-image {margin: 0}
+.fragility-cells {position: absolute; cursor: pointer; margin: 0}
+.fragility-cells .widget-slider {
+    margin: 0 !important; padding: 0 !important; min-width: 0 !important; min-height: 0 !important; flex: 1 1 0}
+.fragility-cells .slider-container, .fragility-cells .noUi-target {
+    width: 100% !important; height: 100% !important; min-width: 0 !important; margin: 0 !important; padding: 0 !important;
+    border: none !important; background: none !important; box-shadow: none !important}
+.fragility-cells .slider-container:focus-within:has(:focus-visible) {outline: 2px solid #555; outline-offset: -2px}
+.fragility-cells .widget-vslider .noUi-base::before {content: ''; position: absolute; inset: -100% 0 0 0}
+.fragility-cells .widget-hslider .noUi-base::before {content: ''; position: absolute; inset: 0 0 0 -100%}
+.fragility-cells .noUi-connects {background: none !important}
+.fragility-cells .noUi-handle {opacity: 0; pointer-events: none}
 </style>"""
 
 # %% ../nbs/api/46_explorers.ipynb #96eeed69
@@ -103,7 +117,9 @@ class Explorer:
         self.message, self.drawn, self._waiting, self._loop = widgets.HTML(), 0, None, None
         for c in self.controls.values(): c.observe(self._changed, "value")
         style = widgets.HTML(_STYLE, layout=widgets.Layout(display="none"))
-        self.view = widgets.VBox([style, _bar(self.controls.values()), self.picture, *below, self._exports(), self.message])
+        self.stage = widgets.Box([self.picture])
+        self.stage.add_class("fragility-stage")
+        self.view = widgets.VBox([style, _bar(self.controls.values()), self.stage, *below, self._exports(), self.message])
         self.view.add_class("fragility-explorer")
         self.redraw()
 
@@ -138,7 +154,8 @@ class Explorer:
     def code(self) -> str:
         "The code that makes this very figure."
         settings = "".join(f", {k}={v!r}" for k, v in self.state.items())
-        return f"from fragility_nb import {self.call}\n\nexplorer = {self.call}({self._arguments()}{settings})\nexplorer.figure()"
+        made = f"explorer = {self.call}({self._arguments()}{settings})"
+        return f"from fragility_nb import {self.call}\n\n{made}\nexplorer.figure()"
 
     def _arguments(self) -> str: return "result"
     def _paint(self, figure:Figure, state:dict) -> None: raise NotImplementedError
@@ -179,8 +196,10 @@ class Explorer:
             self.message.value = f"Saved as <code>{html.escape(str(self.save(self.name + suffix)))}</code> beside the notebook."
         def tell():
             self.written.value, self.written.layout.display = self.code(), None
-        files = [button(f"save {s.upper()}", f"save as {s.upper()} beside the notebook", lambda s=s: write(f".{s}")) for s in ("png", "svg", "csv")]
-        return widgets.VBox([widgets.HBox([*files, button("show code", "code that makes this very figure", tell)]), self.written])
+        files = [button(f"save {s.upper()}", f"save as {s.upper()} beside the notebook", lambda s=s: write(f".{s}"))
+                 for s in ("png", "svg", "csv")]
+        code = button("show code", "code that makes this very figure", tell)
+        return widgets.VBox([widgets.HBox([*files, code]), self.written])
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         "The widgets where a front end has them, else the figure."
@@ -202,15 +221,68 @@ def _bar(controls) -> widgets.HBox:
     "Controls in rows that wrap."
     return widgets.HBox(list(controls), layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 6px"))
 
-def _menu(label:str, options, tooltip:str, width:int=200) -> widgets.Dropdown: # width: pixels
+def _menu(label:str, options, tooltip:str, width:int=216) -> widgets.Dropdown: # width: pixels
     "A labelled menu."
     return widgets.Dropdown(options=options, description=label, tooltip=tooltip, layout=widgets.Layout(width=f"{width}px"),
                             style=dict(description_width="64px"))
 
 def _slide(label:str, options, tooltip:str) -> widgets.SelectionSlider:
-    "A labelled slider over given values."
-    return widgets.SelectionSlider(options=options, description=label, tooltip=tooltip, continuous_update=True,
-                                   layout=widgets.Layout(width="300px"), style=dict(description_width="64px"))
+    "A labelled slider over given values, with room for the longest."
+    longest = max((len(str(o[0] if isinstance(o, tuple) else o)) for o in options), default=0)
+    layout, style = widgets.Layout(width=f"{max(300, 240 + 8*longest)}px"), dict(description_width="64px")
+    return widgets.SelectionSlider(options=options, description=label, tooltip=tooltip, continuous_update=True, layout=layout, style=style)
+
+def _number(label:str, n:int, tooltip:str) -> widgets.IntSlider:
+    "A labelled slider over 0 … n − 1."
+    return widgets.IntSlider(0, min=0, max=n - 1, description=label, tooltip=tooltip, layout=widgets.Layout(width="300px"))
+
+# %% ../nbs/api/46_explorers.ipynb #46c11c02
+class _Cells:
+    "Cells of a picture, chosen by click and by key: an unseen slider over each column, or over each row where rows are fewer."
+    def __init__(self,
+        rows:Sequence[str], # names, from the top
+        columns:Sequence[str], # names, from the left
+        box:tuple[float, float, float, float], # left, bottom, width, height of all cells, as shares of the picture
+        choose:Callable[[int, int], object], # is given the row and the column that were chosen
+    ):
+        self.upright, self.choose, self.silent = len(columns) <= len(rows), choose, False
+        lines, across = (columns, rows) if self.upright else (rows, columns)
+        self.none = n = len(across) # the place that is no cell
+        share = n/(n + 0.5) # places lie in the middle of their cells, the last one half a cell beyond
+        layout = widgets.Layout(**({"height": f"{100*share}%"} if self.upright else {"width": f"{100*share}%"}))
+        orientation = "vertical" if self.upright else "horizontal"
+        look = dict(orientation=orientation, readout=False, behavior="snap", layout=layout)
+        self.sliders = [widgets.IntSlider(self._turn(n), min=0, max=n, tooltip=f"{name}: click a cell", **look) for name in lines]
+        for s in self.sliders: s.observe(self._moved, "value")
+        self.view = self._over(box, share)
+
+    def _turn(self, place:int) -> int: # upright sliders count from below
+        return self.none - place if self.upright else place
+
+    def _over(self, box:tuple, share:float) -> widgets.Box:
+        "The sliders, laid over the cells and half a cell more."
+        left, bottom, width, height = (100*v for v in box)
+        wide, high, flow = (width, height/share, "row") if self.upright else (width/share, height, "column")
+        layout = widgets.Layout(left=f"{left}%", top=f"{100 - bottom - height}%", width=f"{wide}%", height=f"{high}%",
+                                overflow="hidden", flex_flow=flow, align_items="flex-end")
+        view = widgets.Box(self.sliders, layout=layout)
+        view.add_class("fragility-cells")
+        return view
+
+    def show(self, row:int, column:int) -> None:
+        "Puts the sliders where the chosen cell is."
+        line, place = (column, row) if self.upright else (row, column)
+        self.silent = True
+        try:
+            for i, s in enumerate(self.sliders): s.value = self._turn(place if i == line else self.none)
+        finally: self.silent = False
+
+    def _moved(self, change) -> None:
+        place, line = self._turn(change["new"]), self.sliders.index(change["owner"])
+        if not self.silent and place < self.none: self.choose(*((place, line) if self.upright else (line, place)))
+
+    def close(self) -> None:
+        for w in (*self.sliders, self.view): w.close()
 
 # %% ../nbs/api/46_explorers.ipynb #63d1aa7b
 def point_scores(
@@ -226,32 +298,46 @@ def point_scores(
     score = xr.concat(kinds, xr.DataArray(list(KINDS[:len(kinds)]), dims="kind", name="kind"))
     far = xr.full_like(score, np.inf)
     label = xr.full_like(score, "undecided", dtype=object)
-    return xr.Dataset(dict(score=score, low=-far, high=far, label=label), attrs=result.attrs | provenance("synaptic_scores", band=band))
+    attrs = result.attrs | provenance("synaptic_scores", band=band)
+    return xr.Dataset(dict(score=score, low=-far, high=far, label=label), attrs=attrs)
 
 # %% ../nbs/api/46_explorers.ipynb #3652ca7c
 def _with_epoch(result:xr.Dataset) -> xr.Dataset:
     "One network as a landscape of one epoch."
-    return result if "epoch" in result.dims else result.drop_vars("epoch", errors="ignore").expand_dims(epoch=[int(result.attrs.get("epoch", 0))])
+    if "epoch" in result.dims: return result
+    return result.drop_vars("epoch", errors="ignore").expand_dims(epoch=[int(result.attrs.get("epoch", 0))])
 
 def _filters_of(result, what:str="result") -> xr.Dataset:
     "The filter sweep of a result or of a report, whole."
     if isinstance(result, xr.DataTree):
-        if "filters" not in result.children: raise ValueError(f"Expected `{what}` to be the result of a report, but it has no group filters.")
+        if "filters" not in result.children:
+            raise ValueError(f"Expected `{what}` to be the result of a report, but it has no group filters.")
         result = result["filters"].to_dataset()
     check_result(result, "filter_sweep", what, ("accuracy", "reference_accuracy", "removed", "weights"))
     return _with_epoch(result)
+
+def _fitting(scores:xr.Dataset, result:xr.Dataset) -> xr.Dataset:
+    "Scores that came along, if they are those of the result's layers and epochs."
+    scores = _with_epoch(check_result(scores, "synaptic_scores", "scores", ("score", "low", "high", "label")))
+    for k in ("layer", "epoch"):
+        here, there = ([str(v) for v in ds[k].values] for ds in (scores, result))
+        if here != there: raise ValueError(f"Expected `scores` of the same {k}s as `result`, but they have {here} and {there}.")
+    return scores
 
 class _Subject:
     "Everything about one model that drawing needs, made once."
     def __init__(self, result:xr.Dataset, scores:xr.Dataset|None, band:float):
         known = "correct" in result or "relative_low" in result
         ci = result.attrs.get("interval_ci", 0.95)
-        self.scores = _with_epoch(scores) if scores is not None else synaptic_scores(result, ci=ci, band=band) if known else point_scores(result, band)
-        self.known = scores is not None or known
+        made = lambda: synaptic_scores(result, ci=ci, band=band) if known else point_scores(result, band)
+        self.scores = made() if scores is None else _fitting(scores, result)
+        self.given, self.known = scores is not None, scores is not None or known
         curves = relative_performance(result)
         self.relative, self.baseline, self.x = curves.relative, curves.baseline, result.threshold.values
         self.layers, self.epochs = [str(l) for l in result.layer.values], [int(e) for e in result.epoch.values]
         self.stresses = [str(v) for v in result.stress.values]
+        x = min(0.17, 0.035 + 0.0066*max(map(len, self.layers)))
+        self.box = x, 0.12, 0.45 - x, 0.77 # of the landscape: left, bottom, width, height as shares of the figure
         size = np.abs(self.scores.score.values)
         self.top = float(np.max(size, initial=0, where=np.isfinite(size))) or 1.
         self.inits = [int(i) for i in result.init.values] if "init" in result.dims else []
@@ -280,13 +366,19 @@ def _landscape_frame(figure:Figure, ax:Axes, mesh, subject) -> None:
     bar = figure.colorbar(mesh, cax=figure.add_axes((0.465, 0.17, 0.014, 0.66)))
     bar.outline.set_visible(False); bar.set_label("score S (one scale for all)"); bar.ax.tick_params(color="0.5")
     for word, y, side in (("antifragile", 1, 1), ("fragile", 0, -1)):
-        bar.ax.annotate(word, (0, y), xytext=(0, 5*side), xycoords="axes fraction", textcoords="offset points", va="bottom" if side > 0 else "top")
+        bar.ax.annotate(word, (0, y), xytext=(0, 5*side), xycoords="axes fraction", textcoords="offset points",
+                        va="bottom" if side > 0 else "top")
 
 def _response_frame(ax:Axes, subject) -> None:
     "Axes of the response, the same for every cell."
     top = float(np.nanmax(subject.relative.values, initial=1))
-    ax.set(xlim=(0, 1), ylim=(0, 1.05*top), xlabel="normalised threshold (0 first, 1 last step)", ylabel="accuracy relative to unfiltered")
+    ax.set(xlim=(0, 1), ylim=(0, 1.05*top))
+    ax.set(xlabel="normalised threshold (0 first, 1 last step)", ylabel="accuracy relative to unfiltered")
     ax.spines[["top", "right"]].set_visible(False)
+
+def _words_over(ax:Axes, x:float, y:float, size:float):
+    "Empty words, x and y points off the upper left corner of axes."
+    return ax.annotate("", (0, 1), xytext=(x, y), xycoords="axes fraction", textcoords="offset points", fontsize=size)
 
 def _changing(a:dict) -> list:
     "The artists that change, from back to front."
@@ -298,7 +390,7 @@ class ScoresExplorer(Explorer):
     name, call = "scores", "explore_scores"
 
     def __init__(self, subjects:Mapping[str, _Subject], start:Mapping):
-        self.subjects = dict(subjects)
+        self.subjects, self.given = dict(subjects), any(s.given for s in subjects.values())
         model = start.get("model", next(iter(self.subjects)))
         s = self.subjects[check_choice("model", model, self.subjects)]
         controls = dict(
@@ -308,7 +400,8 @@ class ScoresExplorer(Explorer):
             init=_menu("init", ["mean", *s.inits] if len(s.inits) > 1 else s.inits or [0], "which initialisation"),
             layer=_slide("layer", s.layers, "row of the landscape"), epoch=_slide("epoch", s.epochs, "column of the landscape"),
             band=widgets.FloatSlider(0.01, min=0, max=0.2, step=0.005, readout_format=".3f", description="band τ",
-                                     tooltip="scores within ±τ count as robust", layout=widgets.Layout(width="300px"), style=dict(description_width="64px")))
+                                     tooltip="scores within ±τ count as robust", layout=widgets.Layout(width="300px"),
+                                     style=dict(description_width="64px")))
         controls["model"].value = model
         if len(self.subjects) == 1: controls["model"].layout.display = "none"
         if len(s.inits) < 2: controls["init"].layout.display = "none"
@@ -322,7 +415,7 @@ class ScoresExplorer(Explorer):
         inside = widgets.VBox([widgets.HBox([self.sorting, self.falling]), self.head, self.layers])
         table = widgets.Accordion([inside], titles=("table of layers: click one to see it",), selected_index=None)
         table.observe(lambda c: self._tabulate(), "selected_index")
-        self.fold, self._held, self._silent = table, {}, False
+        self.fold, self._held, self._silent, self._cells = table, {}, False, None
         super().__init__(controls, start, [table])
 
     @property
@@ -331,8 +424,8 @@ class ScoresExplorer(Explorer):
     def _take_over(self) -> None:
         "The menus of another model, with what was chosen where it has that too."
         s, have = self.subject, self.state
-        new = dict(kind=[str(k) for k in s.scores.kind.values], filter=[*map(str, s.scores["filter"].values)][::-1], layer=s.layers,
-                   epoch=s.epochs, init=["mean", *s.inits] if len(s.inits) > 1 else s.inits or [0])
+        new = dict(kind=[str(k) for k in s.scores.kind.values], filter=[*map(str, s.scores["filter"].values)][::-1],
+                   layer=s.layers, epoch=s.epochs, init=["mean", *s.inits] if len(s.inits) > 1 else s.inits or [0])
         for key, options in new.items():
             control = self.controls[key]
             if tuple(control.options) == tuple(options): continue
@@ -362,18 +455,19 @@ class ScoresExplorer(Explorer):
     def _build(self, figure:Figure) -> dict:
         "What stays, and empty artists for what changes."
         rows, columns = len(self.subject.layers), len(self.subject.epochs)
-        x = min(0.17, 0.035 + 0.0066*max(map(len, self.subject.layers)))
-        left, right = figure.add_axes((x, 0.12, 0.45 - x, 0.77)), figure.add_axes((0.62, 0.12, 0.365, 0.63))
+        left, right = figure.add_axes(self.subject.box), figure.add_axes((0.62, 0.12, 0.365, 0.63))
         top = self.subject.top
-        mesh = left.imshow(np.zeros((rows, columns)), cmap=LANDSCAPE, vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
-        size = min(9., 72*0.77*self.size[1]/rows*0.75, 72*(0.45 - x)*self.size[0]/columns*0.6)
+        mesh = left.imshow(np.zeros((rows, columns)), cmap=LANDSCAPE, vmin=-top, vmax=top, aspect="auto",
+                           interpolation="nearest")
+        size = min(9., 72*0.77*self.size[1]/rows*0.75, 72*self.subject.box[2]*self.size[0]/columns*0.6)
         letters = {(n, c): _stamp(left, SIGNS[n], c, size) for n in SIGNS for c in ("white", "0.15")} if size >= 4 else {}
         _landscape_frame(figure, left, mesh, self.subject)
         frame = left.add_patch(Rectangle((0, 0), 1, 1, fill=False, ec="black", lw=2.4, clip_on=False, zorder=5))
-        lines = {n: right.plot([], [], color=COLOURS[n], lw=2.2, ls="-" if n != "baseline" else (0, (4, 2)))[0] for n in [*self.subject.stresses, "baseline"]}
+        lines = {n: right.plot([], [], color=COLOURS[n], lw=2.2, ls="-" if n != "baseline" else (0, (4, 2)))[0]
+                 for n in [*self.subject.stresses, "baseline"]}
         _response_frame(right, self.subject)
-        key = [right.annotate("", (0, 1), xytext=(-34, 5 + 13*i), xycoords="axes fraction", textcoords="offset points", fontsize=8.5) for i in range(4)]
-        title = [a.annotate("", (0, 1), xytext=(0 if a is left else -26, h), xycoords="axes fraction", textcoords="offset points", fontsize=11) for a, h in ((left, 6), (right, 61))]
+        key = [_words_over(right, -34, 5 + 13*i, 8.5) for i in range(4)]
+        title = [_words_over(left, 0, 6, 11), _words_over(right, -26, 22 + 13*self.subject.scores.sizes["kind"], 11)]
         return dict(left=left, right=right, mesh=mesh, letters=letters, frame=frame, lines=lines, key=key, title=title, areas=[])
 
     def _update(self, a:dict, state:dict) -> None:
@@ -396,10 +490,13 @@ class ScoresExplorer(Explorer):
         for name, line in a["lines"].items(): line.set_data(x, curves.get(name, base))
         for old in a["areas"]: old.remove()
         before = set(a["right"].get_children())
-        _areas(a["right"], x, curves["clean" if kind == "clean" else "adversarial"], curves["clean"] if kind == "difference" else base, np.array(list(curves.values())))
+        upper, lower = curves["clean" if kind == "clean" else "adversarial"], curves["clean"] if kind == "difference" else base
+        _areas(a["right"], x, upper, lower, np.array(list(curves.values())))
         a["areas"] = [c for c in a["right"].get_children() if c not in before]
         one = self._chosen(state, layer=state["layer"], filter=state["filter"], epoch=state["epoch"])
-        words = [(f"{k}: {_score_text(one, k)}" if self.subject.known else f"{k}: {SYMBOLS[k]} = {float(one.score.sel(kind=k)):+.3f}, no interval", k) for k in map(str, one.kind.values)]
+        told = lambda k: (_score_text(one, k) if self.subject.known
+                          else f"{SYMBOLS[k]} = {float(one.score.sel(kind=k)):+.3f}, no interval")
+        words = [(f"{k}: {told(k)}", k) for k in map(str, one.kind.values)]
         for text, (word, name) in zip(a["key"], [("baseline (dashed): share of weights left", "baseline"), *words[::-1]]):
             text.set(text=("▸ " if name == kind else "   ") + word, color=DARK.get(name, COLOURS[name]))
 
@@ -414,7 +511,24 @@ class ScoresExplorer(Explorer):
             renderer = figure.canvas.get_renderer()
             for artist in _changing(artists): artist.draw(renderer)
         self._tabulate()
+        self._point()
         return figure_png(figure, redraw=False)
+
+    def _point(self) -> None:
+        "The cells of the landscape that is shown, at the chosen one."
+        s = self.subject
+        if self._cells is None or self._cells[0] is not s:
+            if self._cells: self._cells[1].close()
+            self._cells = s, _Cells(s.layers, [f"epoch {e}" for e in s.epochs], s.box, self._click)
+            self.stage.children = self.picture, self._cells[1].view
+        self._cells[1].show(s.layers.index(self.state["layer"]), s.epochs.index(self.state["epoch"]))
+
+    def _arguments(self) -> str: return "result, scores" if self.given else "result"
+
+    def _click(self, row:int, column:int) -> None:
+        "A cell that was chosen is the layer and the epoch that are shown."
+        self.controls["epoch"].value = self.subject.epochs[column]
+        self.controls["layer"].value = self.subject.layers[row]
 
     def _prepare(self) -> tuple:
         "A figure with what stays already drawn."
@@ -429,8 +543,8 @@ class ScoresExplorer(Explorer):
         "Every layer's score, interval and label for the chosen kind, filter, epoch and initialisation."
         state = self.state
         s = self._chosen(state, kind=state["kind"], filter=state["filter"], epoch=state["epoch"])
-        return pd.DataFrame(dict(depth=range(s.sizes["layer"]), layer=s.layer.values.astype(str), score=s.score.values, low=s.low.values, high=s.high.values,
-                                 label=s.label.values.astype(str)))
+        return pd.DataFrame(dict(depth=range(s.sizes["layer"]), layer=s.layer.values.astype(str), score=s.score.values,
+                                 low=s.low.values, high=s.high.values, label=s.label.values.astype(str)))
 
     def _tabulate(self) -> None:
         "The table, if it is open: a list, so that rows can be chosen by click and by arrow keys."
@@ -466,7 +580,8 @@ def explore_scores(
     if many and not result: raise ValueError("Expected `result` to hold at least one result, but it is empty.")
     results = dict(result) if many else {_name_of(result): result}
     scores = (scores or {}) if many else {next(iter(results)): scores}
-    subjects = {str(k): _Subject(_filters_of(r, f"result[{k!r}]" if many else "result"), scores.get(k), 0.01) for k, r in results.items()}
+    name = lambda k: f"result[{k!r}]" if many else "result"
+    subjects = {str(k): _Subject(_filters_of(r, name(k)), scores.get(k), 0.01) for k, r in results.items()}
     return ScoresExplorer(subjects, start)
 
 def _name_of(result) -> str: return str(getattr(result, "attrs", {}).get("model", "network"))
@@ -487,7 +602,8 @@ class CoverageExplorer(Explorer):
         "The units of the layer: their number and the first image that reached them; −1: none."
         one = self.result.sel(criterion=self.state["criterion"])
         mine = one.layer.values == self.state["layer"]
-        number = one["index"].values if "index" in one else np.concatenate([np.arange((one.layer.values == l).sum()) for l in one.layer_name.values])
+        sizes = [(one.layer.values == l).sum() for l in one.layer_name.values]
+        number = one["index"].values if "index" in one else np.concatenate([np.arange(n) for n in sizes])
         return pd.DataFrame(dict(unit=number[mine], covered=one.covered.values[mine], first_image=one["first"].values[mine]))
 
     def _paint(self, figure:Figure, state:dict) -> None:
@@ -495,7 +611,8 @@ class CoverageExplorer(Explorer):
         names, most = [str(l) for l in share.layer_name.values], 26
         x = min(0.17, 0.035 + 0.0066*max(map(len, names)))
         left, right = figure.add_axes((x, 0.13, 0.42 - x, 0.76)), figure.add_axes((0.54, 0.13, 0.44, 0.76))
-        left.barh(range(len(names)), share.values, color=[COLOURS["clean"] if n == state["layer"] else COLOURS["antifragile"] for n in names])
+        colours = [COLOURS["clean" if n == state["layer"] else "antifragile"] for n in names]
+        left.barh(range(len(names)), share.values, color=colours)
         left.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xlabel="coverage (share of units or sections)")
         shown = range(0, len(names), -(-len(names)//most)); left.set_yticks(shown, [names[i] for i in shown])
         total = float(self.result.coverage.sel(criterion=state["criterion"]))
@@ -509,11 +626,14 @@ class CoverageExplorer(Explorer):
         first = np.sort(table.first_image[table.first_image >= 0].to_numpy()) + 1
         never = int((table.first_image < 0).sum())
         share = np.arange(1, len(first) + 1)/max(len(table), 1)
-        ax.step([1, *first, n], [0, *share, share[-1] if len(share) else 0], where="post", color=COLOURS["clean"], lw=2.2, label=f"{state['layer']}: units reached")
+        ax.step([1, *first, n], [0, *share, share[-1] if len(share) else 0], where="post", color=COLOURS["clean"], lw=2.2,
+                label=f"{state['layer']}: units reached")
         if self.growth is not None and state["criterion"] in self.growth.criterion:
             c = self.growth.coverage.sel(criterion=state["criterion"]).mean("order")
             ax.plot(c.inputs, c, color=SERIES[1], lw=2, ls=(0, (4, 2)), label="whole network, mean of the orders")
         ax.set(xscale="log", xlim=(1, n), ylim=(0, 1.02), xlabel="number of inputs", ylabel="share reached")
+        powers = [10**i for i in range(1 + int(np.log10(n)))]
+        ax.set_xticks(powers, [f"{v:,}" for v in powers]); ax.minorticks_off()
         ax.set_title(f"{state['layer']}: {never} of {len(table)} units never reached", loc="left", fontsize=11)
         ax.legend(frameon=False, loc="lower right")
 
@@ -540,15 +660,25 @@ def run_table(
 
 def _reports(runs) -> dict:
     "Name -> result; files that are none of this version are left out."
-    if isinstance(runs, Mapping) and not isinstance(runs, (xr.Dataset, xr.DataTree)): found = dict(runs)
+    if isinstance(runs, Mapping) and not isinstance(runs, (xr.Dataset, xr.DataTree)):
+        found = dict(runs)
+        for name, report in found.items(): _check_version(report, f"runs[{name!r}]")
     else:
         folder, found = Path(runs), {}
-        if not folder.is_dir(): raise ValueError(f"Expected `runs` to be a folder or a dict of name -> result, but got {str(runs)!r}.")
+        if not folder.is_dir():
+            raise ValueError(f"Expected `runs` to be a folder or a dict of name -> result, but got {str(runs)!r}.")
         for path in sorted(folder.rglob("result.nc")):
             try: found[str(path.parent.relative_to(folder))] = load_result(path)
             except (OSError, ValueError): continue
     if not found: raise ValueError("Expected `runs` to hold at least one result, but there is none that this version reads.")
     return found
+
+def _check_version(report, what:str) -> None:
+    "A result of another version is none that can be compared."
+    if not isinstance(report, (xr.Dataset, xr.DataTree)):
+        raise TypeError(f"Expected `{what}` to be a result (xarray.Dataset or DataTree), but got {type(report).__name__}.")
+    other = {p.attrs.get("schema", SCHEMA) for p in _parts_of(report)} - {SCHEMA}
+    if other: raise ValueError(f"Expected `{what}` of schema {SCHEMA!r}, but its schema is {other.pop()!r}: make it anew.")
 
 def _parts_of(report) -> list[xr.Dataset]:
     "The datasets of a result."
@@ -560,11 +690,14 @@ def _facts(report) -> dict:
     for part in parts:
         out |= {k: str(part.attrs[k]) for k in ("model", "data", "seed") if k in part.attrs}
         out |= {k: float(v) for k, v in part.data_vars.items() if v.ndim == 0 and v.dtype.kind in "fiu"}
-        if part.attrs.get("kind") == "stress_summary" and "auc" in part: out |= {f"area {s}": float(part.auc.sel(stress=s)) for s in part.stress.values}
+        if part.attrs.get("kind") == "stress_summary" and "auc" in part:
+            out |= {f"area {s}": float(part.auc.sel(stress=s)) for s in part.stress.values}
     s = _scores_in(report)
     if s is not None:
         one = s.sel(filter="combined").score
-        out |= {f"mean {k} score": float(one.sel(kind=k).mean()) for k in map(str, one.kind.values)} | {f"lowest {k} score": float(one.sel(kind=k).min()) for k in map(str, one.kind.values)}
+        kinds = [str(k) for k in one.kind.values]
+        out |= {f"mean {k} score": float(one.sel(kind=k).mean()) for k in kinds}
+        out |= {f"lowest {k} score": float(one.sel(kind=k).min()) for k in kinds}
         out["fragile layers"] = float((s.label.sel(filter="combined", kind="clean") == "fragile").sum())
     return out
 
@@ -590,8 +723,8 @@ class RunsExplorer(Explorer):
         if not numbers: raise ValueError("Expected `runs` with numbers to compare, but their results have none.")
         kinds = sorted({str(k) for s in self.scores.values() for k in s.kind.values}, key=KINDS.index) or ["clean"]
         controls = {k: _menu(k, ["all", *sorted(set(self.rows[k]))], f"only runs of this {k}") for k in ("model", "data", "seed")}
-        controls |= dict(x=_menu("across", numbers, "summary on the horizontal axis", 290), y=_menu("up", numbers, "summary on the vertical axis", 290),
-                         kind=_menu("score", kinds, "score drawn against depth"))
+        controls |= dict(x=_menu("across", numbers, "summary on the horizontal axis", 290),
+                         y=_menu("up", numbers, "summary on the vertical axis", 290), kind=_menu("score", kinds, "score drawn against depth"))
         controls["y"].value = numbers[min(1, len(numbers) - 1)]
         super().__init__(controls, start)
 
@@ -604,11 +737,12 @@ class RunsExplorer(Explorer):
 
     def _paint(self, figure:Figure, state:dict) -> None:
         table = self.table()
-        left, right = figure.add_axes((0.08, 0.13, 0.36, 0.76)), figure.add_axes((0.56, 0.13, 0.32, 0.76))
+        left, right = figure.add_axes((0.10, 0.13, 0.34, 0.76)), figure.add_axes((0.56, 0.13, 0.32, 0.76))
         for i, (name, x, y) in enumerate(zip(table.run, table[state["x"]], table[state["y"]])):
             left.plot([x], [y], "osD^vPX"[i % 7], ms=9, color=SERIES[i % len(SERIES)])
             if len(table) <= 12: left.annotate(name, (x, y), xytext=(7, 4), textcoords="offset points")
-        left.set(xlabel=state["x"].replace("_", " "), ylabel=state["y"].replace("_", " ")); left.margins(0.15)
+        left.set(xlabel=state["x"].replace("_", " "), ylabel=state["y"].replace("_", " "))
+        left.margins(0.15); left.locator_params(nbins=5)
         left.set_title(f"{len(table)} of {len(self.rows)} runs", loc="left", fontsize=11)
         some = {n: self.scores[n] for n in table.run if n in self.scores and state["kind"] in self.scores[n].kind}
         if some: plot_depth(some, right, state["kind"])

@@ -28,10 +28,10 @@ from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from .attacks import FGSM
-from .batchnorm import residual_features, statistic_gap
+from .batchnorm import _modes, _pairs, residual_features, statistic_gap
 from .core import check_number
 from .data import ImageData
-from .explorers import _FONT, Explorer, _menu, _slide, check_result, figure_png
+from .explorers import _FONT, Explorer, _menu, _number, _slide, check_result, figure_png
 from .kernel_scores import fragile_kernels
 from .models import match, model_hash
 from .plots import COLOURS, LANDSCAPE
@@ -39,7 +39,7 @@ from .stressors import Stressor, apply_stress
 
 # %% ../nbs/api/47_live_explorers.ipynb #6578b93c
 class LiveExplorer(Explorer):
-    "An explorer that asks its own copy of a network in a thread, `_compute(state)`, and draws where all is drawn, `_show(figure, state, found)`."
+    "Asks its own copy of a network in a thread, `_compute(state)`; draws where all is drawn, `_show(figure, state, found)`."
 
     def __init__(self, model:nn.Module, controls:Mapping, start:Mapping, below:Sequence=()):
         self.model, self._lock = copy.deepcopy(model).eval(), threading.Lock()
@@ -93,7 +93,8 @@ class LiveExplorer(Explorer):
         self.drawn += 1
 
 # %% ../nbs/api/47_live_explorers.ipynb #70070131
-ATTRIBUTIONS = dict(saliency=Saliency, integrated_gradients=IntegratedGradients, input_x_gradient=InputXGradient) # name -> captum's class
+ATTRIBUTIONS = dict( # name -> captum's class
+    saliency=Saliency, integrated_gradients=IntegratedGradients, input_x_gradient=InputXGradient)
 
 def attribute(
     model:nn.Module, # in eval mode
@@ -113,14 +114,16 @@ class StressExplorer(LiveExplorer):
     "What `explore_stress` makes."
     name, call, size = "stress", "explore_stress", (9.2, 4.6)
 
-    def __init__(self, model:nn.Module, data:ImageData, stressors:Mapping[str, Callable], start:Mapping, top:float=5., steps:int=21):
-        self.data, self.stressors, self._flips = data, stressors, {}
+    def __init__(self, model:nn.Module, data:ImageData, stressors:Mapping[str, Callable], start:Mapping, top:float=5.,
+                 steps:int=21):
+        self.data, self.stressors, self.top, self._flips = data, stressors, top, {}
         self.severities = [float(s) for s in np.linspace(0, top, steps)]
-        controls = dict(image=widgets.IntSlider(0, min=0, max=len(data) - 1, description="image", tooltip="number of the image", layout=widgets.Layout(width="300px")),
+        controls = dict(image=_number("image", len(data), "number of the image"),
                         stressor=_menu("stressor", list(stressors), "kind of distortion"),
                         severity=_slide("severity", [(f"{s:g}", s) for s in self.severities], "0 leaves the image as it is"),
                         method=_menu("captum", list(ATTRIBUTIONS), "method of attribution"))
-        following = widgets.Button(description="next failing image", tooltip="the next image that this severity makes the network answer wrongly", layout=widgets.Layout(width="auto"))
+        following = widgets.Button(description="next failing image", layout=widgets.Layout(width="auto"),
+                                   tooltip="the next image that this severity makes the network answer wrongly")
         following.on_click(lambda _: self.next_failure())
         super().__init__(model, controls, start, [widgets.HBox([following])])
 
@@ -176,18 +179,20 @@ class StressExplorer(LiveExplorer):
         return pd.DataFrame({"class": self.data.classes, "clean": before, "stressed": after})
 
     def _show(self, figure:Figure, state:dict, found:dict) -> None:
-        axs = [figure.add_axes((0.02 + 0.195*(i % 3), 0.50 - 0.47*(i // 3), 0.175, 0.36)) for i in range(6)]
+        axs = [figure.add_axes((0.02 + 0.195*(i % 3), 0.52 - 0.445*(i // 3), 0.175, 0.345)) for i in range(6)]
         x, z = found["x"], found["z"]
         for ax, v, word in zip(axs, (x, z), ("clean", f"severity {state['severity']:g}")): _image(ax, v, word)
         _signed_map(axs[2], (z - x).mean(0), "difference")
         for ax, v, word in zip(axs[3:], found["maps"], ("attribution, clean", "attribution, stressed")): _signed_map(ax, v, word)
         _signed_map(axs[5], found["maps"][1] - found["maps"][0], "change of attribution")
         bars = figure.add_axes((0.72, 0.13, 0.26, 0.66))
+        figure.text(0.02, 0.015, "maps: blue above 0, orange below, each on a scale of its own", fontsize=8.5, color="0.35")
         _answers(bars, found["share"], self.data.classes, int(self.data.labels[state["image"]]))
         flip = "never flips" if found["flip"] is None else f"flips at severity {found['flip']:g}"
-        figure.text(0.02, 0.95, f"Image {state['image']}, {state['stressor'].replace('_', ' ')}: the answer {flip}", fontsize=11)
+        stressor = state["stressor"].replace("_", " ")
+        figure.text(0.02, 0.95, f"Image {state['image']}, {stressor}: the answer {flip}", fontsize=11)
 
-    def _arguments(self) -> str: return "model, data, stressors"
+    def _arguments(self) -> str: return "model, data, stressors" + (f", top={self.top!r}" if self.top != 5 else "")
 
 def _image(ax:Axes, v:np.ndarray, word:str) -> None:
     "An image (C, H, W) in [0, 1]."
@@ -248,19 +253,21 @@ class KernelsExplorer(LiveExplorer):
     name, call, size = "kernels", "explore_kernels", (9.2, 4.6)
 
     def __init__(self, result:xr.Dataset, model:nn.Module, data:ImageData, attack, start:Mapping):
-        self.result, self.data, self.attack, self._maps = result, data, attack, {}
+        self.result, self.data, self._maps = result, data, {}
+        self.attack, self._given = attack or FGSM(8/255), bool(attack)
         self.scores = fragile_kernels(result)
         self.last = result.isel({d: -1 for d in ("epoch", "init") if d in result.dims}, drop=True)
         self.label = self.scores.label.isel({d: -1 for d in ("epoch", "init") if d in self.scores.label.dims}, drop=True)
         controls = dict(kernel=_slide("kernel", [int(k) for k in result.kernel.values], "number of the kernel"),
                         stress=_menu("images", [str(s) for s in result.stress.values], "accuracy on these images"),
-                        image=widgets.IntSlider(0, min=0, max=len(data) - 1, description="image", tooltip="number of the image", layout=widgets.Layout(width="300px")))
+                        image=_number("image", len(data), "number of the image"))
         super().__init__(model, controls, start)
 
     def table(self) -> pd.DataFrame:
         "Every kernel's accuracy, drop and label."
         one = self.last.sel(stress=self.state["stress"])
-        return pd.DataFrame(dict(kernel=one.kernel.values, accuracy=one.accuracy.values, drop=float(one.reference_accuracy) - one.accuracy.values,
+        drop = float(one.reference_accuracy) - one.accuracy.values
+        return pd.DataFrame(dict(kernel=one.kernel.values, accuracy=one.accuracy.values, drop=drop,
                                  label=self.label.sel(stress=self.state["stress"]).values.astype(str)))
 
     def _compute(self, state:dict) -> dict:
@@ -282,12 +289,15 @@ class KernelsExplorer(LiveExplorer):
 
     def _show(self, figure:Figure, state:dict, found:dict) -> None:
         self._grid(figure, state)
+        figure.text(0.02, 0.025, "blue above 0, orange below; kernels on one scale, each map on its own", fontsize=8.5, color="0.35")
         for i, (x, m, word) in enumerate(zip((found["x"], found["z"]), found["maps"], ("clean", "attacked"))):
             _image(figure.add_axes((0.42 + 0.14*i, 0.56, 0.125, 0.30)), x, word)
             _signed_map(figure.add_axes((0.42 + 0.14*i, 0.10, 0.125, 0.30)), m, f"map, {word}")
         ax, one = figure.add_axes((0.77, 0.13, 0.21, 0.73)), self.result.accuracy.sel(kernel=state["kernel"], stress=state["stress"])
         if "init" in one.dims: one = one.mean("init")
-        if "epoch" in one.dims: ax.plot(one.epoch, one, "o-", color=COLOURS["fragile"], lw=2); ax.set(xlabel="epoch", ylabel="accuracy without it"); ax.set_title("history", loc="left", fontsize=9)
+        if "epoch" in one.dims:
+            ax.plot(one.epoch, one, "o-", color=COLOURS["fragile"], lw=2)
+            ax.set(xlabel="epoch", ylabel="accuracy without it"); ax.set_title("history", loc="left", fontsize=9)
         else: self._drops(ax, state)
         ax.spines[["top", "right"]].set_visible(False)
         row = self.table().set_index("kernel").loc[state["kernel"]]
@@ -313,17 +323,19 @@ class KernelsExplorer(LiveExplorer):
         for i, k in enumerate(numbers):
             r, c = (i // n)*(w.shape[1] + 1) + 1, (i % n)*(w.shape[2] + 1) + 1
             side[r:r + w.shape[1], c:c + w.shape[2]] = w[i]
-            look = dict(ec="black", lw=3) if k == state["kernel"] else dict(ec=COLOURS["fragile"], lw=2.4) if label[k] == "fragile" else None
+            look = dict(ec=COLOURS["fragile"], lw=2.4) if label[k] == "fragile" else None
+            if k == state["kernel"]: look = dict(ec="black", lw=3)
             if look: ax.add_patch(Rectangle((c - 0.75, r - 0.75), w.shape[2] + 0.5, w.shape[1] + 0.5, fill=False, **look))
         ax.imshow(side, cmap=LANDSCAPE, vmin=-top, vmax=top); ax.set_axis_off()
         ax.set_title("orange frame: fragile, black: chosen", loc="left", fontsize=9)
 
-    def _arguments(self) -> str: return "result, model, data"
+    def _arguments(self) -> str: return "result, model, data" + (", attack" if self._given else "")
 
 def _module(net:nn.Module, name:str) -> nn.Module:
     "A submodule by its name in results."
     known = {path.removeprefix("network."): m for path, m in net.named_modules()}
-    if name not in known: raise ValueError(f"Expected `model` to have the layer {name!r} of `result`, but it has none of that name.")
+    if name not in known:
+        raise ValueError(f"Expected `model` to have the layer {name!r} of `result`, but it has none of that name.")
     return known[name]
 
 # %% ../nbs/api/47_live_explorers.ipynb #4bf1b26f
@@ -337,48 +349,63 @@ def explore_kernels(
     "Kernels, what each is worth, and its map on clean and attacked images. Needs the model."
     check_result(result, "kernel_dropout", needs=("accuracy", "correct", "reference_accuracy"))
     warn_of_another(model, result)
-    return KernelsExplorer(result, model, match(model, data), attack or FGSM(8/255), start)
+    return KernelsExplorer(result, model, match(model, data), attack, start)
 
 # %% ../nbs/api/47_live_explorers.ipynb #f800acab
 class BatchNormExplorer(LiveExplorer):
     "What `explore_batchnorm` makes."
     name, call = "batchnorm", "explore_batchnorm"
 
-    def __init__(self, model:nn.Module, data:ImageData, stressors:Mapping, residual:xr.Dataset, start:Mapping, top:float):
-        self.data, self.stressors, self.residual, self.known = data, stressors, residual, {}
-        layers = list(dict.fromkeys(map(str, residual.layer.values)))
-        controls = dict(layer=_slide("layer", layers, "BatchNorm layer"), stressor=_menu("stressor", list(stressors), "kind of distortion"),
-                        severity=_slide("severity", [(f"{s:g}", float(s)) for s in np.linspace(0, top, 11)], "0 leaves the images as they are"),
-                        mode=_menu("mode", [str(m) for m in residual["mode"].values], "statistics when the weights before are removed"))
+    def __init__(self, model:nn.Module, data:ImageData, stressors:Mapping, start:Mapping, top:float):
+        self.data, self.stressors, self.known, self.emitted, self.top = data, stressors, {}, {}, top
+        norms, _ = _pairs(model, None, data)
+        self.modes, layers = _modes(norms), list(norms)
+        severities = [(f"{s:g}", float(s)) for s in np.linspace(0, top, 11)]
+        controls = dict(layer=_slide("layer", layers, "BatchNorm layer"),
+                        stressor=_menu("stressor", list(stressors), "kind of distortion"),
+                        severity=_slide("severity", severities, "0 leaves the images as they are"),
+                        mode=_menu("mode", self.modes, "statistics when the weights before are removed"))
         super().__init__(model, controls, start)
 
     def _gap(self, state:dict) -> xr.Dataset:
         "The gap under the stress, computed once for each severity."
-        key = state["stressor"], state["severity"]
-        if key not in self.known: self.known[key] = statistic_gap(self.model, self.data, self.stressors[key[0]], (key[1],), progress=False).isel(stress=0, severity=0)
+        name, severity = key = state["stressor"], state["severity"]
+        if key not in self.known:
+            gap = statistic_gap(self.model, self.data, self.stressors[name], (severity,), progress=False)
+            self.known[key] = gap.isel(stress=0, severity=0)
         return self.known[key]
 
+    def _residual(self, mode:str) -> xr.Dataset:
+        "What the norms emit without the weights before them, computed once for each mode, when it is first asked for."
+        if mode not in self.emitted:
+            self.emitted[mode] = residual_features(self.model, self.data, modes=mode, progress=False).sel(mode=mode)
+        return self.emitted[mode]
+
     def _compute(self, state:dict) -> dict:
-        gap, r = self._gap(state), self.residual.sel(mode=state["mode"])
+        gap, r = self._gap(state), self._residual(state["mode"])
         mine = gap.layer.values == state["layer"]
-        return dict(mean=gap.mean_gap.values[mine], variance=gap.log_variance_ratio.values[mine], emitted=r.emitted.values[r.layer.values == state["layer"]])
+        return dict(mean=gap.mean_gap.values[mine], variance=gap.log_variance_ratio.values[mine],
+                    emitted=r.emitted.values[r.layer.values == state["layer"]])
 
     def table(self) -> pd.DataFrame:
         "Every channel of the layer: gaps of mean and variance, and what is emitted without the weights before."
         found = self._found(self.state)
-        return pd.DataFrame(dict(channel=range(len(found["mean"])), mean_gap=found["mean"], log_variance_ratio=found["variance"], emitted=found["emitted"]))
+        return pd.DataFrame(dict(channel=range(len(found["mean"])), mean_gap=found["mean"],
+                                 log_variance_ratio=found["variance"], emitted=found["emitted"]))
 
     def _show(self, figure:Figure, state:dict, found:dict) -> None:
-        words = (("mean", "mean of the batch − running mean", "running standard deviations"), ("variance", "batch variance / running variance", "natural logarithm"),
+        words = (("mean", "mean of the batch − running mean", "running standard deviations"),
+                 ("variance", "batch variance / running variance", "natural logarithm"),
                  ("emitted", "emitted without the weights before", "activation"))
         for i, (key, title, unit) in enumerate(words):
             ax = figure.add_axes((0.08 + 0.325*i, 0.13, 0.24, 0.68))
             ax.bar(range(len(found[key])), found[key], color=(COLOURS["clean"], COLOURS["adversarial"], COLOURS["robust"])[i])
             ax.axhline(0, color="0.4", lw=1); ax.spines[["top", "right"]].set_visible(False)
             ax.set(xlabel="channel", ylabel=unit); ax.set_title(title, loc="left", fontsize=9)
-        figure.text(0.02, 0.93, f"{state['layer']}, {state['stressor'].replace('_', ' ')} at severity {state['severity']:g}", fontsize=11)
+        stressor = state["stressor"].replace("_", " ")
+        figure.text(0.02, 0.93, f"{state['layer']}, {stressor} at severity {state['severity']:g}", fontsize=11)
 
-    def _arguments(self) -> str: return "model, data, stressors"
+    def _arguments(self) -> str: return "model, data, stressors" + (f", top={self.top!r}" if self.top != 5 else "")
 
 # %% ../nbs/api/47_live_explorers.ipynb #5b80ddf8
 def explore_batchnorm(
@@ -390,6 +417,4 @@ def explore_batchnorm(
     **start, # settings to begin with: layer, stressor, severity, mode
 ) -> BatchNormExplorer: # shows itself in a notebook; `.figure()` for anywhere else
     "Running against batch statistics under stress, and what a norm emits on its own. Needs the model."
-    data = match(model, data)
-    residual = residual_features(model, data, progress=False)
-    return BatchNormExplorer(model, data, _named_stressors(stressors), residual, start, check_number("top", top, above=0))
+    return BatchNormExplorer(model, match(model, data), _named_stressors(stressors), start, check_number("top", top, above=0))

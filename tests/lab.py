@@ -92,8 +92,10 @@ class Lab:
             urllib.request.urlopen(request, timeout=30).close()
 
     def close(self):
+        try: self.stop()  # the kernels first: a server that ends takes its time with them
+        except OSError: pass
         self.process.terminate()
-        try: self.process.wait(8)
+        try: self.process.wait(3)
         except subprocess.TimeoutExpired: self.process.kill()
         self.log.close()
 

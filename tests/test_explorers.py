@@ -51,11 +51,19 @@ def test_quick_picture_is_the_figure(explorer):
     assert quick.shape == whole.shape and (np.abs(quick - whole).max(-1) > 60).mean() < 0.01
 
 
-def test_code_makes_this_very_figure(result, explorer):
-    space = dict(result=result)
+def again(explorer, **names):
+    "The figure that the code of an explorer makes, and the explorer's own."
     *lines, last = explorer.code().splitlines()
-    exec("\n".join(lines), space)
-    assert np.array_equal(of(eval(last, space)), of(explorer.figure()))
+    exec("\n".join(lines), names)
+    return of(eval(last, names)), of(explorer.figure())
+
+
+def test_code_makes_this_very_figure(result, explorer):
+    made = synaptic_scores(result, ci=0.5)
+    assert np.array_equal(*again(explorer, result=result))
+    assert np.array_equal(*again(explore_scores(result, made, band=0.05), result=result, scores=made))
+    assert np.array_equal(*again(explore_coverage(coverage(), layer="head"), result=coverage()))
+    assert np.array_equal(*again(compare_runs(reports(), kind="adversarial"), runs=reports()))
 
 
 def test_band_relabels_stored_intervals(result):
@@ -84,6 +92,27 @@ def test_only_the_last_of_many_requests_is_drawn(result):
     assert asyncio.run(move()) == 1
     quick, whole = pixels(explorer.picture.value).astype(int), of(explorer.figure()).astype(int)
     assert (np.abs(quick - whole).max(-1) > 60).mean() < 0.01
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (3, 6), (1, 1)])
+def test_a_cell_is_chosen(shape):
+    explorer = explore_scores(landscape(*shape, samples=5))
+    cells = explorer._cells[1]
+    assert len(cells.sliders) == min(shape)
+    for row, column in ((shape[0] - 1, 0), (0, shape[1] - 1)):
+        line, place = (column, row) if cells.upright else (row, column)
+        cells.sliders[line].value = shape[0] - row if cells.upright else column  # upright sliders count from below
+        assert explorer.state["layer"] == explorer.subject.layers[row] and explorer.state["epoch"] == column
+        at = [s.value for s in cells.sliders]
+        assert all(v == cells._turn(place if i == line else cells.none) for i, v in enumerate(at))
+    cells.sliders[0].value = cells._turn(cells.none)  # the place beyond the last cell is no choice
+    assert explorer.message.value == "" and explorer.state["epoch"] == shape[1] - 1
+
+
+def test_another_model_has_its_own_cells(result):
+    explorer = explore_scores(dict(a=result, b=landscape(4, 2, samples=5)))
+    explorer.controls["model"].value = "b"
+    assert explorer.stage.children[1] is explorer._cells[1].view and explorer._cells[1].none == 4
 
 
 def test_table_sorts_and_chooses(explorer):
@@ -123,6 +152,9 @@ def test_unknown_settings(result):
     with pytest.raises((ValueError, KeyError), match="setting"): explore_scores(result, layr="x")
     with pytest.raises(ValueError, match="layer"): explore_scores(result, layer="none")
     with pytest.raises(ValueError, match="folder"): compare_runs("no/such/folder")
+    with pytest.raises(ValueError, match="fragility_nb/0"): compare_runs(dict(old=result.assign_attrs(schema="fragility_nb/0")))
+    with pytest.raises(TypeError, match="old"): compare_runs(dict(old=3))
+    with pytest.raises(ValueError, match="same layers"): explore_scores(result, synaptic_scores(landscape(3, 3, samples=8, inits=2)))
 
 
 def test_several_models(result):
@@ -159,6 +191,8 @@ def test_live(trained, digits):
     found = explorer.flip(i, "gaussian_noise")
     answer = lambda s: int(trained(apply_stress(GaussianNoise(), digits.batch(i, i + 1), s, index=digits.index[[i]])).argmax())  # noqa: E731
     assert next((s for s in explorer.severities if answer(s) != answer(0.)), None) == found
+    other = explore_stress(trained, digits, GaussianNoise(), top=3., severity=0.15)
+    assert np.array_equal(*again(other, model=trained, data=digits, stressors=GaussianNoise()))
     made = xr.Dataset(attrs=dict(model_hash=model_hash(trained)))
     assert warn_of_another(trained, made)
     with pytest.warns(UserWarning, match="does not fit"): assert not warn_of_another(create_model("cnn4", seed=5), made)
@@ -181,6 +215,7 @@ def test_live_kernels(trained, some):
     hook = conv.register_forward_hook(lambda m, a, out: seen.append(out.detach()[0, 2].numpy()))
     trained(some.batch(7, 8)); hook.remove()
     assert np.allclose(maps[0], seen[0], atol=1e-5) and not np.allclose(maps[0], maps[1])
+    assert np.array_equal(*again(explorer, result=result, model=trained, data=some, attack=FGSM(0.03)))
     table = explorer.table()
     assert np.allclose(table["drop"], float(result.reference_accuracy.sel(stress="clean")) - result.accuracy.sel(stress="clean"))
     explorer.controls["kernel"].value = 5
@@ -191,7 +226,7 @@ def test_live_kernels(trained, some):
 
 
 def test_live_batchnorm(trained, some):
-    from fragility_nb.batchnorm import statistic_gap
+    from fragility_nb.batchnorm import residual_features, statistic_gap
     from fragility_nb.live_explorers import explore_batchnorm
     from fragility_nb.stressors import GaussianNoise
     model = copy.deepcopy(trained).train()
@@ -204,6 +239,10 @@ def test_live_batchnorm(trained, some):
         before, control = explorer.picture.value, explorer.controls[key]
         control.value = [v[1] if isinstance(v, tuple) else v for v in control.options][-1]
         assert explorer.picture.value != before, key
+    assert len(explorer.emitted) == 2  # of the four modes, those that were asked for
+    assert np.array_equal(*again(explorer, model=model, data=some, stressors=GaussianNoise()))
+    emitted = residual_features(model, some, modes=explorer.state["mode"], progress=False).emitted
+    assert np.allclose(explorer.table().emitted, emitted.values[0][emitted.layer.values == explorer.state["layer"]])
     with pytest.raises(ValueError, match="stressors"): explore_batchnorm(model, some, [])
 
 
