@@ -586,8 +586,27 @@ def explore_scores(
 
 def _name_of(result) -> str: return str(getattr(result, "attrs", {}).get("model", "network"))
 
+# %% ../nbs/api/46_explorers.ipynb #00b21005
+class _Panels(Explorer):
+    "An explorer whose picture is always the same panels: their axes and ticks are made once, what is in them anew."
+    _held = None # the figure that is painted again and again
+
+    def _png(self) -> bytes:
+        with rc_context(_FONT):
+            self._held = self._held or self._canvas()
+            self._paint(self._held, self.state)
+            return figure_png(self._held)
+
+    def _axes(self, figure:Figure, *places:tuple[float, float, float, float]) -> list[Axes]: # left, bottom, width, height
+        "Empty axes at these places of the figure."
+        for ax, place in zip(figure.axes, places):
+            legend = [ax.get_legend()] if ax.get_legend() else []
+            for artist in [*ax.lines, *ax.patches, *ax.collections, *ax.texts, *legend]: artist.remove()
+            ax.set_title("", loc="left"); ax.set_position(place); ax.set_axis_on(); ax.relim(); ax.autoscale(True)
+        return figure.axes or [figure.add_axes(place) for place in places]
+
 # %% ../nbs/api/46_explorers.ipynb #a1ff6b22
-class CoverageExplorer(Explorer):
+class CoverageExplorer(_Panels):
     "What `explore_coverage` makes."
     name, call = "coverage", "explore_coverage"
 
@@ -610,7 +629,7 @@ class CoverageExplorer(Explorer):
         share = self.result.layer_coverage.sel(criterion=state["criterion"])
         names, most = [str(l) for l in share.layer_name.values], 26
         x = min(0.17, 0.035 + 0.0066*max(map(len, names)))
-        left, right = figure.add_axes((x, 0.13, 0.42 - x, 0.76)), figure.add_axes((0.54, 0.13, 0.44, 0.76))
+        left, right = self._axes(figure, (x, 0.13, 0.42 - x, 0.76), (0.54, 0.13, 0.44, 0.76))
         colours = [COLOURS["clean" if n == state["layer"] else "antifragile"] for n in names]
         left.barh(range(len(names)), share.values, color=colours)
         left.set(xlim=(0, 1), ylim=(len(names) - 0.4, -0.6), xlabel="coverage (share of units or sections)")
@@ -711,7 +730,7 @@ def _scores_in(report) -> xr.Dataset|None:
     return average_inits(s) if "init" in s.dims else s
 
 # %% ../nbs/api/46_explorers.ipynb #951c83f2
-class RunsExplorer(Explorer):
+class RunsExplorer(_Panels):
     "What `compare_runs` makes."
     name, call = "runs", "compare_runs"
 
@@ -737,7 +756,7 @@ class RunsExplorer(Explorer):
 
     def _paint(self, figure:Figure, state:dict) -> None:
         table = self.table()
-        left, right = figure.add_axes((0.10, 0.13, 0.34, 0.76)), figure.add_axes((0.56, 0.13, 0.32, 0.76))
+        left, right = self._axes(figure, (0.10, 0.13, 0.34, 0.76), (0.56, 0.13, 0.32, 0.76))
         for i, (name, x, y) in enumerate(zip(table.run, table[state["x"]], table[state["y"]])):
             left.plot([x], [y], "osD^vPX"[i % 7], ms=9, color=SERIES[i % len(SERIES)])
             if len(table) <= 12: left.annotate(name, (x, y), xytext=(7, 4), textcoords="offset points")
@@ -746,7 +765,7 @@ class RunsExplorer(Explorer):
         left.set_title(f"{len(table)} of {len(self.rows)} runs", loc="left", fontsize=11)
         some = {n: self.scores[n] for n in table.run if n in self.scores and state["kind"] in self.scores[n].kind}
         if some: plot_depth(some, right, state["kind"])
-        else: right.text(0.5, 0.5, "no scores among these runs", ha="center"); right.set_axis_off()
+        else: right.text(0.5, 0.5, "no scores among these runs", ha="center", transform=right.transAxes); right.set_axis_off()
         left.spines[["top", "right"]].set_visible(False)
 
     def _arguments(self) -> str: return repr(str(self.runs)) if isinstance(self.runs, (str, Path)) else "runs"

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 from explorer_results import coverage, landscape, reports
+from matplotlib import rc_context
 from PIL import Image
 
-from fragility_nb.explorers import Explorer, compare_runs, explore_coverage, explore_scores
+from fragility_nb.explorers import _FONT, Explorer, compare_runs, explore_coverage, explore_scores, figure_png
 from fragility_nb.scores import label_scores, synaptic_scores
 
 
@@ -291,3 +292,15 @@ def test_holes_in_a_result(result):
     one["accuracy"][dict(epoch=1)] = np.nan
     explorer = explore_scores(one, epoch=1)
     assert explorer.message.value == "" and of(explorer.figure()).std() > 5
+
+
+@pytest.mark.parametrize("make", [lambda: explore_coverage(coverage()), lambda: compare_runs(reports())])
+def test_panels_that_are_painted_again_are_those_of_a_new_figure(make):
+    explorer = make()
+    for key, control in explorer.controls.items():
+        options = [o[1] if isinstance(o, tuple) else o for o in control.options]
+        for value in [options[-1], *options[:2]]:
+            control.value = value
+            explorer.redraw()
+            if len(explorer.table()) == 0: continue # what is drawn of nothing has no scale
+            with rc_context(_FONT): assert explorer.picture.value == figure_png(explorer.figure()), (key, value)
