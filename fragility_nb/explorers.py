@@ -650,7 +650,8 @@ class CoverageExplorer(_Panels):
         if self.growth is not None and state["criterion"] in self.growth.criterion:
             c = self.growth.coverage.sel(criterion=state["criterion"]).mean("order")
             ax.plot(c.inputs, c, color=SERIES[1], lw=2, ls=(0, (4, 2)), label="whole network, mean of the orders")
-        ax.set(xscale="log", xlim=(1, n), ylim=(0, 1.02), xlabel="number of inputs", ylabel="share reached")
+        if ax.get_xscale() != "log": ax.set_xscale("log")
+        ax.set(xlim=(1, n), ylim=(0, 1.02), xlabel="number of inputs", ylabel="share reached")
         powers = [10**i for i in range(1 + int(np.log10(n)))]
         ax.set_xticks(powers, [f"{v:,}" for v in powers]); ax.minorticks_off()
         ax.set_title(f"{state['layer']}: {never} of {len(table)} units never reached", loc="left", fontsize=11)
