@@ -333,11 +333,15 @@ class Engine:
         with contextlib.nullcontext(self._shared) if self._shared is not None else self._ready() as ready: yield from self._calls(ready, call, arguments, stop)
 
     def __enter__(self):
-        self._block = contextlib.ExitStack()
-        self._shared = self._block.enter_context(self._ready())
+        if not self._depth:
+            self._block = contextlib.ExitStack()
+            self._shared = self._block.enter_context(self._ready())
+        self._depth += 1
         return self
 
     def __exit__(self, *exc):
+        self._depth -= 1
+        if self._depth: return None
         self._shared = None
         return self._block.__exit__(*exc)
 

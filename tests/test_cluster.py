@@ -214,3 +214,13 @@ def test_slurm_script():
     cpu = slurm_script(gpus=0)
     assert "gres" not in cpu and "--resources" not in cpu
     with pytest.raises(ValueError, match="`cores`"): slurm_options(cores=0)
+
+
+def test_blocks_inside_each_other_share_what_is_ready():
+    engine = LocalEngine()
+    with engine:
+        starter = engine._shared
+        with engine:
+            assert engine._shared is starter and dict(engine.run(abs, [-3])) == {0: 3}
+        assert engine._shared is starter and starter.process is not None and dict(engine.run(abs, [-4])) == {0: 4}
+    assert engine._shared is None and starter.process is None
