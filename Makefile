@@ -22,7 +22,7 @@ FEW_THREADS := OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS)
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help demo test lab bench docs readme export clean install
+.PHONY: help demo quick test lab bench docs readme export clean install
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -48,6 +48,12 @@ $(STAMP): settings.ini setup.py pyproject.toml
 
 demo: $(STAMP) ## train two small networks on digits and write their fragility reports to runs/demo/
 	@fragility demo
+
+quick: $(STAMP) ## the loop while you work: linter, types, house rules, clean notebooks, tests without training or browser
+	@echo "== Linter"; ruff check .
+	@echo "== Types"; mypy
+	@echo "== Quick tests"
+	@$(FEW_THREADS) python -m pytest -q -n $(TESTERS) -m quick
 
 test: $(STAMP) ## everything: exported and clean notebooks, each notebook executed, the tests
 	@echo "== Notebooks are exported and clean"

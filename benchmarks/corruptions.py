@@ -22,7 +22,8 @@ import sys
 import time
 from pathlib import Path
 
-NAMES = {"gaussian_noise_c": "gaussian_noise", "gaussian_blur_c": "gaussian_blur", "elastic": "elastic_transform", "jpeg": "jpeg_compression"}
+NAMES = {"gaussian_noise_c": "gaussian_noise", "gaussian_blur_c": "gaussian_blur", "elastic": "elastic_transform",
+         "jpeg": "jpeg_compression"}
 SEVERITIES = (1, 3, 5)
 SIZES = {32: 256, 224: 16}  # images of this package's batches
 clock = time.perf_counter
@@ -64,7 +65,8 @@ for size in sizes:
 def foreign(python, names, clock="perf_counter"):
     "Seconds an image of imagecorruptions: {(size, name, severity): seconds}."
     theirs = {NAMES.get(n, n): n for n in names}
-    done = subprocess.run([python, "-c", REFERENCE, json.dumps([list(theirs), list(SIZES), SEVERITIES, clock])], text=True, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run([python, "-c", REFERENCE, json.dumps([list(theirs), list(SIZES), SEVERITIES, clock])],
+                          text=True, stdout=subprocess.PIPE, check=True)
     return {(size, theirs[name], severity): t for size, name, severity, t in map(json.loads, done.stdout.splitlines())}
 
 
@@ -76,13 +78,15 @@ def twin(names):
     space, out = {}, {}
     exec(IMAGES, space)
     rng = np.random.default_rng(0)
-    draw = type("Draw", (), dict(uniform=lambda self, *s: rng.random(s), normal=lambda self, *s: rng.standard_normal(s), poisson=lambda self, r: rng.poisson(r)))()
+    draw = type("Draw", (), dict(uniform=lambda self, *s: rng.random(s), normal=lambda self,
+                                 *s: rng.standard_normal(s), poisson=lambda self, r: rng.poisson(r)))()
     for size in SIZES:
         images = space["pictures"](size)
         for name in names:
             for severity in SEVERITIES:
                 extra = dict(ice=0.5) if name == "frost" else {}
-                def one(i): return getattr(twins, name)(images[i]/255., twins.IMAGENET[name][severity - 1], draw, **extra)
+                def one(i):
+                    return getattr(twins, name)(images[i]/255., twins.IMAGENET[name][severity - 1], draw, **extra)
                 one(0)
                 times = []
                 while len(times) < 6 and sum(times) < 0.2: times.append(timed(lambda: one(len(times))))
@@ -100,8 +104,8 @@ def ours(names, device):
     "Seconds an image of this package."
     import torch
 
-    from fragility_nb import corruptions  # noqa: F401, registers them
-    from fragility_nb.stressors import STRESSORS, apply_stress
+    from fragility_nb.stress import corruptions  # noqa: F401, registers them
+    from fragility_nb.stress.stressors import STRESSORS, apply_stress
     space, out = {}, {}
     exec(IMAGES, space)
     def run(stressor, x, severity):
@@ -109,7 +113,8 @@ def ours(names, device):
         if device == "cuda": torch.cuda.synchronize()
     for size, n in SIZES.items():
         n = n*16 if device == "cuda" else n
-        x = torch.from_numpy(space["pictures"](size)).permute(0, 3, 1, 2).float().div(255).repeat(math.ceil(n/16), 1, 1, 1)[:n].contiguous().to(device)
+        x = torch.from_numpy(space["pictures"](size)).permute(0, 3, 1, 2).float().div(255).repeat(math.ceil(n/16), 1,
+            1, 1)[:n].contiguous().to(device)
         for name in names:
             for severity in SEVERITIES:
                 stressor = STRESSORS[name]("imagenet")
@@ -134,7 +139,7 @@ def main():
     args = parser.parse_args()
     import torch
 
-    from fragility_nb.corruptions import COMMON, EXTRA
+    from fragility_nb.stress.corruptions import COMMON, EXTRA
     torch.set_num_threads(args.threads)
     if args.cpu_time: globals()["clock"] = time.process_time
     names, slow, fast = [*COMMON, *EXTRA], [], []
@@ -149,7 +154,8 @@ def report(slow, fast, names, args):
     reference = "imagecorruptions" if args.reference else "plain twin"
     rows, mean = [], lambda t, size, name: sum(t[size, name, s] for s in SEVERITIES)/len(SEVERITIES)
     time_of = "processor time" if args.cpu_time else "wall time"
-    print(f"images/s over severities {SEVERITIES}; {args.device}, {args.threads} threads, {time_of}; reference: {reference}, one image at a time\n")
+    print(f"images/s over severities {SEVERITIES}; {args.device}, {args.threads} threads, {time_of}; reference: "
+          f"{reference}, one image at a time\n")
     print(f"{'':18}" + "".join(f"{f'{size} px: here':>15}{'reference':>11}{'ratio':>8}" for size in SIZES))
     for name in [*names, "rain"]:
         line = f"{name:18}"
@@ -158,13 +164,17 @@ def report(slow, fast, names, args):
             rows.append(dict(size=size, corruption=name, images_per_second=1/t, reference=1/r, ratio=r/t))
             line += f"{1/t:15,.0f}{1/r:11,.1f}{r/t:8.1f}"
         print(line)
-    ratios = {size: {r["corruption"]: r["ratio"] for r in rows if r["size"] == size and r["corruption"] in names} for size in SIZES}
+    ratios = {size: {r["corruption"]: r["ratio"] for r in rows if r["size"] == size and r["corruption"] in names}
+              for size in SIZES}
     means = {size: geometric(ratios[size].values()) for size in SIZES}
     print(f"{'geometric mean':18}" + "".join(f"{'':26}{means[size]:8.1f}" for size in SIZES))
-    print(f"{'without glass':18}" + "".join(f"{'':26}{geometric(v for k, v in ratios[size].items() if k != 'glass_blur'):8.1f}" for size in SIZES))
+    print(f"{'without glass':18}"
+          + "".join(f"{'':26}{geometric(v for k, v in ratios[size].items() if k != 'glass_blur'):8.1f}"
+                    for size in SIZES))
     both = geometric(r for of in ratios.values() for r in of.values())
     print(f"{'both sizes':18}{both:34.1f}")
-    result = dict(reference=reference, device=args.device, threads=args.threads, clock=time_of, rows=rows, geometric_mean=means, combined=both)
+    result = dict(reference=reference, device=args.device, threads=args.threads, clock=time_of, rows=rows,
+                  geometric_mean=means, combined=both)
     print("\n" + json.dumps(result))
     if args.out: Path(args.out).write_text(json.dumps(result, indent=1))
 

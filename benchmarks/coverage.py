@@ -22,10 +22,13 @@ import time
 import torch
 from torchvision.models import resnet18
 
-from fragility_nb.coverage import KMNC, NBC, NC, NEVER, SNAC, TKNC, TKNP, Coverage, activation_profile
-from fragility_nb.data import ImageData
-from fragility_nb.differential import Light, generate_differential
-from fragility_nb.models import Normalized, create_model
+from fragility_nb.probes.coverage.criteria import KMNC, NBC, NC, NEVER, SNAC, TKNC, TKNP
+from fragility_nb.probes.coverage.probe import Coverage, activation_profile
+from fragility_nb.data.images import ImageData
+from fragility_nb.probes.coverage.constraints import Light
+from fragility_nb.probes.coverage.differential import generate_differential
+from fragility_nb.models.wrap import Normalized
+from fragility_nb.models.create import create_model
 
 BARS = {"NC at 4 thresholds": 1.3, "all criteria": 2.5, "side by side": 10}
 FOUR = [NC(t) for t in (0, 0.25, 0.5, 0.75)]
@@ -56,7 +59,8 @@ def passes(size, n, repeats, clock):
     model, x = network(size), torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(0))
     data = ImageData(x, torch.zeros(n, dtype=torch.long), tuple("0123456789"))
     profile = activation_profile(model, data, device="cpu", progress=False)
-    runs = {"NC at 4 thresholds": Coverage(model, FOUR).prepare(x[:1]), "all criteria": Coverage(model, ALL, profile=profile).prepare(x[:1])}
+    runs = {"NC at 4 thresholds": Coverage(model, FOUR).prepare(x[:1]),
+            "all criteria": Coverage(model, ALL, profile=profile).prepare(x[:1])}
 
     def plain():
         with torch.inference_mode(): model(x)
@@ -68,7 +72,8 @@ def passes(size, n, repeats, clock):
     def later(run): # units that are covered already are not looked at again: the cost of all batches but the first
         run.update(x)
 
-    functions = {"plain": plain} | {f"{k}, first batch": (lambda r=r: count(r)) for k, r in runs.items()} | {k: (lambda r=r: later(r)) for k, r in runs.items()}
+    functions = {"plain": plain} | {f"{k}, first batch": (lambda r=r: count(r)) for k,
+                                    r in runs.items()} | {k: (lambda r=r: later(r)) for k, r in runs.items()}
     best = smallest(functions, repeats, clock)
     return {k: v / best["plain"] for k, v in best.items() if k != "plain"}
 
@@ -78,12 +83,14 @@ def memory():
     model = network(32)
     batches = [torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(i)) for i in range(4)]
     data = ImageData(batches[0], torch.zeros(64, dtype=torch.long), tuple("0123456789"))
-    run = Coverage(model, ALL, profile=activation_profile(model, data, device="cpu", progress=False)).prepare(batches[0][:1])
+    run = Coverage(model, ALL, profile=activation_profile(model, data, device="cpu",
+                                                          progress=False)).prepare(batches[0][:1])
     kept = lambda: sum(c.first.numel() * c.first.element_size() for c in run.criteria if hasattr(c, "first"))
     out = {}
     for n in (256, 1024):
         while run.n < n: run.update(batches[run.n // 64 % 4])
-        out[f"after {n} images"] = dict(criteria=kept(), peak_MiB=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        out[f"after {n} images"] = dict(criteria=kept(),
+                                        peak_MiB=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
     return out
 
 
@@ -98,16 +105,20 @@ def one_by_one(models, seeds, step, steps, weight_units, generator):
         for cover, mine in zip(covers, layers):
             left = (cover.criteria[0].first[:, 0] == NEVER).nonzero()[:, 0]
             left = left if len(left) else torch.arange(len(cover.criteria[0].first))
-            unit, sizes = int(left[torch.randint(len(left), (), generator=generator)]), [m.weight.shape[0] for m in mine]
+            unit, sizes = int(left[torch.randint(len(left), (), generator=generator)]), [m.weight.shape[0]
+                for m in mine]
             for layer, size in zip(mine, sizes):
-                if unit < size: chosen.append((layer, unit)); break
+                if unit < size:
+                    chosen.append((layer, unit))
+                    break
                 unit -= size
         change = torch.zeros_like(x)
         now = x.clone()
         for _ in range(steps):
             now = now.detach().requires_grad_()
             value, seen = 0., {}
-            handles = [layer.register_forward_hook(lambda m, a, y, k=k: seen.__setitem__(k, y)) for k, (layer, _) in enumerate(chosen)]
+            handles = [layer.register_forward_hook(lambda m, a, y, k=k: seen.__setitem__(k, y)) for k,
+                       (layer, _) in enumerate(chosen)]
             for k, m in enumerate(models): value = value + (-1 if k == 0 else 1) * m(now)[0, answers[0]]
             for h in handles: h.remove()
             for k, (_, unit) in enumerate(chosen): value = value + weight_units * seen[k][0, unit].mean()
@@ -131,7 +142,8 @@ def searches(n, repeats, clock):
     data = ImageData(x, torch.zeros(n, dtype=torch.long), tuple("0123456789"))
     few = x[:max(8, n // 16)]
     loop = lambda: one_by_one(models, few, 10/255, 20, 0.1, torch.Generator().manual_seed(0))
-    batch = lambda: generate_differential(models, data, constraint=Light(), step=10/255, target=0, device="cpu", progress=False, batch_size=n, round_size=n)
+    batch = lambda: generate_differential(models, data, constraint=Light(), step=10/255, target=0, device="cpu",
+                                          progress=False, batch_size=n, round_size=n)
     best = smallest({"loop": loop, "batch": batch}, repeats, clock)
     return {"loop_ms_per_seed": 1000*best["loop"]/len(few), "batch_ms_per_seed": 1000*best["batch"]/n,
             "side by side": best["loop"]/len(few) / (best["batch"]/n)}
@@ -146,13 +158,17 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     clock, repeats = time.perf_counter if args.wall else time.process_time, 1 if args.quick else 3
-    result = {"resnet18, 224 pixels": passes(224, 32, repeats, clock), "resnet18, 32 pixels": passes(32, 64 if args.quick else 128, repeats, clock),
+    result = {"resnet18, 224 pixels": passes(224, 32, repeats, clock),
+              "resnet18, 32 pixels": passes(32, 64 if args.quick else 128, repeats, clock),
               "memory": memory(), "differential": searches(64 if args.quick else 256, 1 if args.quick else 2, clock)}
     for title in list(result)[:2]:
-        for k, v in result[title].items(): print(f"{title:24}{k:34}{v:6.2f} × a plain pass   (bar {BARS[k.removesuffix(', first batch')]})")
-    for k, v in result["memory"].items(): print(f"{'memory':24}{k:34}{v['criteria']/2**20:6.1f} MiB of criteria, peak {v['peak_MiB']} MiB")
+        for k, v in result[title].items():
+            print(f"{title:24}{k:34}{v:6.2f} × a plain pass   (bar {BARS[k.removesuffix(', first batch')]})")
+    for k, v in result["memory"].items():
+        print(f"{'memory':24}{k:34}{v['criteria']/2**20:6.1f} MiB of criteria, peak {v['peak_MiB']} MiB")
     d = result["differential"]
-    print(f"{'differential':24}{'one by one / side by side':34}{d['side by side']:6.1f} ×   (bar {BARS['side by side']}; "
+    print(f"{'differential':24}{'one by one / side by side':34}{d['side by side']:6.1f} ×   (bar "
+          f"{BARS['side by side']}; "
           f"{d['loop_ms_per_seed']:.1f} and {d['batch_ms_per_seed']:.2f} ms a seed)")
     if args.json:
         with open(args.json, "w") as f: json.dump(result, f, indent=1)

@@ -10,7 +10,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]/"tests"))
 from explorer_results import coverage, landscape, reports  # noqa: E402
 
-from fragility_nb.explorers import compare_runs, explore_coverage, explore_scores  # noqa: E402
+from fragility_nb.explore.runs import explore_runs
+from fragility_nb.explore.coverage import explore_coverage
+from fragility_nb.explore.scores import explore_scores  # noqa: E402
 
 
 def moves_of(explorer, name, n):
@@ -39,9 +41,10 @@ def live():
 def explorers():
     "Name, explorer, controls."
     for size in ((21, 10), (150, 20)):
-        yield "scores {} × {}".format(*size), explore_scores(landscape(*size)), ("layer", "epoch", "kind", "filter", "band")
+        yield "scores {} × {}".format(*size), explore_scores(landscape(*size)), ("layer", "epoch", "kind", "filter",
+            "band")
     yield "coverage", explore_coverage(coverage()), ("criterion", "layer")
-    yield "runs", compare_runs(reports()), ("model", "x", "kind")
+    yield "runs", explore_runs(reports()), ("model", "x", "kind")
     yield from live()
 
 

@@ -32,10 +32,11 @@ import torch
 import torch.nn.functional as F
 import torchvision.models as zoo
 
-from fragility_nb.activations import find_layers
-from fragility_nb.data import load_data
-from fragility_nb.engine import EditEngine, Edits
-from fragility_nb.models import Normalized
+from fragility_nb.models.activations import find_layers
+from fragility_nb.data.sets import load_data
+from fragility_nb.engine.engine import EditEngine
+from fragility_nb.engine.job import Edits
+from fragility_nb.models.wrap import Normalized
 
 NETWORKS = {"resnet18": zoo.resnet18, "resnet50": zoo.resnet50, "squeezenet1_1": zoo.squeezenet1_1,
             "shufflenet_v2_x1_0": zoo.shufflenet_v2_x1_0, "vgg11_bn": zoo.vgg11_bn, "densenet121": zoo.densenet121}
@@ -118,7 +119,8 @@ def thresholds(layer, filter, n):
     w = layer.weight
     low, high = w.min().item(), w.max().item()
     step = (high - low) / (n - 1)
-    keep = {"high_pass": lambda a: w > a, "low_pass": lambda a: w < a, "pulse": lambda a: (w < a - step/2) | (w >= a + step/2)}[filter]
+    keep = {"high_pass": lambda a: w > a, "low_pass": lambda a: w < a,
+            "pulse": lambda a: (w < a - step/2) | (w >= a + step/2)}[filter]
     alphas = np.linspace(low, high, n) if filter != "low_pass" else np.linspace(high, low, n)
     return [partial(lambda a: w * keep(a), float(a)) for a in alphas]
 
@@ -153,11 +155,13 @@ def measure(name, images, device, args, turn):
     _, first = clock(device, lambda: edit_engine.evaluate(Edits((), 1, lambda i: {}), both[:, :32], y[:32]))
     rough = EditEngine(net, device=device, precision="bfloat16") if args.bfloat16 else None
     if rough: rough.evaluate(Edits((), 1, lambda i: {}), both[:, :32], y[:32])
-    seconds, compared, off, per_layer = dict.fromkeys(WAYS, 0.), dict(fixed=np.zeros(3, int), adaptive=np.zeros(3, int)), 0., []
+    seconds, compared, off, per_layer = dict.fromkeys(WAYS, 0.), dict(fixed=np.zeros(3, int),
+        adaptive=np.zeros(3, int)), 0., []
     for layer in chosen_layers(net, args.layers):
         path = f"{layer.path}.weight"
         weights = [w for f in args.filters for w in thresholds(layer, f, args.thresholds)]
-        some = (np.linspace(0, len(weights), min(args.loop_thresholds, len(weights)), endpoint=False).astype(int) + len(weights)//2 + turn) % len(weights)
+        some = (np.linspace(0, len(weights), min(args.loop_thresholds, len(weights)), endpoint=False).astype(int)
+                + len(weights)//2 + turn) % len(weights)
         took, scale = dict.fromkeys(WAYS, 0.), len(weights) / len(some)
         want, b = clock(device, lambda: loop(plain, net, path, [weights[i] for i in some], batches))
         got, took["fixed"] = clock(device, lambda: engine(edit_engine, path, weights, both, y))
@@ -173,16 +177,19 @@ def measure(name, images, device, args, turn):
         per_layer.append(dict(layer=layer.name) | took)
         if args.verbose: print("  ", layer.name, *(f"{k} {v:.3f}" for k, v in took.items()), flush=True)
     ratios = {r: seconds[a] / seconds[b] if seconds[b] else 0. for r, (a, b) in ((r, r.split("/")) for r in RATIOS)}
-    return dict(network=name, seconds=seconds, startup=startup + first, ratios=ratios, bfloat16_off=off, layers=per_layer,
+    return dict(network=name, seconds=seconds, startup=startup + first, ratios=ratios, bfloat16_off=off,
+                layers=per_layer,
                 compared={k: dict(zip(("differ", "ties", "of"), map(int, v))) for k, v in compared.items()})
 
 
 def summary(runs):
     "Medians over the rounds of one network."
     median = lambda pick: statistics.median(pick(r) for r in runs)
-    compared = {k: {w: sum(r["compared"][k][w] for r in runs) for w in ("differ", "ties", "of")} for k in ("fixed", "adaptive")}
+    compared = {k: {w: sum(r["compared"][k][w] for r in runs) for w in ("differ", "ties", "of")}
+                for k in ("fixed", "adaptive")}
     return dict(network=runs[0]["network"], ratios={k: median(lambda r, k=k: r["ratios"][k]) for k in RATIOS},
-                seconds={k: median(lambda r, k=k: r["seconds"][k]) for k in WAYS}, startup=median(lambda r: r["startup"]),
+                seconds={k: median(lambda r, k=k: r["seconds"][k]) for k in WAYS},
+                startup=median(lambda r: r["startup"]),
                 bfloat16_off=max(r["bfloat16_off"] for r in runs), compared=compared,
                 bars=dict(zip(RATIOS, BARS[runs[0]["network"]])), rounds=runs)
 
@@ -190,9 +197,12 @@ def summary(runs):
 def table(rows):
     "The summaries as text; bars in brackets."
     columns = [r for r in RATIOS if any(row["ratios"][r] for row in rows)]
-    lines = [f"{'network':20}" + "".join(f"{k:>25}" for k in columns) + f"{'start-up s':>12}{'unlike/ties/of: fixed':>24}{'adaptive':>18}"]
+    lines = [f"{'network':20}" + "".join(f"{k:>25}" for k in columns)
+             + f"{'start-up s':>12}{'unlike/ties/of: fixed':>24}{'adaptive':>18}"]
     for r in rows:
-        ratios = "".join(f"{r['ratios'][k]:>15.1f} (≥ {r['bars'].get(k, 0):>4g}){' ' if r['ratios'][k] >= r['bars'].get(k, 0) else '!'}" for k in columns)
+        ratios = "".join(f"{r['ratios'][k]:>15.1f} (≥ "
+                         f"{r['bars'].get(k, 0):>4g}){' ' if r['ratios'][k] >= r['bars'].get(k, 0) else '!'}"
+                         for k in columns)
         alike = ["/".join(map(str, r["compared"][k].values())) for k in ("fixed", "adaptive")]
         lines.append(f"{r['network']:20}{ratios}{r['startup']:>12.2f}{alike[0]:>24}{alike[1]:>18}")
     return "\n".join(lines)
@@ -203,7 +213,8 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--networks", nargs="+", choices=NETWORKS, help="default: all six")
     p.add_argument("--device", default="cpu")
-    p.add_argument("--data", help="an .npz file with `x_test` (N, 32, 32, 3) uint8; default: the built-in digits, enlarged")
+    p.add_argument("--data",
+                   help="an .npz file with `x_test` (N, 32, 32, 3) uint8; default: the built-in digits, enlarged")
     p.add_argument("--images", type=int, default=256)
     p.add_argument("--layers", type=int, default=8)
     p.add_argument("--thresholds", type=int, default=9)
@@ -212,12 +223,15 @@ def arguments():
     p.add_argument("--loop-thresholds", type=int, default=1, help="at how many thresholds of a layer the two loops run")
     p.add_argument("--rounds", type=int, default=1, help="ratios are medians over them")
     p.add_argument("--threads", type=int, help="default: torch's own choice")
-    p.add_argument("--cpu-time", action="store_true", help="processor time instead of wall time: for a machine shared with others; with --threads 1")
+    p.add_argument("--cpu-time", action="store_true",
+                   help="processor time instead of wall time: for a machine shared with others; with --threads 1")
     p.add_argument("--json", help="write the numbers to this file")
     p.add_argument("--quick", action="store_true", help="SqueezeNet, 128 images, 4 layers, 5 thresholds")
     p.add_argument("--full", action="store_true", help="512 images, the loops at all thresholds, 3 rounds")
-    p.add_argument("--bfloat16", action="store_true", help="the fixed attack in bfloat16, too (pays on processors and GPUs with units for it)")
-    p.add_argument("--fixed-only", action="store_true", help="leave out the published procedure and the adaptive attack")
+    p.add_argument("--bfloat16", action="store_true",
+                   help="the fixed attack in bfloat16, too (pays on processors and GPUs with units for it)")
+    p.add_argument("--fixed-only", action="store_true",
+                   help="leave out the published procedure and the adaptive attack")
     p.add_argument("--verbose", action="store_true", help="print each layer")
     args = p.parse_args()
     if args.quick: args.images, args.layers, args.thresholds, args.rounds = 128, 4, 5, 3
@@ -237,15 +251,21 @@ def main():
     for name in args.networks:
         rows.append(summary([measure(name, images, device, args, turn) for turn in range(args.rounds)]))
         print(table(rows[-1:]), flush=True)
-    facts = dict(device=str(device), threads=torch.get_num_threads(), clock="processor" if args.cpu_time else "wall", torch=torch.__version__,
-                 **{k: getattr(args, k) for k in ("images", "layers", "thresholds", "loop_thresholds", "rounds", "filters", "batch_size")}, networks=rows)
+    facts = dict(device=str(device), threads=torch.get_num_threads(), clock="processor" if args.cpu_time else "wall",
+                 torch=torch.__version__,
+                 **{k: getattr(args, k) for k in ("images", "layers", "thresholds", "loop_thresholds", "rounds",
+                                                  "filters", "batch_size")}, networks=rows)
     if len(rows) > 1: print("\n" + table(rows))
     text = json.dumps(facts, indent=1)
     if args.json:
         with open(args.json, "w", encoding="utf-8") as f: f.write(text)
-    else: print(text if args.verbose else json.dumps({r["network"]: {k: round(v, 2) for k, v in r["ratios"].items() if v} for r in rows}))
-    wrong = max((r["compared"]["fixed"]["differ"] - r["compared"]["fixed"]["ties"]) / r["compared"]["fixed"]["of"] for r in rows)
-    if wrong: sys.exit(f"With the fixed attack {wrong:.3%} of the images are judged unlike the loop without being ties.")
+    else:
+        print(text if args.verbose else json.dumps({r["network"]: {k: round(v, 2) for k, v in r["ratios"].items() if v}
+                                                    for r in rows}))
+    wrong = max((r["compared"]["fixed"]["differ"] - r["compared"]["fixed"]["ties"]) / r["compared"]["fixed"]["of"]
+                for r in rows)
+    if wrong:
+        sys.exit(f"With the fixed attack {wrong:.3%} of the images are judged unlike the loop without being ties.")
 
 
 if __name__ == "__main__": main()

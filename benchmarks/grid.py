@@ -18,11 +18,13 @@ from pathlib import Path
 import xarray as xr
 from grid_faults import FRAGILITY, study, template
 
-from fragility_nb.core import provenance, save_result
-from fragility_nb.grid import load_study, study_status
-from fragility_nb.studies import _finish
+from fragility_nb.core.results import provenance, save_result
+from fragility_nb.run.study_files import load_study
+from fragility_nb.run.grid import study_status
+from fragility_nb.run.studies import _finish
 
-BUSY = ("seed = 0  # of the numbers\nwork = 1.0  # seconds of CPU\nout = '.'  # folder for result.nc", "import time\nimport xarray as xr\nfrom fragility_nb.core import provenance, save_result", """
+BUSY = ("seed = 0  # of the numbers\nwork = 1.0  # seconds of CPU\nout = '.'  # folder for result.nc",
+        "import time\nimport xarray as xr\nfrom fragility_nb.core.results import provenance, save_result", """
 began = time.process_time()
 while time.process_time() - began < work: sum(range(1000))
 save_result(xr.Dataset(dict(y=float(seed)), attrs=provenance("busy")), out + "/result.nc")
@@ -41,7 +43,8 @@ def busy(folder, runs, work):
     "A study of single-threaded runs of so many seconds."
     folder.mkdir(parents=True)
     template(folder / "busy.ipynb", *BUSY)
-    (folder / "s.toml").write_text(f"template = 'busy.ipynb'\n[axes]\nseed = {list(range(runs))}\n[parameters]\nwork = {float(work)}\n")
+    (folder / "s.toml").write_text(f"template = 'busy.ipynb'\n[axes]\nseed = {list(range(runs))}\n[parameters]\nwork "
+                                   f"= {float(work)}\n")
     return folder / "s.toml"
 
 
@@ -51,13 +54,15 @@ def overhead(folder, runs, work):
     whole = timed("grid", file, "--workers", 1)
     inside = float(study_status(file).cell_seconds.sum())
     own = float((study_status(file).seconds - study_status(file).cell_seconds).mean())
-    return dict(runs=runs, cell_seconds=round(inside / runs, 2), overhead_per_run=round((whole - inside) / runs, 2), of_it_kernel_and_page=round(own, 2), share=round((whole - inside) / inside, 4))
+    return dict(runs=runs, cell_seconds=round(inside / runs, 2), overhead_per_run=round((whole - inside) / runs, 2),
+                of_it_kernel_and_page=round(own, 2), share=round((whole - inside) / inside, 4))
 
 
 def speedup(folder, runs, work):
     "One worker against two."
     one, two = (timed("grid", busy(folder / str(n), runs, work), "--workers", n) for n in (1, 2))
-    return dict(runs=runs, seconds_each=work, one_worker=round(one, 1), two_workers=round(two, 1), ratio=round(one / two, 2))
+    return dict(runs=runs, seconds_each=work, one_worker=round(one, 1), two_workers=round(two, 1),
+                ratio=round(one / two, 2))
 
 
 def thousand(folder, done):
@@ -71,7 +76,8 @@ def thousand(folder, done):
         for name in ("work.ipynb", "work.html"): (run.folder / name).write_text(json.dumps(dict(cells=[])))
         save_result(xr.Dataset(dict(y=1.), attrs=provenance("toy")), run.folder / "result.nc")
         _finish(run.folder, Path("work.ipynb"), run.params, run.fingerprint, 0., True)
-    return dict(done=done, dry_run=round(timed("grid", file, "--dry-run"), 2), status=round(timed("status", file), 2), collect=round(timed("collect", file), 2))
+    return dict(done=done, dry_run=round(timed("grid", file, "--dry-run"), 2), status=round(timed("status", file), 2),
+                collect=round(timed("collect", file), 2))
 
 
 def main(quick):

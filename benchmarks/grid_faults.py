@@ -21,19 +21,22 @@ from pathlib import Path
 import nbformat
 import psutil
 
-from fragility_nb.core import load_result
-from fragility_nb.grid import collect_study, load_study, study_status
+from fragility_nb.core.results import load_result
+from fragility_nb.run.collect import collect_study
+from fragility_nb.run.study_files import load_study
+from fragility_nb.run.grid import study_status
 
 FRAGILITY = [sys.executable, "-c", "from fragility_nb.cli import app; app()"]
 KERNEL = dict(kernelspec=dict(name="python3", display_name="python3", language="python"))
-LIGHT = ("seed = 0  # of the numbers\nsteps = 4  # parts\npause = 0.3  # seconds per part\nout = '.'  # folder for result.nc", """
+LIGHT = ("seed = 0  # of the numbers\nsteps = 4  # parts\npause = 0.3  # seconds per part\nout = '.'  # folder for "
+         "result.nc", """
 import sys
 import time
 from pathlib import Path
 sys.modules["dask"] = None # xarray would load it, for nothing
 import numpy as np
 import xarray as xr
-from fragility_nb.core import PartStore, provenance, save_result
+from fragility_nb.core.results import PartStore, provenance, save_result
 """, """
 store, parts = PartStore(Path(out)/"parts", "light", seed), []
 def compute(i):
@@ -42,15 +45,16 @@ def compute(i):
 for i in range(steps): parts.append(store.get(lambda: compute(i), i)["x"])
 save_result(xr.Dataset(dict(walk=(("step", "time", "dim"), np.stack(parts)), end=float(parts[-1].sum())), attrs=provenance("light", seed=seed)), Path(out)/"result.nc")
 """)
-DIGITS = ("model = 'cnn3'  # name of a network\nseed = 0  # of the training\nepochs = 4  # of training\nn = 120  # test images\nout = '.'  # folder for result.nc", """
+DIGITS = ("model = 'cnn3'  # name of a network\nseed = 0  # of the training\nepochs = 4  # of training\nn = 120  # "
+          "test images\nout = '.'  # folder for result.nc", """
 from pathlib import Path
-from fragility_nb.attacks import FGSM
-from fragility_nb.core import save_result
-from fragility_nb.data import load_data
-from fragility_nb.models import create_model
-from fragility_nb.scores import synaptic_scores
-from fragility_nb.sweeps import filter_sweep
-from fragility_nb.training import fit
+from fragility_nb.stress.attacks import FGSM
+from fragility_nb.core.results import save_result
+from fragility_nb.data.sets import load_data
+from fragility_nb.models.create import create_model
+from fragility_nb.measure.scores import synaptic_scores
+from fragility_nb.measure.sweeps import filter_sweep
+from fragility_nb.models.training import fit
 """, """
 train, test = load_data("digits", "train"), load_data("digits", n=n)
 net = create_model(model, seed=seed)
@@ -63,7 +67,8 @@ save_result(dict(training=log, filters=filters, scores=synaptic_scores(filters))
 def template(path, parameters, *code):
     "A template notebook from its parameters and the code of its cells."
     first = nbformat.v4.new_code_cell(parameters, metadata=dict(tags=["parameters"]))
-    cells = [nbformat.v4.new_markdown_cell(f"# {path.stem}"), first, *map(nbformat.v4.new_code_cell, (c.strip() for c in code))]
+    cells = [nbformat.v4.new_markdown_cell(f"# {path.stem}"), first,
+             *map(nbformat.v4.new_code_cell, (c.strip() for c in code))]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), path)
     return path
 
@@ -74,20 +79,23 @@ def study(folder, light=True, runs=6, **parameters):
     template(folder / "work.ipynb", *(LIGHT if light else DIGITS))
     axes = f"seed = {list(range(runs))}" if light else f"model = ['cnn3', 'cnn4']\nseed = {list(range(runs // 2))}"
     fixed = "\n".join(f"{k} = {v!r}" for k, v in parameters.items())
-    (folder / "study.toml").write_text(f"template = 'work.ipynb'\nfolder = 'study'\n[axes]\n{axes}\n[parameters]\n{fixed}\n")
+    (folder / "study.toml").write_text(f"template = 'work.ipynb'\nfolder = "
+                                       f"'study'\n[axes]\n{axes}\n[parameters]\n{fixed}\n")
     return folder / "study.toml"
 
 
 def start(file, *options, env=None, **how):
     "The command, in a session of its own."
-    return subprocess.Popen([*FRAGILITY, "grid", str(file), *options], env=env, stdin=subprocess.DEVNULL, start_new_session=True, **how)
+    return subprocess.Popen([*FRAGILITY, "grid", str(file), *options], env=env, stdin=subprocess.DEVNULL,
+                            start_new_session=True, **how)
 
 
 def workers(file):
     "Processes that compute runs now."
     found = []
     for path in (file.parent / "study" / "runs").glob("*/running.json"):
-        with contextlib.suppress(OSError, ValueError, psutil.Error): found.append(psutil.Process(json.loads(path.read_text())["pid"]))
+        with contextlib.suppress(OSError, ValueError, psutil.Error):
+            found.append(psutil.Process(json.loads(path.read_text())["pid"]))
     return found
 
 
@@ -98,7 +106,8 @@ def victim(controller, file, rng, kind=None):
     if kind == "controller": return kind, psutil.Process(controller.pid)
     worker = rng.choice(found)
     with contextlib.suppress(psutil.Error, StopIteration):
-        if kind == "kernel": return kind, next(p for p in worker.children() if "ipykernel_launcher" in " ".join(p.cmdline()))
+        if kind == "kernel":
+            return kind, next(p for p in worker.children() if "ipykernel_launcher" in " ".join(p.cmdline()))
     return "worker", worker
 
 
@@ -106,7 +115,8 @@ def finished(file):
     "What must not change any more: run -> contents of its files."
     plan = load_study(file)
     done = study_status(plan).state == "done"
-    return {r.name: {f: (r.folder / f).read_bytes() for f in ("result.nc", "run.json", "work.html")} for r, d in zip(plan.runs, done) if d}
+    return {r.name: {f: (r.folder / f).read_bytes() for f in ("result.nc", "run.json", "work.html")} for r,
+            d in zip(plan.runs, done) if d}
 
 
 def below(process):
@@ -138,7 +148,8 @@ def disturbed(file, kills, seed=0, wait=(0.2, 6.), env=None, say=lambda *a: None
     while len(killed) < kills:
         if controller is None or controller.poll() is not None:
             if len(finished(file)) == runs: break
-            controller = start(file, "--workers", "2", "--retry-failed", env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            controller = start(file, "--workers", "2", "--retry-failed", env=env, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
         while controller.poll() is None and run_files(file) < (len(killed) + 1) * (runs - 2) // kills: time.sleep(0.05)
         until = time.time() + (60 if rng.random() < 0.8 or kinds else 0) # mostly not while all of it still starts
         while time.time() < until and controller.poll() is None and not workers(file): time.sleep(0.05)
@@ -146,7 +157,9 @@ def disturbed(file, kills, seed=0, wait=(0.2, 6.), env=None, say=lambda *a: None
         if controller.poll() is not None: continue
         kind, process = victim(controller, file, rng, kinds[len(killed)] if kinds else None)
         family = below(process)
-        with contextlib.suppress(psutil.Error): process.send_signal(signal.SIGKILL); killed.append((kind, run_files(file)))
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGKILL)
+            killed.append((kind, run_files(file)))
         if kind == "controller": controller.wait()
         left = still_alive([p for p in family if kind != "kernel" or p == process])
         assert not left, f"still alive after the {kind} was killed: {left}"
@@ -155,7 +168,8 @@ def disturbed(file, kills, seed=0, wait=(0.2, 6.), env=None, say=lambda *a: None
         before = now
         say(f"{len(killed):3} {kind:10} killed, {len(now)} runs done")
     if controller is not None: controller.wait(600)
-    done = subprocess.run([*FRAGILITY, "grid", str(file), "--workers", "2", "--retry-failed"], env=env, capture_output=True, text=True, timeout=900)
+    done = subprocess.run([*FRAGILITY, "grid", str(file), "--workers", "2", "--retry-failed"], env=env,
+                          capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     now = finished(file)
     assert all(now.get(name) == files for name, files in before.items()), "a finished run was touched"
@@ -167,9 +181,11 @@ def check(file, reference):
     plan = load_study(file)
     assert (study_status(plan).state == "done").all()
     for run in plan.runs:
-        lines = [line.split()[2].rstrip(":") for line in (run.folder / "log.txt").read_text().splitlines() if line.startswith("--- ") and "cell" not in line]
+        lines = [line.split()[2].rstrip(":") for line in (run.folder / "log.txt").read_text().splitlines()
+                 if line.startswith("--- ") and "cell" not in line]
         assert lines.count("finished") == 1 and lines[-1] == "finished", f"{run.name}: {lines}"
-        assert not [p for p in run.folder.rglob("*") if p.suffix == ".part" or p.name in ("running.json", "parts", ".jupyter")], run.name
+        assert not [p for p in run.folder.rglob("*") if p.suffix == ".part" or p.name in ("running.json", "parts",
+            ".jupyter")], run.name
     a, b = collect_study(file), collect_study(reference)
     for tree in (a, b):
         for node in tree.subtree: node.attrs.pop("created_at", None)
@@ -186,8 +202,11 @@ def main(quick, seed):
         killed = disturbed(files[0], 6 if quick else 20, wait=(0.2, 4. if quick else 14.), seed=seed, say=print)
         check(*files)
         assert load_result(load_study(files[0]).runs[0].folder / "result.nc") is not None
-    facts = dict(runs=settings["runs"], kills=len(killed), **{k: [kind for kind, _ in killed].count(k) for k in ("controller", "worker", "kernel")}, after_finished_runs=sum(done > 0 for _, done in killed),
-                 undisturbed_seconds=round(undisturbed, 1), disturbed_seconds=round(time.time() - began, 1), identical=True)
+    facts = dict(runs=settings["runs"], kills=len(killed),
+                 **{k: [kind for kind, _ in killed].count(k) for k in ("controller", "worker", "kernel")},
+                 after_finished_runs=sum(done > 0 for _, done in killed),
+                 undisturbed_seconds=round(undisturbed, 1), disturbed_seconds=round(time.time() - began, 1),
+                 identical=True)
     print(json.dumps(facts))
 
 

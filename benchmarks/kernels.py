@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from fragility_nb.attacks import FGSM, attack_images
-from fragility_nb.data import ImageData
-from fragility_nb.kernels import kernel_dropout
-from fragility_nb.models import create_model
+from fragility_nb.stress.attacks import FGSM, attack_images
+from fragility_nb.data.images import ImageData
+from fragility_nb.probes.kernels.probe import kernel_dropout
+from fragility_nb.models.create import create_model
 
 BAR = 3
 
@@ -34,8 +34,10 @@ def network(size, channels):
     for m in model.modules():
         if not isinstance(m, nn.BatchNorm2d): continue
         draw = lambda low, high, m=m: low + (high - low) * torch.rand(m.num_features, generator=g)
-        m.running_mean.copy_(draw(-0.3, 0.3)); m.running_var.copy_(draw(0.5, 2))
-        m.weight.data.copy_(draw(0.5, 1.5)); m.bias.data.copy_(draw(-0.3, 0.3))
+        m.running_mean.copy_(draw(-0.3, 0.3))
+        m.running_var.copy_(draw(0.5, 2))
+        m.weight.data.copy_(draw(0.5, 1.5))
+        m.bias.data.copy_(draw(-0.3, 0.3))
     return model.eval()
 
 
@@ -59,7 +61,8 @@ def plain(model, data, kernels, batch_size=256):
             conv.weight[k] = 0
             if conv.bias is not None: conv.bias[k] = 0
         with torch.inference_mode():
-            rows.append(torch.cat([net(data.batch(i, i + batch_size)).argmax(1) for i in range(0, len(data), batch_size)]) == data.labels)
+            rows.append(torch.cat([net(data.batch(i, i + batch_size)).argmax(1)
+                                   for i in range(0, len(data), batch_size)]) == data.labels)
     return torch.stack(rows).numpy()
 
 
@@ -76,11 +79,14 @@ def compare(name, size, channels, n, kernels, repeats):
     data, ours, theirs, equal = images(model, size, channels, n), [], [], True
     which = list(range(kernels))
     for _ in range(repeats):
-        want, seconds = timed(lambda: plain(model, data, which)); theirs.append(seconds)
-        got, seconds = timed(lambda: kernel_dropout(model, data, kernels=which, device="cpu", progress=False)); ours.append(seconds)
+        want, seconds = timed(lambda: plain(model, data, which))
+        theirs.append(seconds)
+        got, seconds = timed(lambda: kernel_dropout(model, data, kernels=which, device="cpu", progress=False))
+        ours.append(seconds)
         equal &= bool((got.correct.values[0] == want).all())
     changed = float((~want).mean())
-    return dict(network=name, kernels=kernels, images=n, plain_s=min(theirs), dropout_s=min(ours), ratio=min(theirs) / min(ours),
+    return dict(network=name, kernels=kernels, images=n, plain_s=min(theirs), dropout_s=min(ours),
+                ratio=min(theirs) / min(ours),
                 equal=equal, answers_changed=changed)
 
 
@@ -99,15 +105,18 @@ def adaptive(size, n, kernels):
         return torch.stack(rows).numpy()
 
     want, theirs = timed(loop)
-    got, ours = timed(lambda: kernel_dropout(model, data, attack=attack, attack_mode="adaptive", kernels=which, device="cpu", progress=False))
+    got, ours = timed(lambda: kernel_dropout(model, data, attack=attack, attack_mode="adaptive", kernels=which,
+                                             device="cpu", progress=False))
     agree = float((got.correct.values[1] == want).mean()) # a gradient near 0 may change its sign by rounding
-    return dict(network="28 pixels, adaptive FGSM", kernels=kernels, images=n, plain_s=theirs, dropout_s=ours, ratio=theirs / ours, equal=agree > 0.99,
+    return dict(network="28 pixels, adaptive FGSM", kernels=kernels, images=n, plain_s=theirs, dropout_s=ours,
+                ratio=theirs / ours, equal=agree > 0.99,
                 answers_changed=float((~want).mean()))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer images and kernels; the ratio is then too low by the engine's fixed costs")
+    parser.add_argument("--quick", action="store_true",
+                        help="fewer images and kernels; the ratio is then too low by the engine's fixed costs")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -117,7 +126,8 @@ def main():
     print(f"{'ResNet-18':26}{'kernels':>8}{'images':>8}{'loop':>9}{'dropout':>9}{'ratio':>7}  equal")
     for r in rows:
         print(f"{r['network']:26}{r['kernels']:8}{r['images']:8}{r['plain_s']:8.1f}s{r['dropout_s']:8.1f}s{r['ratio']:7.2f}  {r['equal']}")
-    print(json.dumps(dict(bar=BAR, threads=args.threads, torch=torch.__version__, passed=bool(np.all([r["equal"] for r in rows]) and rows[0]["ratio"] >= BAR), rows=rows)))
+    print(json.dumps(dict(bar=BAR, threads=args.threads, torch=torch.__version__,
+                          passed=bool(np.all([r["equal"] for r in rows]) and rows[0]["ratio"] >= BAR), rows=rows)))
 
 
 if __name__ == "__main__": main()

@@ -1,4 +1,5 @@
 """What several tests share: the repository, its copies, and the rule that CI skips no browser."""
+import json
 import os
 import shutil
 import subprocess
@@ -56,7 +57,13 @@ sys.meta_path.insert(0, NoTorch())
 
 def api_notebooks():
     "The notebooks of nbs/api that become modules."
-    return sorted((ROOT / "nbs" / "api").glob("[0-9][0-9]_*.ipynb"))
+    return sorted(p for p in (ROOT / "nbs" / "api").rglob("[0-9][0-9]_*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+
+
+def code_cells(path):
+    "The source of the code cells of a notebook."
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 
 def notebooks():
@@ -71,7 +78,8 @@ def unavailable(why):
     pytest.fail(f"{why} (CI is set, so this test must run)")
 
 
-LONG = ("lab", "explorers_lab", "grid", "templates", "demo", "training", "engine", "cluster", "retraining", "stressors", "site")
+LONG = ("lab", "explorers_lab", "grid", "templates", "demo", "training", "engine", "cluster", "retraining",
+        "stressors", "site")
 
 
 def pytest_collection_modifyitems(items):
@@ -83,16 +91,16 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def digits():
     "The built-in test digits."
-    from fragility_nb.data import load_data
+    from fragility_nb.data.sets import load_data
     return load_data("digits")
 
 
 @pytest.fixture(scope="session")
 def trained():
     "A small network that has learned the digits."
-    from fragility_nb.data import load_data
-    from fragility_nb.models import create_model
-    from fragility_nb.training import fit
+    from fragility_nb.data.sets import load_data
+    from fragility_nb.models.create import create_model
+    from fragility_nb.models.training import fit
     model = create_model("cnn4")
     fit(model, load_data("digits", "train"), epochs=6, lr=3e-3, batch_size=50, device="cpu", progress=False)
     return model
@@ -101,7 +109,8 @@ def trained():
 @pytest.fixture(scope="session")
 def stress_result(trained, digits):
     "A stress sweep of it, with two seeds."
-    from fragility_nb.attacks import FGSM
-    from fragility_nb.stressors import GaussianBlur, GaussianNoise, Rotation
-    from fragility_nb.sweeps import stress_sweep
-    return stress_sweep(trained, digits, [GaussianNoise(), GaussianBlur(), Rotation(), FGSM(0.03)], (0, 1, 3), seeds=(0, 1), device="cpu", progress=False)
+    from fragility_nb.stress.attacks import FGSM
+    from fragility_nb.stress.stressors import GaussianBlur, GaussianNoise, Rotation
+    from fragility_nb.measure.sweeps import stress_sweep
+    return stress_sweep(trained, digits, [GaussianNoise(), GaussianBlur(), Rotation(), FGSM(0.03)], (0, 1, 3),
+                        seeds=(0, 1), device="cpu", progress=False)

@@ -16,25 +16,40 @@ from skimage.filters import gaussian
 
 IMAGENET = dict(
     gaussian_noise_c=[.08, .12, .18, .26, .38], shot_noise=[60, 25, 12, 5, 3], impulse_noise=[.03, .06, .09, .17, .27],
-    speckle_noise=[.15, .2, .35, .45, .6], gaussian_blur_c=[1, 2, 3, 4, 6], glass_blur=[(.7, 1, 2), (.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)],
-    defocus_blur=[(3, .1), (4, .5), (6, .5), (8, .5), (10, .5)], motion_blur=[(10, 3), (15, 5), (15, 8), (15, 12), (20, 15)],
-    zoom_blur=[(1.11, .01), (1.16, .01), (1.21, .02), (1.26, .02), (1.31, .03)], fog=[(1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)],
-    snow=[(.1, .3, 3, .5, 10, 4, .8), (.2, .3, 2, .5, 12, 4, .7), (.55, .3, 4, .9, 12, 8, .7), (.55, .3, 4.5, .85, 12, 8, .65), (.55, .3, 2.5, .85, 12, 12, .55)],
+    speckle_noise=[.15, .2, .35, .45, .6], gaussian_blur_c=[1, 2, 3, 4, 6],
+    glass_blur=[(.7, 1, 2), (.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)],
+    defocus_blur=[(3, .1), (4, .5), (6, .5), (8, .5), (10, .5)],
+    motion_blur=[(10, 3), (15, 5), (15, 8), (15, 12), (20, 15)],
+    zoom_blur=[(1.11, .01), (1.16, .01), (1.21, .02), (1.26, .02), (1.31, .03)],
+    fog=[(1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)],
+    snow=[(.1, .3, 3, .5, 10, 4, .8), (.2, .3, 2, .5, 12, 4, .7), (.55, .3, 4, .9, 12, 8, .7),
+          (.55, .3, 4.5, .85, 12, 8, .65), (.55, .3, 2.5, .85, 12, 12, .55)],
     frost=[(1, .4), (.8, .6), (.7, .7), (.65, .7), (.6, .75)],
-    spatter=[(.65, .3, 4, .69, .6, 0), (.65, .3, 3, .68, .6, 0), (.65, .3, 2, .68, .5, 0), (.65, .3, 1, .65, 1.5, 1), (.67, .4, 1, .65, 1.5, 1)],
-    brightness=[.1, .2, .3, .4, .5], contrast=[.4, .3, .2, .1, .05], saturate=[(.3, 0), (.1, 0), (2, 0), (5, .1), (20, .2)],
-    elastic=[(244*2, 244*.7, 244*.1), (244*2, 244*.08, 244*.2), (244*.05, 244*.01, 244*.02), (244*.07, 244*.01, 244*.02), (244*.12, 244*.01, 244*.02)],
+    spatter=[(.65, .3, 4, .69, .6, 0), (.65, .3, 3, .68, .6, 0), (.65, .3, 2, .68, .5, 0), (.65, .3, 1, .65, 1.5, 1),
+             (.67, .4, 1, .65, 1.5, 1)],
+    brightness=[.1, .2, .3, .4, .5], contrast=[.4, .3, .2, .1, .05],
+    saturate=[(.3, 0), (.1, 0), (2, 0), (5, .1), (20, .2)],
+    elastic=[(244*2, 244*.7, 244*.1), (244*2, 244*.08, 244*.2), (244*.05, 244*.01, 244*.02),
+             (244*.07, 244*.01, 244*.02), (244*.12, 244*.01, 244*.02)],
     pixelate=[.6, .5, .4, .3, .25], jpeg=[25, 18, 15, 10, 7])
 CIFAR = dict(
-    gaussian_noise_c=[.04, .06, .08, .09, .10], shot_noise=[500, 250, 100, 75, 50], impulse_noise=[.01, .02, .03, .05, .07],
-    speckle_noise=[.06, .1, .12, .16, .2], gaussian_blur_c=[.4, .6, .7, .8, 1], glass_blur=[(.05, 1, 1), (.25, 1, 1), (.4, 1, 1), (.25, 1, 2), (.4, 1, 2)],
-    defocus_blur=[(.3, .4), (.4, .5), (.5, .6), (1, .2), (1.5, .1)], motion_blur=[(6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)],
-    zoom_blur=[(1.06, .01), (1.11, .01), (1.16, .01), (1.21, .01), (1.26, .01)], fog=[(.2, 3), (.5, 3), (.75, 2.5), (1, 2), (1.5, 1.75)],
-    snow=[(.1, .2, 1, .6, 8, 3, .95), (.1, .2, 1, .5, 10, 4, .9), (.15, .3, 1.75, .55, 10, 4, .9), (.25, .3, 2.25, .6, 12, 6, .85), (.3, .3, 1.25, .65, 14, 12, .8)],
+    gaussian_noise_c=[.04, .06, .08, .09, .10], shot_noise=[500, 250, 100, 75, 50],
+    impulse_noise=[.01, .02, .03, .05, .07],
+    speckle_noise=[.06, .1, .12, .16, .2], gaussian_blur_c=[.4, .6, .7, .8, 1],
+    glass_blur=[(.05, 1, 1), (.25, 1, 1), (.4, 1, 1), (.25, 1, 2), (.4, 1, 2)],
+    defocus_blur=[(.3, .4), (.4, .5), (.5, .6), (1, .2), (1.5, .1)],
+    motion_blur=[(6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)],
+    zoom_blur=[(1.06, .01), (1.11, .01), (1.16, .01), (1.21, .01), (1.26, .01)],
+    fog=[(.2, 3), (.5, 3), (.75, 2.5), (1, 2), (1.5, 1.75)],
+    snow=[(.1, .2, 1, .6, 8, 3, .95), (.1, .2, 1, .5, 10, 4, .9), (.15, .3, 1.75, .55, 10, 4, .9),
+          (.25, .3, 2.25, .6, 12, 6, .85), (.3, .3, 1.25, .65, 14, 12, .8)],
     frost=[(1, .2), (1, .3), (.9, .4), (.85, .4), (.75, .45)],
-    spatter=[(.62, .1, .7, .7, .5, 0), (.65, .1, .8, .7, .5, 0), (.65, .3, 1, .69, .5, 0), (.65, .1, .7, .69, .6, 1), (.65, .1, .5, .68, .6, 1)],
-    brightness=[.05, .1, .15, .2, .3], contrast=[.75, .5, .4, .3, .15], saturate=[(.3, 0), (.1, 0), (1.5, 0), (2, .1), (2.5, .2)],
-    elastic=[(0, 0, 32*.08), (32*.05, 32*.2, 32*.07), (32*.08, 32*.06, 32*.06), (32*.1, 32*.04, 32*.05), (32*.1, 32*.03, 32*.03)],
+    spatter=[(.62, .1, .7, .7, .5, 0), (.65, .1, .8, .7, .5, 0), (.65, .3, 1, .69, .5, 0), (.65, .1, .7, .69, .6, 1),
+             (.65, .1, .5, .68, .6, 1)],
+    brightness=[.05, .1, .15, .2, .3], contrast=[.75, .5, .4, .3, .15],
+    saturate=[(.3, 0), (.1, 0), (1.5, 0), (2, .1), (2.5, .2)],
+    elastic=[(0, 0, 32*.08), (32*.05, 32*.2, 32*.07), (32*.08, 32*.06, 32*.06), (32*.1, 32*.04, 32*.05),
+             (32*.1, 32*.03, 32*.03)],
     pixelate=[.95, .9, .85, .75, .65], jpeg=[80, 65, 58, 50, 40])
 
 
@@ -151,7 +166,8 @@ def canny(a, low, high):
         if abs(gy[i, j]) < abs(gx[i, j])*math.tan(math.pi/8): di, dj = 0, 1
         elif abs(gy[i, j]) > abs(gx[i, j])*math.tan(3*math.pi/8): di, dj = 1, 0
         else: di, dj = (1, 1) if gx[i, j]*gy[i, j] > 0 else (1, -1)
-        thin[i, j] = size[i + 1, j + 1] > size[i + 1 - di, j + 1 - dj] and size[i + 1, j + 1] >= size[i + 1 + di, j + 1 + dj]
+        thin[i, j] = size[i + 1, j + 1] > size[i + 1 - di, j + 1 - dj] and size[i + 1, j + 1] >= size[i + 1 + di,
+            j + 1 + dj]
     parts, n = ndimage.label(thin, np.ones((3, 3)))
     strong = np.unique(parts[thin & (size[1:-1, 1:-1] > high)])
     return np.isin(parts, strong[strong > 0])
@@ -188,7 +204,8 @@ def saturate(x, c, draw):
 
 def elastic(x, c, draw):
     h, w = x.shape[:2]
-    alpha, sigma, move = np.array(c)*(min(h, w)/224 if c in IMAGENET["elastic"] else min(h, w)/32)  # published for 224 and 32 pixels
+    # published for 224 and 32 pixels
+    alpha, sigma, move = np.array(c)*(min(h, w)/224 if c in IMAGENET["elastic"] else min(h, w)/32)
     centre, r = np.array([w//2, h//2]), min(h, w)//3
     start = centre + r*np.array([[1., 1], [1, -1], [-1, -1]])
     end = start + (draw.uniform(3, 2)*2 - 1)*move
@@ -196,11 +213,13 @@ def elastic(x, c, draw):
     to = to.from_estimate(end, start) if hasattr(to, "from_estimate") else (to.estimate(end, start), to)[1]
     down, right = np.mgrid[:h, :w].astype(float)
     back = to(np.stack([right.ravel(), down.ravel()], 1)).reshape(h, w, 2)
-    x = np.stack([ndimage.map_coordinates(x[..., i], [back[..., 1], back[..., 0]], order=1, mode="mirror") for i in range(3)], -1)
+    x = np.stack([ndimage.map_coordinates(x[..., i], [back[..., 1], back[..., 0]], order=1, mode="mirror")
+                  for i in range(3)], -1)
     if not alpha: return x
     field = [gaussian(f, sigma=sigma, mode="reflect", truncate=3)*alpha for f in draw.uniform(2, h, w)*2 - 1]
     at = [down + field[1], right + field[0]]
-    return np.clip(np.stack([ndimage.map_coordinates(x[..., i], at, order=1, mode="reflect") for i in range(3)], -1), 0, 1)
+    return np.clip(np.stack([ndimage.map_coordinates(x[..., i], at, order=1, mode="reflect") for i in range(3)], -1),
+                   0, 1)
 
 
 def pil(x): return Image.fromarray(np.round(x*255).astype(np.uint8))
@@ -208,7 +227,8 @@ def pil(x): return Image.fromarray(np.round(x*255).astype(np.uint8))
 
 def pixelate(x, c, draw):
     h, w = x.shape[:2]
-    return np.asarray(pil(x).resize((int(w*c), int(h*c)), Image.Resampling.BOX).resize((w, h), Image.Resampling.BOX))/255
+    return np.asarray(pil(x).resize((int(w*c), int(h*c)), Image.Resampling.BOX).resize((w, h),
+        Image.Resampling.BOX))/255
 
 
 def jpeg(x, c, draw):

@@ -23,10 +23,11 @@ class Steps:
 
 def replaced(nth, part=""):
     "Killed right after the nth file with this part of a name took its place."
-    from fragility_nb import core
+    from fragility_nb.core import results as core
     real, calls = os.replace, [0]
     def replace(a, b):
-        real(a, b); calls[0] += part in str(b)
+        real(a, b)
+        calls[0] += part in str(b)
         if part in str(b) and calls[0] == nth: die()
     core.os.replace = replace
 
@@ -36,7 +37,9 @@ def child(work):
     pid = os.fork()
     if not pid:
         try: work()
-        except BaseException as e: print(repr(e), flush=True); os._exit(1)
+        except BaseException as e:
+            print(repr(e), flush=True)
+            os._exit(1)
         os._exit(0)
     return os.waitpid(pid, 0)[1]
 
@@ -53,5 +56,6 @@ def check(folder, prepare, train, whole, at=0):
 def survived(python, tmp_path, script):
     "The names of the moments that a script of such checks went through."
     (tmp_path/"killed.py").write_text(script)
-    start = f"import sys; sys.argv = ['killed', {str(tmp_path)!r}]; sys.path.insert(0, {str(HERE)!r}); exec(open({str(tmp_path/'killed.py')!r}).read())"
+    start = (f"import sys; sys.argv = ['killed', {str(tmp_path)!r}]; sys.path.insert(0, {str(HERE)!r}); "
+             f"exec(open({str(tmp_path/'killed.py')!r}).read())")
     return python(start, OMP_NUM_THREADS="1").splitlines()

@@ -11,12 +11,14 @@ import torchattacks
 from captum import robust
 from torch import nn
 
-from fragility_nb.attacks import (FGSM, PGD, AttackWarning, FGSMSearch, GradientWalk, RandomNoise, attack_images, check_attack,
-                                  find_epsilon, minimal_perturbation)
-from fragility_nb.corruptions import Fog
-from fragility_nb.models import create_model, predict
-from fragility_nb.stressors import GaussianNoise
-from fragility_nb.sweeps import stress_sweep
+from fragility_nb.stress.attacks import FGSM, PGD, RandomNoise, attack_images
+from fragility_nb.stress.attack_check import AttackWarning, check_attack
+from fragility_nb.stress.minimal import FGSMSearch, GradientWalk, find_epsilon, minimal_perturbation
+from fragility_nb.stress.weather import Fog
+from fragility_nb.models.create import create_model
+from fragility_nb.models.wrap import predict
+from fragility_nb.stress.stressors import GaussianNoise
+from fragility_nb.measure.sweeps import stress_sweep
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,8 @@ def test_fgsm_is_theirs_to_the_last_digit(trained, few):
     x, y, eps = few.batch(0, 200), few.labels, 0.07
     ours = attack_images(trained, few, FGSM(eps), device="cpu")
     g = x.clone().requires_grad_()
-    moved = torch.autograd.grad(F.cross_entropy(trained(g), y, reduction="sum"), g)[0].abs() > 1e-9  # elsewhere the sign is rounding
+    # elsewhere the sign is rounding
+    moved = torch.autograd.grad(F.cross_entropy(trained(g), y, reduction="sum"), g)[0].abs() > 1e-9
     assert moved.float().mean() > 0.99
     fool = foolbox.attacks.FGSM()(foolbox.PyTorchModel(trained, bounds=(0, 1), device="cpu"), x, y, epsilons=eps)[1]
     for theirs in (torchattacks.FGSM(trained, eps=eps)(x, y), fool):
@@ -42,8 +45,10 @@ def test_pgd_has_their_accuracy(trained, few, norm, eps):
     x, y, steps, share = few.batch(0, 200), few.labels, 10, 0.25
     ours = right(trained, attack_images(trained, few, PGD(eps, steps, share, norm), device="cpu"), y)
     assert 20 < ours < 180  # neither all nor nothing, or the comparison would be empty
-    kind, theirs = (torchattacks.PGD, foolbox.attacks.LinfPGD) if norm == "inf" else (torchattacks.PGDL2, foolbox.attacks.L2PGD)
-    assert abs(ours - right(trained, kind(trained, eps=eps, alpha=share*eps, steps=steps, random_start=False)(x, y), y)) <= 1
+    kind, theirs = (torchattacks.PGD, foolbox.attacks.LinfPGD) if norm == "inf" else (torchattacks.PGDL2,
+        foolbox.attacks.L2PGD)
+    assert abs(ours - right(trained, kind(trained, eps=eps, alpha=share*eps, steps=steps, random_start=False)(x, y),
+                            y)) <= 1
     attack = theirs(rel_stepsize=share, steps=steps, random_start=False)
     fool = attack(foolbox.PyTorchModel(trained, bounds=(0, 1), device="cpu"), x, y, epsilons=eps)[1]
     assert abs(ours - right(trained, fool, y)) <= 1
@@ -51,15 +56,18 @@ def test_pgd_has_their_accuracy(trained, few, norm, eps):
 
 def test_pgd_is_captums(trained, few):
     x, y = few.batch(0, 96), few.labels[:96]
-    pgd = robust.PGD(trained, loss_func=lambda p, y: F.cross_entropy(p, y, reduction="none"), lower_bound=0., upper_bound=1.)
+    pgd = robust.PGD(trained, loss_func=lambda p, y: F.cross_entropy(p, y, reduction="none"), lower_bound=0.,
+                     upper_bound=1.)
     pgd.fgsm.zero_thresh = 0.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = pgd.perturb(x, radius=0.06, step_size=0.015, step_num=7, target=y).detach()
-    torch.testing.assert_close(attack_images(trained, few.take(range(96)), PGD(0.06, 7), device="cpu"), theirs, atol=1e-6, rtol=0)
+    torch.testing.assert_close(attack_images(trained, few.take(range(96)), PGD(0.06, 7), device="cpu"), theirs,
+                               atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("attack", [PGD(0.06, random_start=True, restarts=2), PGD(0.6, norm="l2", random_start=True), RandomNoise(0.1),
+@pytest.mark.parametrize("attack", [PGD(0.06, random_start=True, restarts=2), PGD(0.6, norm="l2", random_start=True),
+                                    RandomNoise(0.1),
                                     RandomNoise(0.5, norm="l2")], ids=repr)
 def test_random_attacks_stay_in_the_ball_and_with_their_image(trained, few, attack):
     before, state = copy.deepcopy(trained.state_dict()), torch.get_rng_state()
@@ -70,7 +78,8 @@ def test_random_attacks_stay_in_the_ball_and_with_their_image(trained, few, atta
     assert torch.equal(z, attack_images(trained, few, attack, seed=3, batch_size=64))
     assert torch.equal(z[50:90], attack_images(trained, few.take(range(50, 90)), attack, seed=3))
     assert not torch.equal(z, attack_images(trained, few, attack, seed=4))
-    assert torch.equal(state, torch.get_rng_state()) and all(torch.equal(v, trained.state_dict()[k]) for k, v in before.items())
+    assert torch.equal(state, torch.get_rng_state()) and all(torch.equal(v, trained.state_dict()[k]) for k,
+        v in before.items())
 
 
 def test_a_random_start_is_uniform_in_the_ball(trained, few):
@@ -95,7 +104,8 @@ def test_smallest_epsilon_is_foolboxs(trained, few):
     first = np.where(done.any(0), grid[done.argmax(0)], np.inf)
     ours = np.where(got.censored.values, np.inf, got.epsilon.values)
     with np.errstate(invalid="ignore"): near = (ours == first) | (np.abs(ours - first) <= 1e-3)
-    assert ok.sum() > 60 and near[ok].mean() >= 0.98  # success that comes and goes between two grid points may be missed
+    # success that comes and goes between two grid points may be missed
+    assert ok.sum() > 60 and near[ok].mean() >= 0.98
 
 
 def test_the_gradient_walk_is_a_plain_loop(trained, few):
@@ -111,12 +121,13 @@ def test_the_gradient_walk_is_a_plain_loop(trained, few):
         assert got.mean_change.values[i] == pytest.approx(255*float((z - x).abs().mean()), abs=0.02)
         assert bool(got.censored[i]) == bool(trained(z).argmax(1) == y)
     finer = minimal_perturbation(trained, few.take(rows), GradientWalk(step=step, steps=80), progress=False)
-    assert (finer.mean_change <= got.mean_change + 1e-6).all() and (got.mean_change - finer.mean_change <= step + 1e-3).all()
+    assert (finer.mean_change <= got.mean_change + 1e-6).all() and (got.mean_change - finer.mean_change <= step
+        + 1e-3).all()
 
 
 def test_several_networks_lose_the_same_share(trained, few):
-    from fragility_nb.data import load_data
-    from fragility_nb.training import fit
+    from fragility_nb.data.sets import load_data
+    from fragility_nb.models.training import fit
     other = create_model("cnn3")
     fit(other, load_data("digits", "train"), epochs=6, lr=3e-3, progress=False)
     found = find_epsilon(dict(a=trained, b=other), few, bounds=True, progress=False)
@@ -125,13 +136,16 @@ def test_several_networks_lose_the_same_share(trained, few):
         at = lambda e, model=model: right(model, torchattacks.FGSM(model, eps=float(e))(few.batch(0, 200), y), y)
         clean = right(model, few.batch(0, 200), y)
         assert abs(at(one.epsilon) - 0.5*clean) <= 1.5  # Def. 9, checked with another library's FGSM
-        assert at(one.epsilon_min) < clean + 1 and at(one.epsilon_max) > 200/10 - 1 and at(one.epsilon_max + 2e-4) <= 200/10 + 1
+        assert at(one.epsilon_min) < clean + 1 and at(one.epsilon_max) > 200/10 - 1 and at(one.epsilon_max
+            + 2e-4) <= 200/10 + 1
         assert bool(one.costs_accuracy) and bool(one.beats_guess)
     assert np.ptp(found.relative_accuracy.values) <= 1.5/150
 
 
 class Scaled(nn.Module):
-    def __init__(self, net, factor): super().__init__(); self.net, self.factor = net, factor
+    def __init__(self, net, factor):
+        super().__init__()
+        self.net, self.factor = net, factor
     def forward(self, x): return self.net(x)*self.factor
 
 
@@ -153,7 +167,8 @@ class Masked(Scaled):
     def forward(self, x): return self.net(x.detach()) - 1e-3*(self.net(x) - self.net(x).detach())
 
 
-SIGNS = {"random_outputs": lambda m: Dropping(m, 1), "probabilities": lambda m: Probable(m, 1), "zero_gradients": lambda m: Scaled(m, 1e3),
+SIGNS = {"random_outputs": lambda m: Dropping(m, 1), "probabilities": lambda m: Probable(m, 1),
+         "zero_gradients": lambda m: Scaled(m, 1e3),
          "weaker_than_noise": lambda m: Masked(m, 1)}
 
 
@@ -164,7 +179,8 @@ def test_a_network_built_to_fail_shows_its_sign(trained, digits, sign):
 
 
 def test_steps_without_slope(trained, digits):
-    with pytest.warns(AttackWarning, match="gradient is exactly 0 for 128 of 128"): check_attack(Stepped(trained, 1), digits, FGSM(0.05))
+    with pytest.warns(AttackWarning, match="gradient is exactly 0 for 128 of 128"):
+        check_attack(Stepped(trained, 1), digits, FGSM(0.05))
 
 
 class Valley(nn.Module):
@@ -180,14 +196,16 @@ def test_accuracy_that_rises_with_epsilon():
     with pytest.warns(AttackWarning, match="accuracy rises with ε, from 0.000 at 0.06 to 1.000 at 0.24"):
         signs = check_attack(Valley(), data, FGSM(0.24), n=64)
     assert bool(signs.found.sel(sign="rising_accuracy"))
-    with pytest.warns(AttackWarning, match="^fgsm: The accuracy rises"): result = stress_sweep(Valley(), data, FGSM(0.06), (1, 2, 4), progress=False)
+    with pytest.warns(AttackWarning, match="^fgsm: The accuracy rises"):
+        result = stress_sweep(Valley(), data, FGSM(0.06), (1, 2, 4), progress=False)
     assert "rising_accuracy" in result.attrs["signs"]
 
 
 def test_an_honest_network_shows_none(trained, digits):
     with warnings.catch_warnings():
         warnings.simplefilter("error", AttackWarning)
-        for attack in (FGSM(0.1), PGD(0.1, random_start=True), PGD(1., norm="l2"), RandomNoise(0.2)): assert not check_attack(trained, digits, attack).found.any()
+        for attack in (FGSM(0.1), PGD(0.1, random_start=True), PGD(1., norm="l2"), RandomNoise(0.2)):
+            assert not check_attack(trained, digits, attack).found.any()
         stress_sweep(trained, digits, [FGSM(0.03), GaussianNoise()], (1, 3), progress=False)
         find_epsilon(trained, digits, progress=False)
 
@@ -230,23 +248,31 @@ def test_a_sweep_keeps_what_was_finished(trained, few):
     whole = stress_sweep(trained, few, GaussianNoise(), (0, 1, 2), progress=False)
     with pytest.warns(UserWarning, match="holds 1 of 2 stressors at 3 of 3"):
         part = stress_sweep(trained, few, [GaussianNoise(), tired], (0, 1, 2), progress=False)
-    assert part.attrs["incomplete"] == 1 and part.stress.values.tolist() == ["gaussian_noise"] and (part.pred == whole.pred).all()
+    assert part.attrs["incomplete"] == 1 and part.stress.values.tolist() == ["gaussian_noise"] and (part.pred
+        == whole.pred).all()
     with pytest.warns(UserWarning, match="holds 1 of 1 stressors at 2 of 3"):
         part = stress_sweep(trained, few, tired, (0, 1, 2), progress=False)
     assert part.severity.values.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("severities, error", [((0, "high"), TypeError), ((0, -1), ValueError), ((2, 1), ValueError), ((1, 1), ValueError),
+@pytest.mark.parametrize("severities, error",
+                         [((0, "high"), TypeError), ((0, -1), ValueError), ((2, 1), ValueError), ((1, 1), ValueError),
                                                ((0, float("nan")), ValueError)])
 def test_severities(trained, few, severities, error):
-    with pytest.raises(error, match="`severities`"): stress_sweep(trained, few, GaussianNoise(), severities, progress=False)
+    with pytest.raises(error, match="`severities`"):
+        stress_sweep(trained, few, GaussianNoise(), severities, progress=False)
 
 
 def test_stressors_and_seeds(trained, few, tmp_path):
-    with pytest.raises(ValueError, match="`seeds`"): stress_sweep(trained, few, GaussianNoise(), (0, 1), seeds=(1, 1), progress=False)
-    with pytest.raises(TypeError, match="the class FGSM: call it"): stress_sweep(trained, few, FGSM, (0, 1), progress=False)
+    with pytest.raises(ValueError, match="`seeds`"):
+        stress_sweep(trained, few, GaussianNoise(), (0, 1), seeds=(1, 1), progress=False)
+    with pytest.raises(TypeError, match="the class FGSM: call it"):
+        stress_sweep(trained, few, FGSM, (0, 1), progress=False)
     with pytest.raises(TypeError, match="`attack`.*GaussianNoise"): attack_images(trained, few, GaussianNoise())
     never = lambda x, s, r: pytest.fail("computed before the last severity was looked at")
-    with pytest.raises(ValueError, match="between 0 and 5, but got 6"): stress_sweep(trained, few, [never, Fog()], (1, 6), progress=False)
-    with pytest.raises(TypeError, match="`stressors`.*'noise'"): stress_sweep(trained, few, "noise", (0, 1), progress=False)
-    with pytest.raises(ValueError, match="a lambda"): stress_sweep(trained, few, lambda x, s, r: x, (0, 1), resume=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="between 0 and 5, but got 6"):
+        stress_sweep(trained, few, [never, Fog()], (1, 6), progress=False)
+    with pytest.raises(TypeError, match="`stressors`.*'noise'"):
+        stress_sweep(trained, few, "noise", (0, 1), progress=False)
+    with pytest.raises(ValueError, match="a lambda"):
+        stress_sweep(trained, few, lambda x, s, r: x, (0, 1), resume=tmp_path, progress=False)

@@ -7,13 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from fragility_nb.activations import find_layers
-from fragility_nb.attacks import FGSM, PGD, attack_images, find_epsilon
-from fragility_nb.data import ImageData, as_data, load_data
-from fragility_nb.models import Normalized, create_model, load_checkpoint, match, save_checkpoint
-from fragility_nb.stressors import STRESSORS, GaussianNoise
-from fragility_nb.studies import run_model, run_study
-from fragility_nb.sweeps import filter_sweep, stress_sweep
+from fragility_nb.models.activations import find_layers
+from fragility_nb.stress.attacks import FGSM, PGD, attack_images
+from fragility_nb.stress.minimal import find_epsilon
+from fragility_nb.data.images import ImageData
+from fragility_nb.data.convert import as_data
+from fragility_nb.data.sets import load_data
+from fragility_nb.models.wrap import Normalized, match_data
+from fragility_nb.models.create import create_model, load_checkpoint
+from fragility_nb.models.checkpoints import save_checkpoint
+from fragility_nb.stress.stressors import STRESSORS, GaussianNoise
+from fragility_nb.run.studies import run_model, run_study
+from fragility_nb.measure.sweeps import filter_sweep, stress_sweep
 
 X, Y = torch.rand(20, 1, 8, 8), torch.arange(20) % 10
 
@@ -32,15 +37,19 @@ WRONG_DATA = {
 
 
 @pytest.mark.parametrize("data,message", WRONG_DATA.values(), ids=WRONG_DATA)
-@pytest.mark.parametrize("call", [lambda m, d: stress_sweep(m, d, GaussianNoise(), progress=False), lambda m, d: filter_sweep(m, d, progress=False),
-                                  lambda m, d: find_epsilon(m, d, progress=False)], ids=["stress_sweep", "filter_sweep", "find_epsilon"])
+@pytest.mark.parametrize("call", [lambda m, d: stress_sweep(m, d, GaussianNoise(), progress=False), lambda m,
+                                  d: filter_sweep(m, d, progress=False),
+                                  lambda m, d: find_epsilon(m, d, progress=False)],
+                                  ids=["stress_sweep", "filter_sweep", "find_epsilon"])
 def test_data(trained, call, data, message):
     with pytest.raises((ValueError, TypeError), match=message): call(trained, data)
 
 
 def test_label_out_of_range(trained):
-    with pytest.raises(ValueError, match="10 logits|11"): stress_sweep(trained, (X, Y + 1), GaussianNoise(), progress=False)
-    with pytest.raises(ValueError, match="`labels` to be in \\[0, 9\\].*\\[0, 10\\]"): ImageData(X, torch.arange(20) % 11, tuple("0123456789"))
+    with pytest.raises(ValueError, match="10 logits|11"):
+        stress_sweep(trained, (X, Y + 1), GaussianNoise(), progress=False)
+    with pytest.raises(ValueError, match="`labels` to be in \\[0, 9\\].*\\[0, 10\\]"):
+        ImageData(X, torch.arange(20) % 11, tuple("0123456789"))
 
 
 def test_probabilities_are_warned_about(trained, digits):
@@ -49,23 +58,29 @@ def test_probabilities_are_warned_about(trained, digits):
 
 
 def test_wrong_number_of_classes(digits):
-    with pytest.raises(ValueError, match="`model` to give 10 logits.*but got 7"): filter_sweep(create_model("cnn3", 7), digits, progress=False)
+    with pytest.raises(ValueError, match="`model` to give 10 logits.*but got 7"):
+        filter_sweep(create_model("cnn3", 7), digits, progress=False)
 
 
 def test_no_layers(digits):
     class Mean(nn.Module):
         def forward(self, x): return x.flatten(1)[:, :10] * 3
-    with pytest.raises(ValueError, match="`model` to have convolution or linear layers, but `Mean` has none"): filter_sweep(Mean(), digits, progress=False)
+    with pytest.raises(ValueError, match="`model` to have convolution or linear layers, but `Mean` has none"):
+        filter_sweep(Mean(), digits, progress=False)
 
 
 UNKNOWN = {
     "model": (lambda: create_model("resnet-18"), "Unknown `model`: 'resnet-18'. Did you mean 'resnet18'"),
     "dataset": (lambda: load_data("mnits"), "Unknown `dataset`: 'mnits'. Did you mean 'mnist'"),
-    "stressor": (lambda: STRESSORS["gaussian noise"], "Unknown `stressor`: 'gaussian noise'. Did you mean 'gaussian_noise'"),
-    "filter": (lambda: filter_sweep(create_model("cnn3"), (X, Y), filters=["highpass"], progress=False), "Unknown `filter`: 'highpass'. Did you mean 'high_pass'"),
-    "layer": (lambda: filter_sweep(create_model("cnn3"), (X, Y), layers=["conv11"], progress=False), "Unknown `layers`: 'conv11'.*Known: conv1, conv2, linear"),
+    "stressor": (lambda: STRESSORS["gaussian noise"],
+                 "Unknown `stressor`: 'gaussian noise'. Did you mean 'gaussian_noise'"),
+    "filter": (lambda: filter_sweep(create_model("cnn3"), (X, Y), filters=["highpass"], progress=False),
+               "Unknown `filter`: 'highpass'. Did you mean 'high_pass'"),
+    "layer": (lambda: filter_sweep(create_model("cnn3"), (X, Y), layers=["conv11"], progress=False),
+              "Unknown `layers`: 'conv11'.*Known: conv1, conv2, linear"),
     "template": (lambda: run_study("report", "x"), "Unknown `template`: 'report'.*Known: .*model_report"),
-    "parameter": (lambda: run_study("model_report", "x", threshold=3), "Unknown `parameter`: 'threshold'. Did you mean 'thresholds'"),
+    "parameter": (lambda: run_study("model_report", "x", threshold=3),
+                  "Unknown `parameter`: 'threshold'. Did you mean 'thresholds'"),
 }
 
 
@@ -76,7 +91,8 @@ def test_unknown_names_list_the_known_ones(call, message):
 
 
 def test_numbers(trained, digits):
-    with pytest.raises(ValueError, match="`thresholds` to be an integer at least 2, but got 1"): filter_sweep(trained, digits, thresholds=1)
+    with pytest.raises(ValueError, match="`thresholds` to be an integer at least 2, but got 1"):
+        filter_sweep(trained, digits, thresholds=1)
     with pytest.raises(ValueError, match="`epsilon` to be a number at least 0, but got -0.1"): FGSM(-0.1)
     with pytest.raises(ValueError, match="`epsilon`"): PGD(-1)
     with pytest.warns(UserWarning, match="did you mean 8/255"): FGSM(8)
@@ -85,13 +101,15 @@ def test_numbers(trained, digits):
 def test_a_layer_of_equal_weights(trained, digits):
     model = create_model("cnn3")
     nn.init.constant_(model.network.conv2.weight, 0.5)
-    with pytest.raises(ValueError, match="layer `conv2` to have weights that differ, but all are 0.5"): filter_sweep(model, digits, progress=False)
+    with pytest.raises(ValueError, match="layer `conv2` to have weights that differ, but all are 0.5"):
+        filter_sweep(model, digits, progress=False)
 
 
 def test_nan_names_the_layer(digits):
     model = create_model("cnn3")
     model.network.conv2.weight.data[0, 0] = float("nan")
-    with pytest.raises(ValueError, match="`network.conv2.weight` holds NaN"): stress_sweep(model, digits, GaussianNoise(), progress=False)
+    with pytest.raises(ValueError, match="`network.conv2.weight` holds NaN"):
+        stress_sweep(model, digits, GaussianNoise(), progress=False)
 
     class Broken(nn.Module):
         def __init__(self):
@@ -101,7 +119,8 @@ def test_nan_names_the_layer(digits):
 
     class Root(nn.Module):
         def forward(self, x): return (-x.abs() - 1).sqrt()
-    with pytest.raises(ValueError, match="finite logits, but NaN or infinity comes out of layer `root`"): filter_sweep(Broken(), digits, progress=False)
+    with pytest.raises(ValueError, match="finite logits, but NaN or infinity comes out of layer `root`"):
+        filter_sweep(Broken(), digits, progress=False)
 
 
 class Code:
@@ -120,7 +139,8 @@ def test_a_pickle_with_code_is_refused(tmp_path, monkeypatch, suffix):
 
 def test_a_checkpoint_of_another_architecture(tmp_path):
     path = save_checkpoint(create_model("cnn5"), tmp_path / "cnn5.safetensors")
-    with pytest.raises(ValueError, match="another architecture than `cnn3`: .*unexpected: .*misshaped: "): load_checkpoint(path, create_model("cnn3"))
+    with pytest.raises(ValueError, match="another architecture than `cnn3`: .*unexpected: .*misshaped: "):
+        load_checkpoint(path, create_model("cnn3"))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match="damaged"): load_checkpoint(path)
 
@@ -138,7 +158,8 @@ def test_own_model_and_arrays_work(digits):
 
 
 def test_mixed_up_channels(digits):
-    with pytest.raises(ValueError, match="`model` cannot take images of shape \\(1, 8, 8\\)"): match(create_model("cnn3", in_chans=3), digits)
+    with pytest.raises(ValueError, match="`model` cannot take images of shape \\(1, 8, 8\\)"):
+        match_data(create_model("cnn3", in_chans=3), digits)
 
 
 def test_attack_severity(trained, digits):

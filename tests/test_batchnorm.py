@@ -11,18 +11,25 @@ import xarray as xr
 from matplotlib.axes import Axes
 from torch import nn
 
-from fragility_nb import batchnorm_plots as plots
-from fragility_nb.batchnorm import (BN_PROBES, batch_statistics, bn_probe, find_batchnorms, recalibrate, recalibration, residual_features,
-                                    statistic_gap, statistic_stress)
-from fragility_nb.bn_scores import emission_effect, probe_summary, statistic_scores
-from fragility_nb.attacks import FGSM, attack_images
-from fragility_nb.core import load_result, save_result
-from fragility_nb.data import generator, load_data
-from fragility_nb.engine import EditEngine
-from fragility_nb.models import (CifarResNet, Normalized, create_model, load_checkpoint, model_hash, predict, save_checkpoint, swap_norm)
-from fragility_nb.stressors import GaussianBlur, GaussianNoise, apply_stress
-from fragility_nb.sweeps import filter_sweep
-from fragility_nb.training import fit
+from fragility_nb.probes.batchnorm import plots
+from fragility_nb.probes.batchnorm.probe import BN_PROBES, batch_statistics, bn_probe, recalibrate, recalibration
+from fragility_nb.probes.batchnorm.layers import find_batchnorms
+from fragility_nb.probes.batchnorm.residual import residual_features
+from fragility_nb.probes.batchnorm.statistics import statistic_gap, statistic_stress
+from fragility_nb.probes.batchnorm.scores import emission_effect, probe_summary, statistic_scores
+from fragility_nb.stress.attacks import FGSM, attack_images
+from fragility_nb.core.results import load_result, save_result
+from fragility_nb.data.images import generator
+from fragility_nb.data.sets import load_data
+from fragility_nb.engine.engine import EditEngine
+from fragility_nb.models.networks import CifarResNet
+from fragility_nb.models.wrap import Normalized, model_hash, predict
+from fragility_nb.models.create import create_model, load_checkpoint
+from fragility_nb.models.checkpoints import save_checkpoint
+from fragility_nb.models.norms import swap_norm
+from fragility_nb.stress.stressors import GaussianBlur, GaussianNoise, apply_stress
+from fragility_nb.measure.sweeps import filter_sweep
+from fragility_nb.models.training import fit
 
 QUIET = dict(progress=False, device="cpu")
 
@@ -116,7 +123,8 @@ def emitted(net, norm, x):
 def test_residual_features_are_the_plain_loop(net, data):
     got = residual_features(net, data, batch_size=50, **QUIET)
     batches = torch.arange(len(data)).split(50)
-    assert list(got.layer_name.values)[:3] == ["bn1", "layer1.0.bn1", "layer1.0.bn2"] and str(got.removed_layer.values[2]) == "layer1.0.conv2"
+    assert list(got.layer_name.values)[:3] == ["bn1", "layer1.0.bn1",
+                                               "layer1.0.bn2"] and str(got.removed_layer.values[2]) == "layer1.0.conv2"
     np.testing.assert_array_equal(got.reference_correct.sel(mode="running"), right(net, data))
     np.testing.assert_array_equal(got.reference_correct.sel(mode="batch"), right(by_batch(net), data, batches))
     for norm, layer in zip(got.layer_name.values, got.removed_layer.values):
@@ -127,7 +135,8 @@ def test_residual_features_are_the_plain_loop(net, data):
         mixed = without(net, path)
         mixed.get_submodule(norm).train()  # PyTorch's own batch mode, in this norm alone
         assert (one.sel(mode="beta").values != right(mixed, data)).mean() < 0.02
-        assert (one.sel(mode="batch").values != right(by_batch(without(net, path)), data, batches)).mean() < 0.02  # rounding
+        # rounding
+        assert (one.sel(mode="batch").values != right(by_batch(without(net, path)), data, batches)).mean() < 0.02
     assert got.weights.values[0] == 16*9 and not got.removed_bias.any()
 
 
@@ -136,7 +145,8 @@ def test_emitted_constants_are_the_formula(net, data):
     for name, m in find_batchnorms(net).items():
         layer = str(got.removed_layer.sel(layer_name=name).values)
         unit = got.layer.values == name
-        mean, var, gamma, beta = (v.detach().numpy().astype(float) for v in (m.running_mean, m.running_var, m.weight, m.bias))
+        mean, var, gamma, beta = (v.detach().numpy().astype(float)
+                                  for v in (m.running_mean, m.running_var, m.weight, m.bias))
         formula = gamma*(0 - mean)/np.sqrt(var + m.eps) + beta
         y = emitted(without(net, f"network.{layer}"), f"network.{name}", data.batch(0, 32))  # this layer alone removed
         np.testing.assert_allclose(got.emitted.sel(mode="running")[unit], formula, atol=1e-5)
@@ -151,11 +161,14 @@ def test_emitted_constants_are_the_formula(net, data):
 @pytest.mark.filterwarnings("ignore:This network cannot be cut")
 def test_bias_relu_pooling_and_no_affine(odd, data):
     got = residual_features(odd, data, **QUIET)
-    assert dict(zip(got.layer_name.values, got.removed_layer.values)) == dict(bn1="conv1", bn2="conv2", bn4="linear") and got.removed_bias.all()
+    assert dict(zip(got.layer_name.values, got.removed_layer.values)) == dict(bn1="conv1", bn2="conv2",
+        bn4="linear") and got.removed_bias.all()
     assert got.attrs["without_weights"] == "first, bn3"
     for norm, layer in dict(bn1="conv1", bn2="conv2", bn4="linear").items():
-        np.testing.assert_array_equal(got.correct.sel(mode="running", layer_name=norm), right(without(odd, layer), data))
-        np.testing.assert_array_equal(got.correct.sel(mode="silent", layer_name=norm), right(without(odd, layer, norm), data))
+        np.testing.assert_array_equal(got.correct.sel(mode="running", layer_name=norm),
+                                      right(without(odd, layer), data))
+        np.testing.assert_array_equal(got.correct.sel(mode="silent", layer_name=norm),
+                                      right(without(odd, layer, norm), data))
     np.testing.assert_allclose(got.emitted, got.formula, atol=1e-5)
     with pytest.raises(ValueError, match="`bn3` reads something else"): residual_features(odd, data, "bn3", **QUIET)
 
@@ -167,7 +180,8 @@ def test_group_norm_emits_beta(train, data):
     beta = np.concatenate([m.bias.detach().numpy() for m in model.modules() if isinstance(m, nn.GroupNorm)])
     assert list(got["mode"].values) == ["image", "silent"]
     np.testing.assert_allclose(got.emitted.sel(mode="image"), beta, atol=1e-6)
-    np.testing.assert_array_equal(got.correct.sel(mode="image", layer_name="bn2"), right(without(model, "network.conv2"), data))
+    np.testing.assert_array_equal(got.correct.sel(mode="image", layer_name="bn2"),
+                                  right(without(model, "network.conv2"), data))
 
 
 def test_effect_of_the_constant_is_the_paired_difference(results):
@@ -193,7 +207,8 @@ def wrong_statistics(net, names, statistic, value):
 def test_statistic_stress_is_the_plain_loop(net, data):
     attack = FGSM(0.1)
     got = statistic_stress(net, data, (1/4, 8), (-2, 1), layers=["layer1.0.bn2", "bn1"], attack=attack, **QUIET)
-    assert got.value.values.tolist() == [1/4, 1, 8, -2, 0, 1] and got.layer.values.tolist() == ["layer1.0.bn2", "bn1", "global"]
+    assert got.value.values.tolist() == [1/4, 1, 8, -2, 0, 1] and got.layer.values.tolist() == ["layer1.0.bn2", "bn1",
+        "global"]
     hostile = attack_images(net, data, attack, device="cpu")
     for layer in got.layer.values:
         names = ["network.layer1.0.bn2", "network.bn1"] if layer == "global" else [f"network.{layer}"]
@@ -211,7 +226,8 @@ def test_statistic_stress_is_the_plain_loop(net, data):
 def test_statistic_stress_without_affine(odd, data):
     got = statistic_stress(odd, data, (1/16, 1), (0, 1.5), layers="bn1", scope="local", **QUIET)
     for i, (statistic, value) in enumerate(zip(got.statistic.values, got.value.values)):
-        np.testing.assert_array_equal(got.correct.isel(stress=0, layer=0, step=i), right(wrong_statistics(odd, ["bn1"], statistic, value), data))
+        np.testing.assert_array_equal(got.correct.isel(stress=0, layer=0, step=i),
+                                      right(wrong_statistics(odd, ["bn1"], statistic, value), data))
     assert odd.bn1.weight is None
 
 
@@ -240,7 +256,8 @@ def test_interval_of_a_statistic_score_covers():
         u = rng.random(300)
         right = (u < p[:, None])[None, None]
         steps = dict(statistic=("step", ["scale"]*3), value=("step", [1/2, 1, 2.]))
-        r = xr.Dataset(dict(correct=(("stress", "layer", "step", "sample"), right), reference_correct=(("stress", "sample"), right[:, 0, 1])),
+        r = xr.Dataset(dict(correct=(("stress", "layer", "step", "sample"), right),
+                            reference_correct=(("stress", "sample"), right[:, 0, 1])),
                        dict(stress=["clean"], layer=["a"], **steps), dict(kind="statistic_stress", num_classes=10))
         s = statistic_scores(r, n_boot=200).isel(kind=0, layer=0).sel(statistic="scale")
         hits += float(s.low) <= (0.4/4 + 0.9/2 + 0.6/4)/0.9 - 1 <= float(s.high)
@@ -253,25 +270,30 @@ def test_batch_statistics_are_pytorchs(net, data):
     got = batch_statistics(net, data, (1, 5, 64, 182), GaussianNoise(), (0, 3), seeds=(0, 7), **QUIET)
     for severity in (0, 3):
         x = apply_stress(GaussianNoise(), data.batch(0, len(data)), severity, 0, data.index)
-        np.testing.assert_array_equal(got.reference_correct.sel(severity=severity)[0], (predict(net, x).argmax(1) == data.labels).numpy())
+        np.testing.assert_array_equal(got.reference_correct.sel(severity=severity)[0],
+                                      (predict(net, x).argmax(1) == data.labels).numpy())
         for seed in (0, 7):
             order = torch.randperm(len(data), generator=generator("batches", seed))
             for b in (1, 5, 64, 182):
                 rows, copied = torch.cat([order, order[:-len(order) % b]]), by_batch(net)
-                with torch.no_grad(): theirs = torch.cat([copied(x[r]).argmax(1) == data.labels[r] for r in rows.split(b)])[:len(order)]
+                with torch.no_grad():
+                    theirs = torch.cat([copied(x[r]).argmax(1) == data.labels[r] for r in rows.split(b)])[:len(order)]
                 ours = got.correct.sel(severity=severity, seed=seed, batch_size=b).isel(stress=0).values[order.numpy()]
                 assert (ours != theirs.numpy()).mean() < 0.01
 
 
 def test_one_value_has_no_variance(data):
     model = nn.Sequential(nn.Conv2d(1, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 10))
-    with pytest.warns(UserWarning, match="`1` sees maps of 1×1"): got = batch_statistics(model, data, (1, 2, 4), **QUIET)
+    with pytest.warns(UserWarning, match="`1` sees maps of 1×1"):
+        got = batch_statistics(model, data, (1, 2, 4), **QUIET)
     assert got.batch_size.values.tolist() == [2, 4]
     with pytest.raises(ValueError, match="one value has no variance"): batch_statistics(model, data, (1,), **QUIET)
     with pytest.raises(ValueError, match="one value has no variance"): recalibrate(model, data, 1)
     with pytest.raises(ValueError, match="one value has no variance"): recalibrate(model, data, 3, batch_size=1)
-    with pytest.raises(ValueError, match="`batch_size` to leave no batch of one image"): residual_features(model, data.take(range(101)), batch_size=50, **QUIET)
-    with pytest.warns(UserWarning, match="left out of `n`"): assert recalibration(model, data, n=(1, 2), **QUIET).n.values.tolist() == [2]
+    with pytest.raises(ValueError, match="`batch_size` to leave no batch of one image"):
+        residual_features(model, data.take(range(101)), batch_size=50, **QUIET)
+    with pytest.warns(UserWarning, match="left out of `n`"):
+        assert recalibration(model, data, n=(1, 2), **QUIET).n.values.tolist() == [2]
 
 
 def test_norm_of_its_own_kind(data):
@@ -283,7 +305,8 @@ def test_norm_of_its_own_kind(data):
     got = batch_statistics(model, data, (16,), **QUIET)
     order = torch.randperm(len(data), generator=generator("batches", 0))
     rows = torch.cat([order, order[:-len(order) % 16]])
-    np.testing.assert_array_equal(got.correct.values[0, 0, 0, 0][order.numpy()], theirs_by_rows(model, data, rows)[:len(order)])
+    np.testing.assert_array_equal(got.correct.values[0, 0, 0, 0][order.numpy()],
+                                  theirs_by_rows(model, data, rows)[:len(order)])
     with pytest.raises(ValueError, match="cannot be swapped"): swap_norm(model)
 
 
@@ -307,11 +330,14 @@ def test_cumulative_is_update_bn(net, train):
 
 def test_exponential_is_training_mode(net, train):
     few = train.take(range(200))
-    got = recalibrate(net, few, 150, mode="exponential", momentum=0.3, stressor=GaussianNoise(), severity=2, batch_size=50, layers=["bn1", "layer2.0.bn1"])
+    got = recalibrate(net, few, 150, mode="exponential", momentum=0.3, stressor=GaussianNoise(), severity=2,
+                      batch_size=50, layers=["bn1", "layer2.0.bn1"])
     order = torch.randperm(200, generator=generator("images to estimate from", 0))[:150]
     x = apply_stress(GaussianNoise(), few.batch(0, 200), 2, 0, few.index)
     theirs = copy.deepcopy(net).eval()
-    for m in (theirs.network.bn1, theirs.network.layer2[0].bn1): m.train(); m.momentum = 0.3
+    for m in (theirs.network.bn1, theirs.network.layer2[0].bn1):
+        m.train()
+        m.momentum = 0.3
     with torch.no_grad():
         for rows in order.split(50): theirs(x[rows])
     same_state(got, theirs, 1e-5)
@@ -328,9 +354,11 @@ def test_recalibrating_on_the_training_set_gives_back_its_statistics(train):
     fit(model, train, epochs=8, lr=3e-3, batch_size=50, schedule="cosine", progress=False)
     again = recalibrate(model, train, batch_size=50, device="cpu")
     copied, means = by_batch(model), {n: [] for n in find_batchnorms(model)}
-    for name, m in find_batchnorms(copied).items(): m.register_forward_pre_hook(lambda m, a, n=name: means[n].append(a[0].mean((0, 2, 3))))
+    for name, m in find_batchnorms(copied).items():
+        m.register_forward_pre_hook(lambda m, a, n=name: means[n].append(a[0].mean((0, 2, 3))))
     with torch.no_grad():
-        for rows in torch.randperm(len(train), generator=torch.Generator().manual_seed(0)).split(50): copied(train.batch(0, len(train))[rows])
+        for rows in torch.randperm(len(train), generator=torch.Generator().manual_seed(0)).split(50):
+            copied(train.batch(0, len(train))[rows])
     z = []
     for name, m in find_batchnorms(model).items():
         spread = torch.stack(means[name]).std(0)  # of one batch's mean
@@ -348,11 +376,14 @@ def test_recalibration_is_recalibrate(net, data, train, results):
         one = recalibrate(net, train, k, device="cpu")
         x = apply_stress(GaussianBlur(), data.batch(0, len(data)), 3, 0, data.index)
         theirs = (predict(one, x, device="cpu").argmax(1) == data.labels).numpy()
-        np.testing.assert_array_equal(got.correct.sel(stress="gaussian_blur", severity=3, images="clean", n=k)[0, 0], theirs)
+        np.testing.assert_array_equal(got.correct.sel(stress="gaussian_blur", severity=3, images="clean", n=k)[0, 0],
+                                      theirs)
         stressed = recalibrate(net, train, k, stressor=GaussianBlur(), severity=3, device="cpu")
         theirs = (predict(stressed, x, device="cpu").argmax(1) == data.labels).numpy()
-        np.testing.assert_array_equal(got.correct.sel(stress="gaussian_blur", severity=3, images="stressed", n=k)[0, 0], theirs)
-    np.testing.assert_array_equal(got.correct.sel(severity=0, images="clean"), got.correct.sel(severity=0, images="stressed"))
+        np.testing.assert_array_equal(got.correct.sel(stress="gaussian_blur", severity=3, images="stressed", n=k)[0,
+            0], theirs)
+    np.testing.assert_array_equal(got.correct.sel(severity=0, images="clean"),
+                                  got.correct.sel(severity=0, images="stressed"))
 
 
 # all of them
@@ -362,10 +393,12 @@ def test_all_probes_leave_the_model_alone_and_are_saved(net, data, train, tmp_pa
     model.network.bn1.eval()
     before, modes = copy.deepcopy(model.state_dict()), [m.training for m in model.modules()]
     data = data.take(range(60))
-    found = bn_probe(model, data, severities=(0, 2), source=train, **QUIET, recalibration=dict(n=(8,)), batch_statistics=dict(batch_sizes=(32,)),
+    found = bn_probe(model, data, severities=(0, 2), source=train, **QUIET, recalibration=dict(n=(8,)),
+                     batch_statistics=dict(batch_sizes=(32,)),
                      statistic_stress=dict(scope="global"))
     assert list(found) == list(BN_PROBES) == [r.attrs["kind"] for r in found.values()]
-    assert modes == [m.training for m in model.modules()] and not any(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+    assert modes == [m.training for m in model.modules()] and not any(len(m._forward_hooks) + len(m._forward_pre_hooks)
+        for m in model.modules())
     for k, v in model.state_dict().items(): assert torch.equal(v, before[k]), k
     loaded = load_result(save_result(found, tmp_path/"bn.nc"))
     for k, r in found.items():
@@ -381,15 +414,19 @@ def test_results_do_not_depend_on_memory_and_seeding(net, data):
     np.testing.assert_array_equal(a.correct, b.correct)
     a, b = (residual_features(net, data, modes="running", memory=m, **QUIET) for m in ("1MB", "2GiB"))
     np.testing.assert_array_equal(a.correct, b.correct)
-    recalibrate(net, data, 20); batch_statistics(net, data, (8,), **QUIET)
+    recalibrate(net, data, 20)
+    batch_statistics(net, data, (8,), **QUIET)
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_probes_of_networks_without_running_statistics(data):
-    for model, words in ((create_model("lenet1"), "no norm over channels"), (create_model("cnn4", norm="layer"), "GroupNorm, which normalises each image")):
+    for model, words in ((create_model("lenet1"), "no norm over channels"),
+                         (create_model("cnn4", norm="layer"), "GroupNorm, which normalises each image")):
         for probe in (statistic_gap, statistic_stress, recalibrate, recalibration, batch_statistics):
-            with pytest.raises(ValueError, match=f"to have BatchNorm with running statistics.*{words}"): probe(model, data)
-    with pytest.raises(ValueError, match="no norm over channels"): residual_features(create_model("lenet1"), data, **QUIET)
+            with pytest.raises(ValueError, match=f"to have BatchNorm with running statistics.*{words}"):
+                probe(model, data)
+    with pytest.raises(ValueError, match="no norm over channels"):
+        residual_features(create_model("lenet1"), data, **QUIET)
     with pytest.warns(UserWarning, match="Left out: statistic_gap, statistic_stress, batch_statistics, recalibration"):
         assert list(bn_probe(create_model("cnn4", norm="group"), data, **QUIET)) == ["residual_features"]
     with pytest.raises(ValueError, match="no norm over channels"): bn_probe(create_model("lenet1"), data, **QUIET)
@@ -397,10 +434,12 @@ def test_probes_of_networks_without_running_statistics(data):
 
 def test_batchnorm_that_keeps_no_statistics(data):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8, track_running_stats=False), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8, track_running_stats=False), nn.ReLU(), nn.Flatten(),
+                          nn.Linear(288, 10))
     for probe in (statistic_gap, statistic_stress, recalibrate, recalibration):
         with pytest.raises(ValueError, match="track_running_stats=False"): probe(model, data)
-    with pytest.raises(ValueError, match="track_running_stats=False"): residual_features(model, data, modes="running", **QUIET)
+    with pytest.raises(ValueError, match="track_running_stats=False"):
+        residual_features(model, data, modes="running", **QUIET)
     got = residual_features(model, data, **QUIET)
     assert list(got["mode"].values) == ["batch", "silent"]
     np.testing.assert_allclose(got.emitted, got.formula, atol=1e-6)
@@ -429,10 +468,13 @@ def test_batchnorm_that_keeps_no_statistics(data):
     (lambda m, d: recalibration(m, d, n=(4,), images="dirty"), "Unknown `images`"),
     (lambda m, d: bn_probe(m, d, "gap"), "Unknown `probes`"),
     (lambda m, d: bn_probe(m, d, "statistic_gap", recalibration={}), "Unknown `options`"),
-    (lambda m, d: bn_probe(m, d, "recalibration", recalibration=3), "Expected `recalibration` to be a dict of its options, but got 3"),
+    (lambda m, d: bn_probe(m, d, "recalibration", recalibration=3),
+     "Expected `recalibration` to be a dict of its options, but got 3"),
     (lambda m, d: statistic_gap(m, d, [GaussianNoise(), GaussianNoise()]), "to differ"),
     (lambda m, d: swap_norm(m, "batchnorm"), "Unknown `norm`"),
-    (lambda m, d: swap_norm(m, groups=5), r"`groups` to divide the channels of every layer \(1, 2, 4, 8, 16 do\), but got 5 for the 16 channels of `network.bn1`"),
+    (lambda m, d: swap_norm(m, groups=5),
+     r"`groups` to divide the channels of every layer \(1, 2, 4, 8, 16 do\), but got 5 for the 16 channels of "
+     r"`network.bn1`"),
     (lambda m, d: swap_norm(m, layers="bn9"), "Unknown `layers`"),
     (lambda m, d: swap_norm(m, eps=-1), "`eps`"),
     (lambda m, d: swap_norm(m, affine="yes"), "`affine` to be True, False or None"),
@@ -457,7 +499,8 @@ def test_swapped_norms_are_pytorchs(net, data):
     torch.testing.assert_close(norm("none"), by_channel(h))
     assert torch.equal(norm("none", affine=False), h)
     flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.BatchNorm1d(6))
-    assert type(swap_norm(swap_norm(flat, "group", groups=3), "batch")[2]) is nn.BatchNorm1d and swap_norm(flat, "none")(x).shape == (16, 6)
+    assert type(swap_norm(swap_norm(flat, "group", groups=3), "batch")[2]) is nn.BatchNorm1d and swap_norm(flat,
+        "none")(x).shape == (16, 6)
     changed = swap_norm(net, "batch", momentum=0.5, eps=1e-2, affine=False)
     assert (changed.network.bn1.momentum, changed.network.bn1.eps, changed.network.bn1.weight) == (0.5, 1e-2, None)
     assert torch.equal(changed.network.bn1.running_var, net.network.bn1.running_var)
@@ -479,7 +522,8 @@ def test_swapped_networks_train_come_back_and_can_be_cut(norm, train, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert EditEngine(model, device="cpu")._ready(few.batch(0, 8))
-    assert filter_sweep(model, few.take(range(40)), layers="conv1", filters="pulse", thresholds=3, progress=False).sizes["threshold"] == 3
+    assert filter_sweep(model, few.take(range(40)), layers="conv1", filters="pulse", thresholds=3,
+                        progress=False).sizes["threshold"] == 3
 
 
 def test_swaps_add_up_and_differ():
@@ -504,11 +548,15 @@ def load_state(a, b, path="x.safetensors"):
 
 def test_every_result_has_its_picture(results):
     gap, residual, stress = (results[k] for k in ("statistic_gap", "residual_features", "statistic_stress"))
-    drawn = [plots.plot_statistic_gap(gap), plots.plot_statistic_gap(gap, what="variance", stress="gaussian_blur"), plots.plot_channel_gaps(gap, "bn1", what="mean"),
-             plots.plot_residual(residual), plots.plot_residual(residual, modes="running"), plots.plot_emitted(residual, "layer1.0.bn2"),
+    drawn = [plots.plot_statistic_gap(gap), plots.plot_statistic_gap(gap, what="variance", stress="gaussian_blur"),
+             plots.plot_channel_gaps(gap, "bn1", what="mean"),
+             plots.plot_residual(residual), plots.plot_residual(residual, modes="running"),
+             plots.plot_emitted(residual, "layer1.0.bn2"),
              plots.plot_statistic_stress(stress), plots.plot_statistic_stress(stress, layers=["bn1", "global"]),
-             plots.plot_statistic_scores(statistic_scores(stress, n_boot=100)), plots.plot_batch_statistics(results["batch_statistics"]),
-             plots.plot_batch_statistics(results["batch_statistics"], severities=3), plots.plot_recalibration(results["recalibration"])]
+             plots.plot_statistic_scores(statistic_scores(stress, n_boot=100)),
+             plots.plot_batch_statistics(results["batch_statistics"]),
+             plots.plot_batch_statistics(results["batch_statistics"], severities=3),
+             plots.plot_recalibration(results["recalibration"])]
     for ax in drawn:
         for one in np.ravel(ax):
             assert isinstance(one, Axes) and (one.get_xlabel() or one.get_ylabel())
@@ -519,16 +567,21 @@ def test_every_result_has_its_picture(results):
 def test_what_is_drawn_is_the_result(results):
     r = results["residual_features"]
     ax = plots.plot_residual(r, modes="running")
-    np.testing.assert_allclose([l for l in ax.get_lines() if l.get_marker() == "o"][0].get_xdata(), r.accuracy.sel(mode="running"))
+    np.testing.assert_allclose([l for l in ax.get_lines() if l.get_marker() == "o"][0].get_xdata(),
+                               r.accuracy.sel(mode="running"))
     ax = plots.plot_batch_statistics(results["batch_statistics"], severities=[3])[1]
-    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), results["batch_statistics"].accuracy.sel(stress="gaussian_blur", severity=3, seed=0))
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(),
+                               results["batch_statistics"].accuracy.sel(stress="gaussian_blur", severity=3, seed=0))
     _, axs = plt.subplots(1, 2)
     assert plots.plot_statistic_gap(results["statistic_gap"], axs)[1] is axs[1]
     image = axs[0].get_images()[0].get_array()
     np.testing.assert_allclose(image, results["statistic_gap"].mean_gap_size.sel(stress="gaussian_noise").T)
-    for call, words in ((lambda: plots.plot_statistic_gap(r), "statistic_gap result"), (lambda: plots.plot_emitted(r, "conv1"), "Unknown `layer`"),
-                        (lambda: plots.plot_batch_statistics(results["batch_statistics"], severities=9), "Unknown `severities`"),
-                        (lambda: plots.plot_recalibration(results["recalibration"], mode="exponential"), "Unknown `mode`")):
+    for call, words in ((lambda: plots.plot_statistic_gap(r), "statistic_gap result"),
+                        (lambda: plots.plot_emitted(r, "conv1"), "Unknown `layer`"),
+                        (lambda: plots.plot_batch_statistics(results["batch_statistics"], severities=9),
+                         "Unknown `severities`"),
+                        (lambda: plots.plot_recalibration(results["recalibration"], mode="exponential"),
+                         "Unknown `mode`")):
         with pytest.raises(ValueError, match=words): call()
     plt.close("all")
 

@@ -12,7 +12,9 @@ import pytest
 
 from conftest import ROOT, environment
 
-from fragility_nb.cluster import DaskEngine, LocalEngine, WorkerDied, list_gpus, pick_gpus, slurm_options, slurm_script, thread_share
+from fragility_nb.run.dask_engine import DaskEngine, slurm_options, slurm_script
+from fragility_nb.run.cluster import LocalEngine, WorkerDied
+from fragility_nb.run.machine import list_gpus, pick_gpus, thread_share
 
 ENV = environment(PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT/"tests")]), OMP_NUM_THREADS="1")
 
@@ -72,14 +74,16 @@ def test_threads_are_divided():
 
 def test_deaths_and_errors_are_told_and_the_others_go_on():
     out = dict(LocalEngine(workers=2).run(die, [signal.SIGKILL, None, signal.SIGSEGV, None]))
-    assert isinstance(out[0], WorkerDied) and "SIGKILL" in str(out[0]) and "SIGSEGV" in str(out[2]) and out[1] is out[3] is None
+    assert isinstance(out[0],
+                      WorkerDied) and "SIGKILL" in str(out[0]) and "SIGSEGV" in str(out[2]) and out[1] is out[3] is None
     error = dict(LocalEngine().run(fail, ["x"]))[0]
     assert isinstance(error, KeyError) and "in fail" in error.__notes__[0]
     assert "Strange: 1 2" in str(dict(LocalEngine().run(strange, [0]))[0])
 
 def test_starter_that_is_killed():
     engine, killed, out = LocalEngine(workers=2), [], {}
-    threading.Timer(2, lambda: killed.append(os.kill(int(next(iter(_children_of(os.getpid())))), signal.SIGKILL))).start()
+    threading.Timer(2, lambda: killed.append(os.kill(int(next(iter(_children_of(os.getpid())))),
+                                                     signal.SIGKILL))).start()
     for index, outcome in engine.run(who, [60, 60, 0, 0]): out[index] = outcome
     assert killed and isinstance(out[0], WorkerDied) and isinstance(out[1], WorkerDied) and out[2] != out[3]
 
@@ -91,7 +95,8 @@ def _children_of(pid):
             if int(parts[1]) == pid and b"_serve" in (entry/"cmdline").read_bytes(): yield entry.name
 
 def script(body, *args):
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(body), *args], env=ENV, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(body), *args], env=ENV, stdout=subprocess.PIPE,
+                            text=True, start_new_session=True)
 
 def test_no_orphans_of_a_killed_controller():
     p = script("""
@@ -101,7 +106,8 @@ def test_no_orphans_of_a_killed_controller():
     p.stdout.readline()
     pids = [int(n) for _ in range(2) for n in p.stdout.readline().split()]
     assert len(pids) == 4 and all(map(alive, pids))
-    p.kill(); p.wait()
+    p.kill()
+    p.wait()
     assert gone(pids)
 
 def hang(seconds):
@@ -117,11 +123,15 @@ def test_stop_once_and_twice():
     stop, began = threading.Event(), time.monotonic()
     threading.Timer(1.5, stop.set).start()
     out = dict(LocalEngine(workers=2).run(time.sleep, [60] * 4, stop=stop))
-    assert set(out) == {0, 1} and {type(o) for o in out.values()} == {KeyboardInterrupt} and time.monotonic() - began < 15
-    out = dict(LocalEngine(workers=4).run(time.sleep, [60] * 8, stop=AtOnce())) # calls that have only just begun hear it, too
+    assert set(out) == {0,
+                        1} and {type(o) for o in out.values()} == {KeyboardInterrupt} and time.monotonic() - began < 15
+    # calls that have only just begun hear it, too
+    out = dict(LocalEngine(workers=4).run(time.sleep, [60] * 8, stop=AtOnce()))
     assert {type(o) for o in out.values()} == {KeyboardInterrupt} and len(out) == 4 and time.monotonic() - began < 40
     run = LocalEngine(workers=2).run(who, [0, 60, 60])
-    next(run); began = time.monotonic(); run.close()
+    next(run)
+    began = time.monotonic()
+    run.close()
     assert time.monotonic() - began < 8
 
 class AtOnce:
@@ -132,17 +142,17 @@ class AtOnce:
         return before
 
 def test_gpus_that_are_not_there(monkeypatch):
-    monkeypatch.setattr("fragility_nb.cluster.list_gpus", lambda: [])
+    monkeypatch.setattr("fragility_nb.run.machine.list_gpus", lambda: [])
     for gpus in (1, [0], ["0", "1"]):
         with pytest.raises(ValueError, match="GPU"): LocalEngine(gpus=gpus)
-    monkeypatch.setattr("fragility_nb.cluster.list_gpus", lambda: ["0", "3"])
+    monkeypatch.setattr("fragility_nb.run.machine.list_gpus", lambda: ["0", "3"])
     assert [s["CUDA_VISIBLE_DEVICES"] for s in LocalEngine(gpus=2).slots()] == ["0", "3"]
     assert [s["CUDA_VISIBLE_DEVICES"] for s in LocalEngine(workers=3, gpus=["3"]).slots()] == ["3"] * 3
     with pytest.raises(ValueError, match="at least 3"): LocalEngine(gpus=3)
     with pytest.raises(TypeError, match="`gpus`"): pick_gpus("0")
 
 def test_gpus_are_dealt_to_processes(monkeypatch):
-    monkeypatch.setattr("fragility_nb.cluster.list_gpus", lambda: ["4", "7"])
+    monkeypatch.setattr("fragility_nb.run.machine.list_gpus", lambda: ["4", "7"])
     out = dict(LocalEngine(gpus=2).run(seen, [0.5] * 4))
     assert sorted(out.values()) == ["4", "4", "7", "7"]
 
@@ -162,8 +172,10 @@ def count_gpus(_):
 
 def test_local_and_dask_agree_bit_for_bit():
     "The same numbers from torch, with the number of CPU threads that was asked for."
-    local, dask = (dict(e(workers=1, threads=2, preload=["torch"]).run(product, range(3))) for e in (LocalEngine, DaskEngine))
-    assert local == dask and len({v for v, _ in local.values()}) == 3 and {threads for _, threads in local.values()} == {2}
+    local, dask = (dict(e(workers=1, threads=2, preload=["torch"]).run(product, range(3)))
+                   for e in (LocalEngine, DaskEngine))
+    assert local == dask and len({v for v, _ in local.values()}) == 3 and {threads for _,
+        threads in local.values()} == {2}
 
 def test_dask_stop():
     stop, began = threading.Event(), time.monotonic()
@@ -175,11 +187,15 @@ def test_dask_stop():
 def scheduler():
     "A scheduler and a worker as a user starts them, without a GPU to give."
     import socket
-    with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
     quiet = dict(env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    both = [subprocess.Popen([sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"], **quiet),
-            subprocess.Popen([sys.executable, "-m", "dask", "worker", address, "--nthreads", "1", "--no-dashboard"], **quiet)]
+    both = [subprocess.Popen([sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", str(port),
+                              "--no-dashboard"], **quiet),
+            subprocess.Popen([sys.executable, "-m", "dask", "worker", address, "--nthreads", "1", "--no-dashboard"],
+                             **quiet)]
     yield address, both
     for p in both:
         if p.poll() is None: os.killpg(p.pid, signal.SIGTERM)
@@ -188,7 +204,8 @@ def scheduler():
 def test_a_running_scheduler(scheduler):
     address, (boss, worker) = scheduler
     assert len(set(dict(DaskEngine(address, timeout=30).run(who, [0] * 3)).values())) == 3
-    with pytest.raises(ValueError, match="None of the 1 dask workers has a GPU"): list(DaskEngine(address, gpus=1).run(who, [0]))
+    with pytest.raises(ValueError, match="None of the 1 dask workers has a GPU"):
+        list(DaskEngine(address, gpus=1).run(who, [0]))
     run = DaskEngine(address).run(who, [0, 300])
     next(run)
     os.killpg(boss.pid, signal.SIGKILL)
@@ -196,7 +213,8 @@ def test_a_running_scheduler(scheduler):
 
 def test_schedulers_that_do_not_answer(tmp_path):
     began = time.monotonic()
-    with pytest.raises(ConnectionError, match="No dask scheduler answers"): list(DaskEngine("tcp://127.0.0.1:9", timeout=1).run(who, [0]))
+    with pytest.raises(ConnectionError, match="No dask scheduler answers"):
+        list(DaskEngine("tcp://127.0.0.1:9", timeout=1).run(who, [0]))
     with pytest.raises(FileNotFoundError, match="scheduler file"): list(DaskEngine(tmp_path/"none.json").run(who, [0]))
     with pytest.raises(ValueError, match="`address`"): list(DaskEngine("nonsense://x", timeout=1).run(who, [0]))
     assert time.monotonic() - began < 10
@@ -204,8 +222,10 @@ def test_schedulers_that_do_not_answer(tmp_path):
 # --- SLURM
 
 def test_slurm_script():
-    text = slurm_script(gpus=1, cores=8, memory="32GiB", walltime="12:00:00", queue="gpu", account="lab", setup=["module load cuda"], directives=["--constraint=a100"])
-    for line in ("#SBATCH -p gpu", "#SBATCH -A lab", "#SBATCH --cpus-per-task=8", "#SBATCH --mem=32G", "#SBATCH -t 12:00:00", "#SBATCH --gres=gpu:1", "#SBATCH --constraint=a100",
+    text = slurm_script(gpus=1, cores=8, memory="32GiB", walltime="12:00:00", queue="gpu", account="lab",
+                        setup=["module load cuda"], directives=["--constraint=a100"])
+    for line in ("#SBATCH -p gpu", "#SBATCH -A lab", "#SBATCH --cpus-per-task=8", "#SBATCH --mem=32G",
+                 "#SBATCH -t 12:00:00", "#SBATCH --gres=gpu:1", "#SBATCH --constraint=a100",
                  "module load cuda", "export OMP_NUM_THREADS=8"): assert line in text.splitlines(), line
     start = next(l for l in text.splitlines() if "dask worker" in l or "dask_worker" in l)
     assert "--resources GPU=1" in start and "--nthreads 1" in start and "--nworkers" not in start.replace("--nworkers 1", "")

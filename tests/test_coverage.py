@@ -8,19 +8,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fragility_nb.activations import record_activations
-from fragility_nb.batchnorm import statistic_gap
-from fragility_nb.core import load_result, save_result
-from fragility_nb.coverage import (KMNC, NBC, NC, SNAC, TKNC, TKNP, Coverage, Criterion, Units, activation_profile, coverage_growth,
-                                   coverage_table, find_outputs, merge_coverage, neuron_coverage)
-from fragility_nb.data import load_data
-from fragility_nb.models import create_model, model_hash
-from fragility_nb.stressors import GaussianNoise
+from fragility_nb.models.activations import record_activations
+from fragility_nb.probes.batchnorm.statistics import statistic_gap
+from fragility_nb.core.results import load_result, save_result
+from fragility_nb.probes.coverage.criteria import KMNC, NBC, NC, SNAC, TKNC, TKNP, Criterion
+from fragility_nb.probes.coverage.probe import Coverage, activation_profile, merge_coverage, neuron_coverage
+from fragility_nb.probes.coverage.units import Units, find_outputs
+from fragility_nb.probes.coverage.compare import coverage_growth, coverage_table
+from fragility_nb.data.sets import load_data
+from fragility_nb.models.create import create_model
+from fragility_nb.models.wrap import model_hash
+from fragility_nb.stress.stressors import GaussianNoise
 
 THRESHOLDS = (0., 0.25, 0.5, 0.75)
 
 
-def criteria(k=5): return [*(NC(t, r) for t in THRESHOLDS for r in ("deepxplore", "mean-first")), KMNC(k), NBC(), SNAC(), TKNC(2), TKNP(2)]
+def criteria(k=5):
+    return [*(NC(t, r) for t in THRESHOLDS for r in ("deepxplore", "mean-first")), KMNC(k), NBC(), SNAC(), TKNC(2),
+            TKNP(2)]
 
 
 def scale(v):
@@ -46,7 +51,9 @@ def twin(maps, low, high, k=5):
                     for t in THRESHOLDS:
                         if s[u] > t: put(f"nc_{r}_{t:g}")
                 a, b = low[l][u], high[l][u]
-                if v > b: put("snac"); put("nbc", 1)
+                if v > b:
+                    put("snac")
+                    put("nbc", 1)
                 if v < a: put("nbc", 0)
                 if a < b and a <= v <= b: put(f"kmnc_{k}", min(int(np.floor((v - a) / (b - a) * k)), k - 1))
                 if u in top: put("tknc_2")
@@ -57,12 +64,14 @@ def twin(maps, low, high, k=5):
 def as_units(maps, index):
     "The reduction of a batch, as the reader makes it."
     mean = torch.cat([torch.from_numpy(m.mean(2)) for m in maps], 1).float()
-    ends = [torch.stack([torch.from_numpy(f(m.reshape(len(m), -1), 1)) for m in maps], 1).float() for f in (np.min, np.max)]
+    ends = [torch.stack([torch.from_numpy(f(m.reshape(len(m), -1), 1)) for m in maps], 1).float()
+            for f in (np.min, np.max)]
     keys = torch.randint(-2**62, 2**62, (mean.shape[1],), generator=torch.Generator().manual_seed(0))
     return Units(mean, tuple(m.shape[1] for m in maps), index, *ends, keys)
 
 
-def profile_of(low, high): return xr.Dataset(dict(low=("unit", np.concatenate(low)), high=("unit", np.concatenate(high))))
+def profile_of(low, high):
+    return xr.Dataset(dict(low=("unit", np.concatenate(low)), high=("unit", np.concatenate(high))))
 
 
 @settings(max_examples=25, deadline=None)
@@ -80,7 +89,9 @@ def test_every_criterion_equals_its_twin(seed, n, batch):
         c.reset(13, profile_of(low, high))
         for rows in np.array_split(order, range(batch, n, batch)):
             if len(rows): c.update(as_units([m[rows] for m in maps], torch.from_numpy(rows)))
-        if c.name == "tknp_2": assert len(c.compute()) == patterns; continue
+        if c.name == "tknp_2":
+            assert len(c.compute()) == patterns
+            continue
         first = c.compute()
         starts = np.cumsum([0] + [m.shape[1] for m in maps])
         expected = np.full(first.shape, -1)
@@ -103,7 +114,8 @@ def test_a_real_network_equals_the_twin(trained, digits, when):
     np.testing.assert_allclose(profile.low, np.concatenate([m.mean(2).min(0) for m in seen]), rtol=1e-4, atol=1e-5)
     cut = np.cumsum([m.shape[1] for m in maps])[:-1]
     hit, patterns = twin(maps, np.split(profile.low.values, cut), np.split(profile.high.values, cut), k=20)
-    result = neuron_coverage(trained, few, criteria(20), when=when, profile=profile, batch_size=7, device="cpu", progress=False)
+    result = neuron_coverage(trained, few, criteria(20), when=when, profile=profile, batch_size=7, device="cpu",
+                             progress=False)
     starts = np.concatenate([[0], cut])
     for name in result.criterion.values:
         slots = {c.name: getattr(c, "slots", 1) for c in criteria(20)}[name]
@@ -119,7 +131,8 @@ def test_batch_size_order_device_state_do_not_matter(trained, digits):
     for m in trained.modules(): m.train(m is trained.network.bn1)
     modes, before = [m.training for m in trained.modules()], model_hash(trained)
     one = neuron_coverage(trained, few, criteria()[:8] + [TKNC(3)], device="cpu", progress=False)
-    other = neuron_coverage(trained, few.take(torch.arange(89, -1, -1)), criteria()[:8] + [TKNC(3)], batch_size=11, device="cpu", progress=False)
+    other = neuron_coverage(trained, few.take(torch.arange(89, -1, -1)), criteria()[:8] + [TKNC(3)], batch_size=11,
+                            device="cpu", progress=False)
     xr.testing.assert_equal(one, other)
     assert [m.training for m in trained.modules()] == modes and model_hash(trained) == before
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in trained.modules())
@@ -137,9 +150,13 @@ def test_merge_resume_save(trained, digits, tmp_path):
         xr.testing.assert_equal(again, whole)
         assert again.attrs["n"] == 80
     np.testing.assert_array_equal(merge_coverage(a, a).coverage, a.coverage)  # the same images twice count once
-    with pytest.raises(ValueError, match="criteria"): neuron_coverage(trained, digits, [NC(0)], resume=a, device="cpu", progress=False)
-    with pytest.raises(ValueError, match="model_hash"): merge_coverage(neuron_coverage(create_model("cnn4", seed=3), digits.take(range(9)), device="cpu", progress=False),
-                                                                      neuron_coverage(trained, digits.take(range(9)), device="cpu", progress=False))
+    with pytest.raises(ValueError, match="criteria"):
+        neuron_coverage(trained, digits, [NC(0)], resume=a, device="cpu", progress=False)
+    with pytest.raises(ValueError, match="model_hash"):
+        merge_coverage(neuron_coverage(create_model("cnn4", seed=3), digits.take(range(9)), device="cpu",
+                                       progress=False),
+                                                                      neuron_coverage(trained, digits.take(range(9)),
+                                                                          device="cpu", progress=False))
 
 
 def test_a_constant_layer_is_not_covered_and_nothing_is_nan(digits):
@@ -148,7 +165,8 @@ def test_a_constant_layer_is_not_covered_and_nothing_is_nan(digits):
     for p in model.network.linear.parameters(): p.data.zero_()
     few = digits.take(range(20))
     profile = activation_profile(model, few, device="cpu", progress=False)
-    result = neuron_coverage(model, few, [*criteria()[:8], KMNC(5), NBC(), SNAC()], profile=profile, device="cpu", progress=False)
+    result = neuron_coverage(model, few, [*criteria()[:8], KMNC(5), NBC(), SNAC()], profile=profile, device="cpu",
+                             progress=False)
     assert not any(np.isnan(v).any() for v in (result.coverage, result.covered, result.layer_coverage))
     assert (result.layer_coverage.sel(layer_name="linear") == 0).all()
 
@@ -161,7 +179,8 @@ def test_a_dead_unit_at_the_bottom_of_its_layer_is_not_covered_by_rounding():
             self.conv.weight.data = torch.tensor([0., 1., 2.]).view(3, 1, 1, 1)
             self.conv.bias.data = torch.tensor([-0.1, 0.3, 0.])
         def forward(self, x): return self.fc(self.conv(x).mean((2, 3)))
-    result = neuron_coverage(Net(), (torch.rand(40, 1, 7, 9), torch.arange(40) % 2), [NC(0)], layers="conv", device="cpu", progress=False)
+    result = neuron_coverage(Net(), (torch.rand(40, 1, 7, 9), torch.arange(40) % 2), [NC(0)], layers="conv",
+                             device="cpu", progress=False)
     assert result.covered.values.tolist() == [[0, 1, 1]]
 
 
@@ -169,7 +188,8 @@ def test_outputs_follow_the_tensor_not_the_name():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b, self.c, self.act = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 2), nn.ReLU(inplace=True)
+            self.a, self.b, self.c, self.act = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4,
+                2), nn.ReLU(inplace=True)
         def forward(self, x):
             x = self.act(self.a(x))
             y = self.b(x)
@@ -213,10 +233,13 @@ def test_what_is_kept_does_not_grow(trained, digits):
 
 class Odd(nn.Module):
     "A tuple, a vector and a sequence on the way."
-    def __init__(self): super().__init__(); self.two, self.flat, self.seq, self.fc = Two(), nn.Flatten(0), nn.Unflatten(1, (4, 16)), nn.Linear(64, 10)
+    def __init__(self):
+        super().__init__()
+        self.two, self.flat, self.seq, self.fc = Two(), nn.Flatten(0), nn.Unflatten(1, (4, 16)), nn.Linear(64, 10)
     def forward(self, x):
         y = self.two(x)[0].flatten(1)
-        self.flat(y); self.seq(y)
+        self.flat(y)
+        self.seq(y)
         return self.fc(y)
 
 
@@ -236,7 +259,8 @@ class Two(nn.Module):
     (lambda m, d, p: neuron_coverage(Odd(), d, layers="seq"), "no channel axis"),
     (lambda m, d, p: neuron_coverage(m, d, [KMNC(5)]), "Expected `profile`"),
     (lambda m, d, p: neuron_coverage(create_model("cnn4", seed=5), d, [KMNC(5)], profile=p), "of this model"),
-    (lambda m, d, p: neuron_coverage(m, d, [SNAC()], profile=p, when="before"), "read before the activation, but got one read after"),
+    (lambda m, d, p: neuron_coverage(m, d, [SNAC()], profile=p, when="before"),
+     "read before the activation, but got one read after"),
     (lambda m, d, p: neuron_coverage(m, d, [SNAC()], profile=p, layers="conv1"), "of the outputs"),
     (lambda m, d, p: neuron_coverage(m, d, [NC(0), NC(0.)]), "different ones"),
     (lambda m, d, p: coverage_growth(m, d, [TKNP(2)]), "TKNP"),
@@ -261,12 +285,15 @@ def test_statistic_gap_is_pytorchs_batch_statistics(trained, digits):
         mine = gap.isel(severity=0, stress=0, unit=gap.layer.values == name)
         std = (run.running_var + run.eps).sqrt()
         np.testing.assert_allclose(mine.mean_gap, (norm.running_mean - run.running_mean) / std, rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose(mine.log_variance_ratio, ((norm.running_var + norm.eps) / std**2).log(), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(mine.log_variance_ratio, ((norm.running_var + norm.eps) / std**2).log(), rtol=1e-3,
+                                   atol=1e-4)
     assert float(gap.mean_gap_size.sel(severity=2).mean()) > float(gap.mean_gap_size.sel(severity=0).mean())
 
 
 def test_table_without_batchnorm_and_scores(digits):
     model = create_model("lenet1", image_size=8)
     table = coverage_table(neuron_coverage(model, digits.take(range(8)), [NC(0.5)], device="cpu", progress=False))
-    assert "mean_gap_size" not in table and "score" not in table and list(table.layer.values) == ["conv1", "conv2", "linear"]
-    with pytest.raises(ValueError, match="BatchNorm with running statistics"): statistic_gap(model, digits, progress=False)
+    assert "mean_gap_size" not in table and "score" not in table and list(table.layer.values) == ["conv1", "conv2",
+        "linear"]
+    with pytest.raises(ValueError, match="BatchNorm with running statistics"):
+        statistic_gap(model, digits, progress=False)

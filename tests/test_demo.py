@@ -14,8 +14,9 @@ import pytest
 import xarray as xr
 from conftest import NO_TORCH, environment, python, run
 
-from fragility_nb.core import load_result
-from fragility_nb.studies import is_done, run_model, run_study, template_parameters
+from fragility_nb.core.results import load_result
+from fragility_nb.run.studies import is_done, run_model, run_study
+from fragility_nb.run.parameters import template_parameters
 
 FRAGILITY = [sys.executable, "-c", "from fragility_nb.cli import app; app()"]
 MODELS = ("cnn3", "cnn7")
@@ -32,11 +33,13 @@ def demo(tmp_path_factory):
 def test_everything_is_there(demo):
     out, printed = demo
     for name in MODELS:
-        for file in ("model_report.ipynb", "model_report.html", "result.nc", "run.json"): assert (out / name / file).is_file(), file
+        for file in ("model_report.ipynb", "model_report.html", "result.nc", "run.json"):
+            assert (out / name / file).is_file(), file
         assert not list((out / name).glob("*running*")) and not (out / name / "parts").exists()
     page = (out / "comparison.html").read_text(encoding="utf-8")
     assert "cnn3 against cnn7" in page and "data:image/png;base64" in page
-    for words in ("clean accuracy", "accuracy at ε", "noise AUC", "blur AUC", "most fragile layer", "fragile / robust / antifragile / undecided", "comparison.html"):
+    for words in ("clean accuracy", "accuracy at ε", "noise AUC", "blur AUC", "most fragile layer",
+                  "fragile / robust / antifragile / undecided", "comparison.html"):
         assert words in printed, printed
 
 
@@ -54,18 +57,21 @@ def test_the_saved_baselines_agree(demo):
     for name in MODELS:
         report = load_result(demo[0] / name / "result.nc")
         clean = report["stress"].correct.sel(severity=0).isel(seed=0)
-        for stress in clean.stress.values: np.testing.assert_array_equal(clean.sel(stress=stress), report["filters"].reference_correct.sel(stress="clean"))
+        for stress in clean.stress.values:
+            np.testing.assert_array_equal(clean.sel(stress=stress),
+                                          report["filters"].reference_correct.sel(stress="clean"))
         assert float(report["filters"].reference_accuracy.sel(stress="adversarial")) == float(report["epsilon"].accuracy)
         assert list(report["landscape"].epoch.values) == [6, 12, 18, 24]
 
 
 def test_result_opens_with_plain_xarray_and_draws_without_torch(demo, tmp_path):
     path = demo[0] / "cnn3" / "result.nc"
-    with xr.open_datatree(path) as tree: assert {"stress", "filters", "scores", "landscape_scores"} <= set(tree.children)
+    with xr.open_datatree(path) as tree:
+        assert {"stress", "filters", "scores", "landscape_scores"} <= set(tree.children)
     code = NO_TORCH + f"""
 import matplotlib; matplotlib.use("agg")
-from fragility_nb.core import load_result
-from fragility_nb.plots import plot_compactness, plot_filter_response, plot_landscape, plot_scores, plot_stress
+from fragility_nb.core.results import load_result
+from fragility_nb.figures.plots import plot_compactness, plot_filter_response, plot_landscape, plot_scores, plot_stress
 report = load_result({str(path)!r})
 part = lambda g: report[g].to_dataset()
 plot_stress(part("stress")); plot_filter_response(part("filters"), "conv1"); plot_scores(part("scores"))
@@ -109,12 +115,15 @@ def test_a_damaged_result_is_made_again_and_other_parameters_do_not_overwrite(de
 
 def test_a_killed_run_goes_on(tmp_path):
     "SIGKILL in the middle of training: the second call starts after the last finished epoch and ends as an undisturbed one."
-    args = ["run", "--model", "cnn3", "--out", tmp_path / "a", "--epochs", "6", "--snapshots", "0", "--n", "40", "--thresholds", "3"]
-    process = subprocess.Popen([*FRAGILITY, *map(str, args)], cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    args = ["run", "--model", "cnn3", "--out", tmp_path / "a", "--epochs", "6", "--snapshots", "0", "--n", "40",
+            "--thresholds", "3"]
+    process = subprocess.Popen([*FRAGILITY, *map(str, args)], cwd=tmp_path, env=environment(),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     state = tmp_path / "a" / "training" / "state.safetensors"
     until = time.time() + 120
     while not state.exists() and time.time() < until: time.sleep(0.02)
-    process.send_signal(signal.SIGKILL); process.wait()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
     assert state.exists() and not (tmp_path / "a" / "result.nc").exists()
     run(*FRAGILITY, *args, cwd=tmp_path)
     args[4] = tmp_path / "b"
@@ -137,7 +146,8 @@ def test_help_names_every_option_with_its_unit():
         text = run(*FRAGILITY, command, "--help", cwd=Path.cwd(), COLUMNS="200", NO_COLOR="1")
         options = re.findall(r"(--[a-z-]+)(?:  .*)", text)
         assert "--help" in options or "--help" in text
-    for unit in ("in pixels", "between 0 and 1", "passes over", "images per step"): assert unit in run(*FRAGILITY, "run", "--help", cwd=Path.cwd(), COLUMNS="300", NO_COLOR="1")
+    for unit in ("in pixels", "between 0 and 1", "passes over", "images per step"):
+        assert unit in run(*FRAGILITY, "run", "--help", cwd=Path.cwd(), COLUMNS="300", NO_COLOR="1")
 
 
 def test_every_template_parameter_is_explained():

@@ -4,11 +4,12 @@ import pytest
 import torch
 from conftest import python
 
-from fragility_nb.attacks import FGSM, PGD, attack_images
-from fragility_nb.models import create_model, model_hash, predict
-from fragility_nb.stressors import GaussianBlur, GaussianNoise, Rotation, apply_stress
-from fragility_nb.sweeps import filter_sweep, stress_sweep
-from fragility_nb.training import fit
+from fragility_nb.stress.attacks import FGSM, PGD, attack_images
+from fragility_nb.models.create import create_model
+from fragility_nb.models.wrap import model_hash, predict
+from fragility_nb.stress.stressors import GaussianBlur, GaussianNoise, Rotation, apply_stress
+from fragility_nb.measure.sweeps import filter_sweep, stress_sweep
+from fragility_nb.models.training import fit
 
 FIELDS = ("pred", "correct", "margin", "loss")
 
@@ -16,7 +17,8 @@ FIELDS = ("pred", "correct", "margin", "loss")
 @pytest.mark.parametrize("batch_size", [1, 7, 100, 1000])
 def test_stress_sweep_does_not_depend_on_the_batch(trained, digits, stress_result, batch_size):
     data = digits.take(range(100)) if batch_size == 1 else digits
-    again = stress_sweep(trained, data, [GaussianNoise(), FGSM(0.03)], (0, 3), seeds=(1,), batch_size=batch_size, device="cpu", progress=False)
+    again = stress_sweep(trained, data, [GaussianNoise(), FGSM(0.03)], (0, 3), seeds=(1,), batch_size=batch_size,
+                         device="cpu", progress=False)
     for k in FIELDS:
         whole = stress_result[k].sel(stress=["gaussian_noise", "fgsm"], severity=[0, 3], seed=[1], sample=again.sample)
         np.testing.assert_array_equal(again[k], whole)
@@ -35,11 +37,13 @@ def test_an_image_keeps_its_noise(digits, stressor):
     x = digits.batch(0, 60)
     whole = apply_stress(stressor, x, 2.5, seed=3)
     for i in (0, 31, 59):
-        torch.testing.assert_close(apply_stress(stressor, x[i:i + 1], 2.5, seed=3, index=[i])[0], whole[i], rtol=0, atol=1e-6)
+        torch.testing.assert_close(apply_stress(stressor, x[i:i + 1], 2.5, seed=3, index=[i])[0], whole[i], rtol=0,
+                                   atol=1e-6)
 
 
 def test_filter_sweep_does_not_depend_on_the_batch(trained, digits):
-    sweep = lambda b: filter_sweep(trained, digits, layers=["conv1", "conv2"], thresholds=7, attack=FGSM(0.08), batch_size=b, device="cpu", progress=False)
+    sweep = lambda b: filter_sweep(trained, digits, layers=["conv1", "conv2"], thresholds=7, attack=FGSM(0.08),
+                                   batch_size=b, device="cpu", progress=False)
     first = sweep(None)
     for b in (32, 100, 999): np.testing.assert_array_equal(sweep(b).correct, first.correct)
 
@@ -56,7 +60,8 @@ print(model_hash(model), hashlib.md5(r.loss.values.tobytes()).hexdigest())
 
 
 def test_global_random_state_is_left_alone(trained, digits):
-    torch.manual_seed(5); np.random.seed(5)
+    torch.manual_seed(5)
+    np.random.seed(5)
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
     few = digits.take(range(50))
     fit(create_model("cnn3"), few, epochs=1, progress=False)

@@ -8,14 +8,19 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from fragility_nb.cli import app
-from fragility_nb.core import load_result, save_result
-from fragility_nb.coverage import KMNC, NC, Coverage, activation_profile, neuron_coverage
-from fragility_nb.data import ImageData, load_data
-from fragility_nb.differential import (CONSTRAINTS, Blackout, Light, Occl, compare_sources, generate_differential, generate_transformed,
-                                       generated_data, input_sources, joint_objective, save_generated)
-from fragility_nb.models import create_model, model_hash, predict, save_checkpoint
-from fragility_nb.streams import CounterStreams
-from fragility_nb.training import fit
+from fragility_nb.core.results import load_result, save_result
+from fragility_nb.probes.coverage.criteria import KMNC, NC
+from fragility_nb.probes.coverage.probe import Coverage, activation_profile, neuron_coverage
+from fragility_nb.data.images import ImageData
+from fragility_nb.data.sets import load_data
+from fragility_nb.probes.coverage.constraints import CONSTRAINTS, Blackout, Light, Occl, joint_objective
+from fragility_nb.probes.coverage.differential import compare_sources, generate_differential, generate_transformed
+from fragility_nb.probes.coverage.differential import generated_data, input_sources, save_generated
+from fragility_nb.models.create import create_model
+from fragility_nb.models.wrap import model_hash, predict
+from fragility_nb.models.checkpoints import save_checkpoint
+from fragility_nb.core.streams import CounterStreams
+from fragility_nb.models.training import fit
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,9 @@ def slow_loop(models, seeds, move, step, steps):
             logits = [n(x)[0] for n in nets]
             answers = [int(l.argmax()) for l in logits]
             if len(set(answers)) > 1: break
-            if t == steps: t = -1; break
+            if t == steps:
+                t = -1
+                break
             value = sum(l[answers[0]] for l in logits[1:]) - 1.5*logits[0][answers[0]]
             g = torch.autograd.grad(value, x)[0]
             change = move(change, step * g / (g.square().mean().sqrt() + 1e-5), x0)
@@ -66,7 +73,8 @@ def slow_loop(models, seeds, move, step, steps):
 ], ids=["none", "light", "occl"])
 def test_equals_a_slow_loop(models, seeds, constraint, move):
     few = seeds.take(range(14))
-    fast = generate_differential(models, few, constraint=constraint, weight_diff=1.5, weight_units=0., step=0.1, steps=6, target="cnn3", device="cpu", progress=False)
+    fast = generate_differential(models, few, constraint=constraint, weight_diff=1.5, weight_units=0., step=0.1,
+                                 steps=6, target="cnn3", device="cpu", progress=False)
     slow = slow_loop(models, few, move, 0.1, 6)
     assert fast.step.values.tolist() == [t for t, _ in slow]
     np.testing.assert_allclose(fast.image, torch.cat([x for _, x in slow]), atol=1e-4)
@@ -75,7 +83,8 @@ def test_equals_a_slow_loop(models, seeds, constraint, move):
 def test_objective():
     "Two images, three models, by hand."
     logits = [torch.tensor([[1., 2.], [3., 4.]]) * k for k in (1, 10, 100)]
-    value = joint_objective(logits, torch.tensor([1, 0]), torch.tensor([0, 2]), torch.tensor([[1., 2, 3], [4, 5, 6]]), 0.5, 0.1)
+    value = joint_objective(logits, torch.tensor([1, 0]), torch.tensor([0, 2]), torch.tensor([[1., 2, 3], [4, 5, 6]]),
+                            0.5, 0.1)
     torch.testing.assert_close(value, torch.tensor([20 + 200 - 0.5*2 + 0.6, 3 + 30 - 0.5*300 + 1.5]))
 
 
@@ -112,10 +121,12 @@ def test_the_result_is_true(models, seeds, found):
     "Answers, outcomes and coverage, computed anew."
     for r in found.values():
         for name, m in models.items():
-            np.testing.assert_array_equal(r.answer.sel(model=name), predict(m, torch.from_numpy(r.image.values)).argmax(1))
+            np.testing.assert_array_equal(r.answer.sel(model=name),
+                                          predict(m, torch.from_numpy(r.image.values)).argmax(1))
             np.testing.assert_array_equal(r.seed_answer.sel(model=name), predict(m, seeds).argmax(1))
         differ = (r.answer != r.answer.isel(model=0)).any("model").values
-        assert set(r.outcome.values[differ]) <= {"found", "already disagreeing"} and set(r.outcome.values[~differ]) <= {"not found"}
+        assert set(r.outcome.values[differ]) <= {"found",
+                                                 "already disagreeing"} and set(r.outcome.values[~differ]) <= {"not found"}
         assert ((r.outcome == "already disagreeing") == (r.step == 0)).all() and int(r.step.max()) <= 20
         for name, m in models.items():
             before = neuron_coverage(m, seeds, [NC(0)], device="cpu", progress=False)
@@ -127,7 +138,8 @@ def test_the_result_is_true(models, seeds, found):
 @pytest.mark.parametrize("target", ["weakest", "random"])
 def test_batch_size_does_not_matter(models, seeds, target):
     for c in (Light(), Blackout(place="random"), Occl()):
-        one, other = (generate_differential(models, seeds, constraint=c, step=0.3, steps=5, threshold=0.25, round_size=20, batch_size=b, target=target, device="cpu", progress=False)
+        one, other = (generate_differential(models, seeds, constraint=c, step=0.3, steps=5, threshold=0.25,
+                                            round_size=20, batch_size=b, target=target, device="cpu", progress=False)
                       for b in (5, 64))
         np.testing.assert_array_equal(one.image, other.image)
         xr.testing.assert_equal(one.drop_vars("image"), other.drop_vars("image"))
@@ -136,7 +148,8 @@ def test_batch_size_does_not_matter(models, seeds, target):
 def test_models_and_random_state_come_back_unchanged(models, seeds):
     m = copy.deepcopy(models["cnn4"]) # a copy: other tests' references leave gradients on the shared one
     m.zero_grad(set_to_none=True)
-    m.network.bn1.train(); m.network.conv1.weight.requires_grad_(False)
+    m.network.bn1.train()
+    m.network.conv1.weight.requires_grad_(False)
     before, state = model_hash(m), torch.random.get_rng_state()
     generate_differential(models | {"cnn4": m}, seeds.take(range(8)), steps=2, device="cpu", progress=False)
     assert model_hash(m) == before and m.network.bn1.training and not m.network.conv1.weight.requires_grad and m.network.conv2.weight.requires_grad
@@ -147,23 +160,30 @@ def test_models_that_disagree_on_every_seed(models, seeds):
     "Nothing to search for: said once, and the result is whole."
     a, b = copy.deepcopy(models["cnn3"]), copy.deepcopy(models["cnn3"])
     for m, k in ((a, 0), (b, 1)):
-        m.network.linear.weight.data.zero_(); m.network.linear.bias.data.copy_(5*torch.eye(10)[k])
-    with pytest.warns(UserWarning, match="disagree on every seed"): r = generate_differential([a, b], seeds, device="cpu", progress=False)
+        m.network.linear.weight.data.zero_()
+        m.network.linear.bias.data.copy_(5*torch.eye(10)[k])
+    with pytest.warns(UserWarning, match="disagree on every seed"):
+        r = generate_differential([a, b], seeds, device="cpu", progress=False)
     assert (r.outcome == "already disagreeing").all() and list(r.model.values) == ["cnn3 1", "cnn3 2"]
     np.testing.assert_array_equal(r.image, r.seed_image)
     with pytest.raises(ValueError, match="outcome 'found'"): generated_data(r)
 
 
 @pytest.mark.parametrize("options, message", [
-    (dict(models=1), "at least 2 networks"), (dict(models=[create_model("cnn3"), create_model("cnn3", num_classes=7)]), "does not fit"),
-    (dict(models=[create_model("cnn3"), create_model("cnn3", in_chans=3)]), "does not fit"), (dict(constraint="light!"), "Did you mean 'light'"),
-    (dict(threshold=1.5), "`threshold`"), (dict(step=0), "`step`"), (dict(steps=0), "`steps`"), (dict(target="cnn9"), "Unknown `target`"), (dict(target=3), "`target`"),
-    (dict(constraint=Occl((9, 3))), "fit into images of 8×8"), (dict(constraint=Occl((3, 3), (6, 6))), "leave room"), (dict(layers="conv77"), "Unknown `layers`"),
+    (dict(models=1), "at least 2 networks"), (dict(models=[create_model("cnn3"), create_model("cnn3", num_classes=7)]),
+                                              "does not fit"),
+    (dict(models=[create_model("cnn3"), create_model("cnn3", in_chans=3)]), "does not fit"),
+    (dict(constraint="light!"), "Did you mean 'light'"),
+    (dict(threshold=1.5), "`threshold`"), (dict(step=0), "`step`"), (dict(steps=0), "`steps`"),
+    (dict(target="cnn9"), "Unknown `target`"), (dict(target=3), "`target`"),
+    (dict(constraint=Occl((9, 3))), "fit into images of 8×8"), (dict(constraint=Occl((3, 3), (6, 6))), "leave room"),
+    (dict(layers="conv77"), "Unknown `layers`"),
 ])
 def test_bad_input(models, seeds, options, message):
     nets = options.pop("models", models)
     nets = [models["cnn3"]] if nets == 1 else nets
-    with pytest.raises(ValueError, match=message): generate_differential(nets, seeds.take(range(6)), device="cpu", progress=False, **options)
+    with pytest.raises(ValueError, match=message):
+        generate_differential(nets, seeds.take(range(6)), device="cpu", progress=False, **options)
     if nets is not models: options["models"] = nets if len(nets) > 1 else 1  # parametrised values are shared
 
 
@@ -176,11 +196,13 @@ def test_findings_are_a_data_set(models, seeds, found, tmp_path):
     assert data.labels.tolist() == [labels[i] for i in data.index.tolist()]
     again = load_data(str(save_generated(r, tmp_path / "images")), progress=False)
     assert len(again) == len(data) and again.classes == data.classes
-    key = lambda d: sorted((int(y), (x * 255).round().byte().flatten().tolist()) for x, y in zip(d.batch(0, len(d)), d.labels))
+    key = lambda d: sorted((int(y), (x * 255).round().byte().flatten().tolist()) for x,
+                           y in zip(d.batch(0, len(d)), d.labels))
     assert key(again) == key(data)
     net, train = copy.deepcopy(models["cnn3"]), load_data("digits", "train").take(range(200))
     before = (predict(net, data).argmax(1) == data.labels).double().mean()
-    both = ImageData(torch.cat([train.batch(0, 200), data.images]), torch.cat([train.labels, data.labels]), train.classes, "both")
+    both = ImageData(torch.cat([train.batch(0, 200), data.images]), torch.cat([train.labels, data.labels]),
+                     train.classes, "both")
     fit(net, both, epochs=3, lr=3e-3, batch_size=20, device="cpu", progress=False)
     assert (predict(net, data).argmax(1) == data.labels).double().mean() > before
 
@@ -197,7 +219,9 @@ def test_transformed_images_raise_coverage(models, seeds, criterion):
     shares = []
     for x in torch.from_numpy(r.image.values).split(1): shares.append(float(run.update(x).compute().coverage[0]))
     assert shares[-1] == pytest.approx(float(r.coverage[1])) and (np.diff([float(r.coverage[0]), *shares]) > 0).all()
-    np.testing.assert_array_equal(r.violation, predict(m, torch.from_numpy(r.image.values)).argmax(1).numpy() != r.seed_answer.values)
+    np.testing.assert_array_equal(r.violation,
+                                  predict(m,
+                                          torch.from_numpy(r.image.values)).argmax(1).numpy() != r.seed_answer.values)
     again = generate_transformed(m, seeds, batch_size=7, **options)
     np.testing.assert_array_equal(again.image, r.image)
 
@@ -214,7 +238,8 @@ def test_sources_at_equal_count(models, seeds):
 def test_command_line(models, tmp_path):
     "`--models A B C`, with checkpoints."
     paths = [str(save_checkpoint(m, tmp_path / f"{k}.safetensors")) for k, m in models.items()]
-    common = ["--n", "20", "--constraint", "occl,none", "--steps", "4", "--device", "cpu", "--out", str(tmp_path / "out")]
+    common = ["--n", "20", "--constraint", "occl,none", "--steps", "4", "--device", "cpu", "--out",
+              str(tmp_path / "out")]
     done = CliRunner().invoke(app, ["differential", "--models", *paths, "--data", "digits", *common])
     assert done.exit_code == 0, done.output
     tree = load_result(tmp_path / "out" / "result.nc")
@@ -222,7 +247,8 @@ def test_command_line(models, tmp_path):
     assert (tmp_path / "out" / "none.png").is_file() and "not found" in done.output
     same = CliRunner().invoke(app, ["differential", "--models", ",".join(paths[:2]), "--models", paths[2], *common])
     assert same.exit_code == 0
-    for args, message in ((["--models", paths[0]], "at least 2"), (["--models", paths[0], "nowhere.safetensors"], "No checkpoint"),
+    for args, message in ((["--models", paths[0]], "at least 2"),
+                          (["--models", paths[0], "nowhere.safetensors"], "No checkpoint"),
                           (["--models", *paths, "--constraint", "lihgt"], "Did you mean 'light'")):
         bad = CliRunner().invoke(app, ["differential", *args, "--out", str(tmp_path / "bad")])
         assert bad.exit_code == 2 and message in bad.output, bad.output

@@ -13,11 +13,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fragility_nb import engine as engine_module
-from fragility_nb.activations import find_layers
-from fragility_nb.attacks import FGSM, PGD
-from fragility_nb.engine import EditEngine, Edits
-from fragility_nb.models import Normalized, create_model, model_hash
+from fragility_nb.engine import engine as engine_module
+from fragility_nb.models.activations import find_layers
+from fragility_nb.stress.attacks import FGSM, PGD
+from fragility_nb.engine.engine import EditEngine
+from fragility_nb.engine.job import Edits
+from fragility_nb.models.wrap import Normalized, model_hash
+from fragility_nb.models.create import create_model
 
 torchvision = pytest.importorskip("torchvision")
 zoo = torchvision.models
@@ -36,7 +38,8 @@ class CifarBlock(nn.Module):
         return F.relu(y + x)
 
 def cifar_resnet20(weights=None, num_classes=10):
-    blocks = [CifarBlock(w_in, w_out, s) for w_in, w_out, s in [(16, 16, 1)]*3 + [(16, 32, 2)] + [(32, 32, 1)]*2 + [(32, 64, 2)] + [(64, 64, 1)]*2]
+    blocks = [CifarBlock(w_in, w_out, s) for w_in, w_out,
+              s in [(16, 16, 1)]*3 + [(16, 32, 2)] + [(32, 32, 1)]*2 + [(32, 64, 2)] + [(64, 64, 1)]*2]
     return nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True), *blocks,
                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes))
 
@@ -66,7 +69,9 @@ def settled(net, x):
         norms = [m.train() for m in net.eval().modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         with torch.no_grad(): net(x)
         for m in norms:
-            with torch.no_grad(): m.weight.uniform_(0.5, 1.5); m.bias.uniform_(-0.2, 0.2)
+            with torch.no_grad():
+                m.weight.uniform_(0.5, 1.5)
+                m.bias.uniform_(-0.2, 0.2)
     return net.eval()
 
 
@@ -120,7 +125,8 @@ def plain_logits(net, edits, stresses, bn_mode="running", batch_size=100):
     out = []
     for i in range(len(edits)):
         copied = copy_with(net, edits[i], bn_mode)
-        with torch.no_grad(): out.append(torch.stack([torch.cat([copied(b) for b in x.split(batch_size)]) for x in stresses]))
+        with torch.no_grad():
+            out.append(torch.stack([torch.cat([copied(b) for b in x.split(batch_size)]) for x in stresses]))
     return torch.stack(out)
 
 
@@ -165,7 +171,8 @@ def test_zoo_fixed(case, bn_mode):
     engine = EditEngine(net, bn_mode=bn_mode, device="cpu")
     assert engine.traced
     for layer in layers[1:]:
-        agree(engine.evaluate(masks(layer, 2), x, y, batch_size=half), plain_logits(net, masks(layer, 2), x, bn_mode, half), y, loose(bn_mode, y))
+        agree(engine.evaluate(masks(layer, 2), x, y, batch_size=half),
+              plain_logits(net, masks(layer, 2), x, bn_mode, half), y, loose(bn_mode, y))
     if bn_mode == "running":
         edits = global_masks(net, 1)
         agree(engine.evaluate(edits, x, y), plain_logits(net, edits, x), y, 1e-4)
@@ -182,12 +189,14 @@ def test_zoo_adaptive(case, bn_mode):
         got = engine.evaluate(edits, x[:1], y, attack=attack, batch_size=half)
         assert got.shape == (1, 2, len(y))
         copied = copy_with(net, edits[0], bn_mode)
-        want, again = (attacked(copied, attack, x[0], y, layout) for layout in (torch.contiguous_format, torch.channels_last))
+        want, again = (attacked(copied, attack, x[0], y, layout)
+                       for layout in (torch.contiguous_format, torch.channels_last))
         agree(got[:, :1], want[0][None, None], y, loose(bn_mode, y))
         wrong += int((got[0, 1] != want[1]).sum())
         unsure += int((again[1] != want[1]).sum())
         judged += len(y)
-    # the sign of a gradient that is nearly 0 hangs on its last bit: the plain loop disagrees with itself in another memory layout
+    # the sign of a gradient that is nearly 0 hangs on its last bit: the plain loop disagrees with itself in another
+    # memory layout
     assert wrong <= 2*unsure + 0.02*judged, f"{wrong} of {judged}; the plain loop with itself {unsure}"
 
 
@@ -209,7 +218,8 @@ class Branches(nn.Module):
     "Two branches of different depth, one of them through a layer that both stages share, joined by cat and by addition."
     def __init__(self):
         super().__init__()
-        self.stem, self.left, self.shared, self.out = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, padding=1), nn.Linear(16, 10)
+        self.stem, self.left, self.shared, self.out = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3,
+            padding=1), nn.Linear(16, 10)
         self.bn = nn.BatchNorm2d(8)
     def forward(self, x):
         x = F.relu(self.bn(self.stem(x)), inplace=True)
@@ -242,7 +252,8 @@ class InPlace(nn.Module):
     "What follows an activation in place reads the activated values, by whatever name."
     def __init__(self):
         super().__init__()
-        self.a, self.b, self.out, self.act = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1), nn.Linear(6, 10), nn.ReLU(inplace=True)
+        self.a, self.b, self.out, self.act = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1), nn.Linear(6,
+            10), nn.ReLU(inplace=True)
     def forward(self, x):
         x = self.a(x)
         y = self.b(self.act(x))
@@ -253,7 +264,8 @@ class Attention(nn.Module):
     "A weight that its own module never uses: `attention.out_proj`."
     def __init__(self, batch_first=True):
         super().__init__()
-        self.patch, self.attention, self.out = nn.Conv2d(3, 8, 4, stride=4), nn.MultiheadAttention(8, 2, batch_first=batch_first), nn.Linear(8, 10)
+        self.patch, self.attention, self.out = nn.Conv2d(3, 8, 4, stride=4), nn.MultiheadAttention(8, 2,
+            batch_first=batch_first), nn.Linear(8, 10)
         self.norm, self.first = nn.LayerNorm(8), batch_first
     def forward(self, x):
         x = self.patch(x).flatten(2).transpose(1, 2)
@@ -287,11 +299,14 @@ def small(net, seed=0):
         return settled(net(), images(12))
 
 def transposed():
-    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.ConvTranspose2d(4, 6, 3, stride=2), nn.BatchNorm2d(6),
-                         nn.ELU(inplace=True), nn.Conv2d(6, 6, 3, padding=1, padding_mode="circular", groups=2), nn.Flatten(), nn.LazyLinear(10))
+    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(),
+                         nn.ConvTranspose2d(4, 6, 3, stride=2), nn.BatchNorm2d(6),
+                         nn.ELU(inplace=True), nn.Conv2d(6, 6, 3, padding=1, padding_mode="circular", groups=2),
+                         nn.Flatten(), nn.LazyLinear(10))
 
 def normed():
-    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 6, 3)), nn.BatchNorm2d(6), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 10))
+    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 6, 3)), nn.BatchNorm2d(6), nn.ReLU(),
+                        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 10))
     return net
 
 SMALL = dict(branches=Branches, tied=Tied, functional=Functional, in_place=InPlace, attention=Attention,
@@ -328,7 +343,8 @@ def test_adaptive_on_shapes_of_networks(name):
             agree(got[i], logits, y, 1e-3)
 
 
-@pytest.mark.parametrize("net, attack", [(Looping, None), (Partial, None), (Looping, FGSM(0.03)), (Branches, PGD(0.03, steps=2))])
+@pytest.mark.parametrize("net, attack", [(Looping, None), (Partial, None), (Looping, FGSM(0.03)),
+                                         (Branches, PGD(0.03, steps=2))])
 def test_slow_path_and_iterated_attack(net, attack):
     x, net = images(12), small(net)
     y, edits = own_labels(net, x), masks(find_layers(net)[0])
@@ -368,16 +384,19 @@ def test_biases_norms_and_computed_weights():
     twin[0] = nn.Conv2d(3, 6, 3)
     twin[0].load_state_dict(dict(weight=w, bias=net[0].bias.detach()))
     edits = Edits(("0.weight",), 2, lambda i: {"0.weight": w * (w > 0.1*i)})
-    agree(EditEngine(net, device="cpu").evaluate(edits, x[None], own_labels(net, x)), plain_logits(twin, edits, [x]), own_labels(net, x))
+    agree(EditEngine(net, device="cpu").evaluate(edits, x[None], own_labels(net, x)), plain_logits(twin, edits, [x]),
+          own_labels(net, x))
     assert nn.utils.parametrize.is_parametrized(net[0]) and torch.equal(net[0].weight, w)
 
 
 def test_batchnorm_without_statistics():
     x = images(12)
-    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6, track_running_stats=False), nn.ReLU(), nn.Flatten(), nn.Linear(600, 10)).eval()
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6, track_running_stats=False), nn.ReLU(), nn.Flatten(),
+                        nn.Linear(600, 10)).eval()
     y, edits = own_labels(net, x), masks(find_layers(net)[0])
     engine = EditEngine(net, device="cpu")
-    agree(engine.evaluate(edits, torch.stack([x, 1 - x]), y, batch_size=20), plain_logits(net, edits, [x, 1 - x], batch_size=20), y)
+    agree(engine.evaluate(edits, torch.stack([x, 1 - x]), y, batch_size=20),
+          plain_logits(net, edits, [x, 1 - x], batch_size=20), y)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -401,10 +420,13 @@ def test_results_do_not_depend_on_batches_memory_or_history():
     for kwargs in ({}, dict(batch_size=7), dict(batch_size=64)):
         for la, want in zip(layers, fresh): assert (engine.evaluate(masks(la), both, y, **kwargs) != want).sum() <= 1
     tight = EditEngine(net, device="cpu", memory="4MB")
-    for la, want in zip(reversed(layers), reversed(fresh)): assert (tight.evaluate(masks(la), both, y) != want).sum() <= 1
-    assert (engine.evaluate(masks(layers[1]), 1 - both, y) == EditEngine(net, device="cpu").evaluate(masks(layers[1]), 1 - both, y)).all()
+    for la, want in zip(reversed(layers), reversed(fresh)):
+        assert (tight.evaluate(masks(la), both, y) != want).sum() <= 1
+    assert (engine.evaluate(masks(layers[1]), 1 - both, y)
+            == EditEngine(net, device="cpu").evaluate(masks(layers[1]), 1 - both, y)).all()
     both[0] = 0.5 # the same tensor with other values must not meet stored activations
-    assert (engine.evaluate(masks(layers[1]), both, y) == EditEngine(net, device="cpu").evaluate(masks(layers[1]), both, y)).all()
+    assert (engine.evaluate(masks(layers[1]), both, y)
+            == EditEngine(net, device="cpu").evaluate(masks(layers[1]), both, y)).all()
 
 
 @pytest.mark.parametrize("memory", ["2GiB", "100kB"])
@@ -413,7 +435,8 @@ def test_statistics_of_the_batch_see_only_the_batch(memory):
     net = small(transposed)
     y, both = own_labels(net, x), torch.stack([x, 1 - x])
     for layer in find_layers(net)[1:]:
-        got = EditEngine(net, bn_mode="batch", device="cpu", memory=memory).evaluate(masks(layer), both, y, batch_size=20)
+        got = EditEngine(net, bn_mode="batch", device="cpu", memory=memory).evaluate(masks(layer), both, y,
+            batch_size=20)
         agree(got, plain_logits(net, masks(layer), both, "batch", 20), y, 1e-4)
 
 
@@ -446,7 +469,9 @@ def test_batchnorm_with_its_relu(attack):
 
 class Products(TorchDispatchMode):
     "Counts products made image by image."
-    def __init__(self): super().__init__(); self.by_image = 0
+    def __init__(self):
+        super().__init__()
+        self.by_image = 0
     def __torch_dispatch__(self, op, types, args=(), kwargs=None):
         self.by_image += op.overloadpacket in (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
         return op(*args, **(kwargs or {}))
@@ -464,7 +489,9 @@ def test_pointwise_is_one_product(layout, stride):
 def test_equal_edits_once_and_progress():
     model, made, done = create_model("cnn3"), [], []
     w, path = model.network.conv2.weight.detach(), "network.conv2.weight"
-    def make(i): made.append(i); return {path: w * (i % 2)}
+    def make(i):
+        made.append(i)
+        return {path: w * (i % 2)}
     engine = EditEngine(model, device="cpu")
     x, y = torch.rand(2, 40, 1, 8, 8), torch.zeros(40, dtype=torch.long)
     got = engine.evaluate(Edits((path,), 6, make, keys=[i % 2 for i in range(6)]), x, y, progress=done.append)
@@ -487,14 +514,17 @@ def test_interrupted_then_used_again():
 def test_errors():
     model = create_model("cnn3")
     x, y, edits = torch.rand(1, 4, 1, 8, 8), torch.zeros(4, dtype=torch.long), masks(find_layers(model)[0])
-    for wrong, match in ((dict(bn_mode="eval"), "bn_mode"), (dict(precision="int8"), "precision"), (dict(memory="lots"), "memory")):
+    for wrong, match in ((dict(bn_mode="eval"), "bn_mode"), (dict(precision="int8"), "precision"),
+                         (dict(memory="lots"), "memory")):
         with pytest.raises(ValueError, match=match): EditEngine(model, device="cpu", **wrong)
     engine = EditEngine(model, device="cpu")
     with pytest.raises(ValueError, match="S, N, C, H, W"): engine.evaluate(edits, x[0], y)
     with pytest.raises(ValueError, match="one per image"): engine.evaluate(edits, x, y[:2])
     with pytest.raises(ValueError, match="one stress"): engine.evaluate(edits, torch.cat([x, x]), y, attack=FGSM())
-    with pytest.raises(ValueError, match="Unknown `paths`"): engine.evaluate(Edits(("network.conv9.weight",), 1, lambda i: {}), x, y)
-    with pytest.raises(ValueError, match="of shape"): engine.evaluate(Edits(edits.paths, 1, lambda i: {edits.paths[0]: torch.ones(3)}), x, y)
+    with pytest.raises(ValueError, match="Unknown `paths`"):
+        engine.evaluate(Edits(("network.conv9.weight",), 1, lambda i: {}), x, y)
+    with pytest.raises(ValueError, match="of shape"):
+        engine.evaluate(Edits(edits.paths, 1, lambda i: {edits.paths[0]: torch.ones(3)}), x, y)
 
 
 class Peak:
@@ -507,7 +537,9 @@ class Peak:
     def now(self):
         with open("/proc/self/statm") as f: return int(f.read().split()[1]) * resource.getpagesize()
     def watch(self):
-        while self.going: self.most = max(self.most, self.now() - self.start); time.sleep(0.002)
+        while self.going:
+            self.most = max(self.most, self.now() - self.start)
+            time.sleep(0.002)
     def __exit__(self, *_):
         self.going = False
         self.thread.join()

@@ -12,8 +12,11 @@ from explorer_results import coverage, landscape, reports
 from matplotlib import rc_context
 from PIL import Image
 
-from fragility_nb.explorers import _FONT, Explorer, compare_runs, explore_coverage, explore_scores, figure_png
-from fragility_nb.scores import label_scores, synaptic_scores
+from fragility_nb.explore.base import FONT, Explorer, figure_png
+from fragility_nb.explore.runs import explore_runs
+from fragility_nb.explore.coverage import explore_coverage
+from fragility_nb.explore.scores import explore_scores
+from fragility_nb.measure.scores import label_scores, synaptic_scores
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,8 @@ def of(figure):
     return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 
 
-@pytest.mark.parametrize("make", [lambda: explore_scores(landscape(3, 2)), lambda: explore_coverage(coverage()), lambda: compare_runs(reports())])
+@pytest.mark.parametrize("make", [lambda: explore_scores(landscape(3, 2)), lambda: explore_coverage(coverage()),
+                                  lambda: explore_runs(reports())])
 def test_without_a_front_end(make):
     bundle = make()._repr_mimebundle_()
     assert bundle["image/png"].startswith(b"\x89PNG") and len(np.unique(pixels(bundle["image/png"]))) > 10
@@ -64,7 +68,7 @@ def test_code_makes_this_very_figure(result, explorer):
     assert np.array_equal(*again(explorer, result=result))
     assert np.array_equal(*again(explore_scores(result, made, band=0.05), result=result, scores=made))
     assert np.array_equal(*again(explore_coverage(coverage(), layer="head"), result=coverage()))
-    assert np.array_equal(*again(compare_runs(reports(), kind="adversarial"), runs=reports()))
+    assert np.array_equal(*again(explore_runs(reports(), kind="adversarial"), runs=reports()))
 
 
 def test_band_relabels_stored_intervals(result):
@@ -127,7 +131,8 @@ def test_table_sorts_and_chooses(explorer):
     assert explorer.layers.value == order[1]
 
 
-@pytest.mark.parametrize("small", [dict(layers=1, epochs=1), dict(layers=1, epochs=3), dict(layers=3, epochs=1), dict(layers=3, epochs=1, attack=False)])
+@pytest.mark.parametrize("small", [dict(layers=1, epochs=1), dict(layers=1, epochs=3), dict(layers=3, epochs=1),
+                                   dict(layers=3, epochs=1, attack=False)])
 def test_small_results(small):
     explorer = explore_scores(landscape(**small))
     assert explorer.message.value == "" and of(explorer.figure()).std() > 5
@@ -142,8 +147,10 @@ def test_without_intervals(result):
 
 
 @pytest.mark.parametrize("bad, words", [
-    (lambda r: r.assign_attrs(schema="fragility_nb/0"), "fragility_nb/0"), (lambda r: r.assign_attrs(kind="stress_sweep"), "stress_sweep"),
-    (lambda r: r.isel(layer=slice(0, 0)), "empty along `layer`"), (lambda r: r.drop_vars("accuracy"), "has no accuracy"),
+    (lambda r: r.assign_attrs(schema="fragility_nb/0"), "fragility_nb/0"),
+    (lambda r: r.assign_attrs(kind="stress_sweep"), "stress_sweep"),
+    (lambda r: r.isel(layer=slice(0, 0)), "empty along `layer`"),
+    (lambda r: r.drop_vars("accuracy"), "has no accuracy"),
     (lambda r: {}, "empty"), (lambda r: xr.DataTree(), "no group filters")])
 def test_bad_results(result, bad, words):
     with pytest.raises(ValueError, match=words): explore_scores(bad(result))
@@ -152,10 +159,12 @@ def test_bad_results(result, bad, words):
 def test_unknown_settings(result):
     with pytest.raises((ValueError, KeyError), match="setting"): explore_scores(result, layr="x")
     with pytest.raises(ValueError, match="layer"): explore_scores(result, layer="none")
-    with pytest.raises(ValueError, match="folder"): compare_runs("no/such/folder")
-    with pytest.raises(ValueError, match="fragility_nb/0"): compare_runs(dict(old=result.assign_attrs(schema="fragility_nb/0")))
-    with pytest.raises(TypeError, match="old"): compare_runs(dict(old=3))
-    with pytest.raises(ValueError, match="same layers"): explore_scores(result, synaptic_scores(landscape(3, 3, samples=8, inits=2)))
+    with pytest.raises(ValueError, match="folder"): explore_runs("no/such/folder")
+    with pytest.raises(ValueError, match="fragility_nb/0"):
+        explore_runs(dict(old=result.assign_attrs(schema="fragility_nb/0")))
+    with pytest.raises(TypeError, match="old"): explore_runs(dict(old=3))
+    with pytest.raises(ValueError, match="same layers"):
+        explore_scores(result, synaptic_scores(landscape(3, 3, samples=8, inits=2)))
 
 
 def test_several_models(result):
@@ -165,7 +174,7 @@ def test_several_models(result):
 
 
 def test_runs_are_filtered():
-    explorer = compare_runs(reports(), model="cnn3")
+    explorer = explore_runs(reports(), model="cnn3")
     assert explorer.table().run.tolist() == ["seed0", "seed2"]
 
 
@@ -179,9 +188,10 @@ def test_base_says_what_is_missing():
 
 
 def test_live(trained, digits):
-    from fragility_nb.live_explorers import explore_stress, warn_of_another
-    from fragility_nb.models import create_model, model_hash
-    from fragility_nb.stressors import GaussianNoise, apply_stress
+    from fragility_nb.explore.live import explore_stress, warn_of_another
+    from fragility_nb.models.create import create_model
+    from fragility_nb.models.wrap import model_hash
+    from fragility_nb.stress.stressors import GaussianNoise, apply_stress
     explorer = explore_stress(trained, digits, GaussianNoise(), severity=3.)
     before = explorer.picture.value
     explorer.controls["method"].value = "integrated_gradients"
@@ -190,7 +200,8 @@ def test_live(trained, digits):
     x = apply_stress(GaussianNoise(), digits.batch(i, i + 1), 3., index=digits.index[[i]])
     assert trained(x).argmax(1) != digits.labels[i]
     found = explorer.flip(i, "gaussian_noise")
-    answer = lambda s: int(trained(apply_stress(GaussianNoise(), digits.batch(i, i + 1), s, index=digits.index[[i]])).argmax())  # noqa: E731
+    answer = lambda s: int(trained(apply_stress(GaussianNoise(), digits.batch(i, i + 1), s,
+                                                index=digits.index[[i]])).argmax())  # noqa: E731
     assert next((s for s in explorer.severities if answer(s) != answer(0.)), None) == found
     other = explore_stress(trained, digits, GaussianNoise(), top=3., severity=0.15)
     assert np.array_equal(*again(other, model=trained, data=digits, stressors=GaussianNoise()))
@@ -204,21 +215,24 @@ def some(digits): return digits.take(range(80))
 
 
 def test_live_kernels(trained, some):
-    from fragility_nb.attacks import FGSM
-    from fragility_nb.kernels import kernel_dropout
-    from fragility_nb.live_explorers import explore_kernels
-    from fragility_nb.models import create_model
+    from fragility_nb.stress.attacks import FGSM
+    from fragility_nb.probes.kernels.probe import kernel_dropout
+    from fragility_nb.explore.live import explore_kernels
+    from fragility_nb.models.create import create_model
     result = kernel_dropout(trained, some, attack=FGSM(0.03), kernels=[0, 2, 5], device="cpu", progress=False)
     explorer = explore_kernels(result, trained, some, FGSM(0.03), kernel=2, image=7)
     before, maps = explorer.picture.value, explorer._compute(explorer.state)["maps"]
-    conv = dict(trained.named_modules())["network." + result.layer if "network." + result.layer in dict(trained.named_modules()) else result.layer]
+    conv = dict(trained.named_modules())["network." + result.layer if "network."
+                                         + result.layer in dict(trained.named_modules()) else result.layer]
     seen = []
     hook = conv.register_forward_hook(lambda m, a, out: seen.append(out.detach()[0, 2].numpy()))
-    trained(some.batch(7, 8)); hook.remove()
+    trained(some.batch(7, 8))
+    hook.remove()
     assert np.allclose(maps[0], seen[0], atol=1e-5) and not np.allclose(maps[0], maps[1])
     assert np.array_equal(*again(explorer, result=result, model=trained, data=some, attack=FGSM(0.03)))
     table = explorer.table()
-    assert np.allclose(table["drop"], float(result.reference_accuracy.sel(stress="clean")) - result.accuracy.sel(stress="clean"))
+    assert np.allclose(table["drop"], float(result.reference_accuracy.sel(stress="clean"))
+                       - result.accuracy.sel(stress="clean"))
     explorer.controls["kernel"].value = 5
     assert explorer.picture.value != before and of(explorer.figure()).std() > 5
     with pytest.raises(ValueError, match="no correct"): explore_kernels(result.drop_vars("correct"), trained, some)
@@ -227,9 +241,10 @@ def test_live_kernels(trained, some):
 
 
 def test_live_batchnorm(trained, some):
-    from fragility_nb.batchnorm import residual_features, statistic_gap
-    from fragility_nb.live_explorers import explore_batchnorm
-    from fragility_nb.stressors import GaussianNoise
+    from fragility_nb.probes.batchnorm.residual import residual_features
+    from fragility_nb.probes.batchnorm.statistics import statistic_gap
+    from fragility_nb.explore.live import explore_batchnorm
+    from fragility_nb.stress.stressors import GaussianNoise
     model = copy.deepcopy(trained).train()
     explorer = explore_batchnorm(model, some, GaussianNoise(), severity=1.)
     assert model.training  # the network that came is as it was
@@ -248,8 +263,8 @@ def test_live_batchnorm(trained, some):
 
 
 def test_live_requests(trained, some):
-    from fragility_nb.live_explorers import explore_stress
-    from fragility_nb.stressors import GaussianNoise
+    from fragility_nb.explore.live import explore_stress
+    from fragility_nb.stress.stressors import GaussianNoise
     explorer, asked = explore_stress(trained, some, GaussianNoise(), severity=2.), []
     compute = explorer._compute
 
@@ -271,8 +286,8 @@ def test_live_requests(trained, some):
 
 
 def test_a_fault_of_the_network_is_told(trained, some):
-    from fragility_nb.live_explorers import explore_stress
-    from fragility_nb.stressors import GaussianNoise
+    from fragility_nb.explore.live import explore_stress
+    from fragility_nb.stress.stressors import GaussianNoise
     explorer = explore_stress(trained, some, GaussianNoise())
     before = explorer.picture.value
 
@@ -294,7 +309,7 @@ def test_holes_in_a_result(result):
     assert explorer.message.value == "" and of(explorer.figure()).std() > 5
 
 
-@pytest.mark.parametrize("make", [lambda: explore_coverage(coverage()), lambda: compare_runs(reports())])
+@pytest.mark.parametrize("make", [lambda: explore_coverage(coverage()), lambda: explore_runs(reports())])
 def test_panels_that_are_painted_again_are_those_of_a_new_figure(make):
     explorer = make()
     for key, control in explorer.controls.items():
@@ -303,4 +318,4 @@ def test_panels_that_are_painted_again_are_those_of_a_new_figure(make):
             control.value = value
             explorer.redraw()
             if len(explorer.table()) == 0: continue # what is drawn of nothing has no scale
-            with rc_context(_FONT): assert explorer.picture.value == figure_png(explorer.figure()), (key, value)
+            with rc_context(FONT): assert explorer.picture.value == figure_png(explorer.figure()), (key, value)

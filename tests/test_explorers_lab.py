@@ -19,11 +19,14 @@ from fragility_nb import *
 model, data = create_model("cnn3"), load_data("digits").take(range(100))
 fit(model, load_data("digits", "train"), epochs=2, lr=3e-3, progress=False)
 kernels = kernel_dropout(model, data, progress=False)"""
-EXPLORERS = dict(scores="explore_scores(landscape(21, 10, samples=20))", coverage="explore_coverage(coverage())", runs="compare_runs(reports())",
-                 stress="explore_stress(model, data, [GaussianNoise(), GaussianBlur()], severity=2.5)", kernels="explore_kernels(kernels, model, data)",
+EXPLORERS = dict(scores="explore_scores(landscape(21, 10, samples=20))", coverage="explore_coverage(coverage())",
+                 runs="compare_runs(reports())",
+                 stress="explore_stress(model, data, [GaussianNoise(), GaussianBlur()], severity=2.5)",
+                 kernels="explore_kernels(kernels, model, data)",
                  batchnorm="explore_batchnorm(model, data, [GaussianNoise(), GaussianBlur()], severity=1.)")
 NAMES, LIVE = list(EXPLORERS), ["stress", "kernels", "batchnorm"]
-NOTEBOOK, LAPTOP, SOON = "explorers.ipynb", (1280, 720), 5  # seconds, with a browser on the same cores; the bar is that of the benchmark
+# seconds, with a browser on the same cores; the bar is that of the benchmark
+NOTEBOOK, LAPTOP, SOON = "explorers.ipynb", (1280, 720), 5
 PICTURE, STILL = ".fragility-explorer img.widget-image", ".jp-OutputArea .jp-RenderedImage img"
 WATCH = """() => { window.spins = 0; new MutationObserver(all => all.forEach(m => m.addedNodes.forEach(n => {
     if (n.nodeType == 1 && (n.matches('[role=status]') || n.querySelector('[role=status]'))) window.spins++ })))
@@ -33,7 +36,8 @@ FRAMES = """image => { const sizes = window.sizes = []; const look = () => { con
 BYTES = """async image => { try { const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
     return bytes.length + ':' + bytes.reduce((sum, b) => (31*sum + b) | 0, 7) } catch { return null } }"""
 
-BOX = 0.035 + 0.0066*14, 0.12, 0.45 - 0.035 - 0.0066*14, 0.77  # the landscape in the figure, names being 14 letters long
+# the landscape in the figure, names being 14 letters long
+BOX = 0.035 + 0.0066*14, 0.12, 0.45 - 0.035 - 0.0066*14, 0.77
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,8 @@ def page(lab, browser):
     if not page.is_closed(): page.close()
 
 
-def shown(page): wait_until(lambda: page.locator(PICTURE + ":visible").count() == len(NAMES), 90, "the explorers to appear")
+def shown(page):
+    wait_until(lambda: page.locator(PICTURE + ":visible").count() == len(NAMES), 90, "the explorers to appear")
 
 
 def explorer(page, name): return page.locator(".jp-OutputArea .fragility-explorer").nth(NAMES.index(name))
@@ -109,7 +114,8 @@ def test_every_control_changes_the_picture(page, name):
 def control(page, name):
     "A control to be moved quickly: a function that moves it to the n-th value, and one that reads its place."
     if sliders(page, name).count():
-        handle, readout = sliders(page, name).first, explorer(page, name).locator(".widget-hslider:visible .widget-readout").first
+        handle, readout = sliders(page, name).first, explorer(page,
+            name).locator(".widget-hslider:visible .widget-readout").first
         handle.focus()
         return lambda n: page.keyboard.press("ArrowRight" if n else "Home"), readout.text_content
     menu = menus(page, name).nth(3)
@@ -162,7 +168,8 @@ def test_buttons_write_files_and_code(lab, page, name):
     for suffix, size in (("png", 5000), ("svg", 10_000), ("csv", 30)):
         file = lab.root/f"{name}.{suffix}"
         press(f"save {suffix.upper()}")
-        wait_until(lambda file=file: explorer(page, name).get_by_text(f"Saved as {file.name}").count() == 1, SOON, file.name)
+        wait_until(lambda file=file: explorer(page, name).get_by_text(f"Saved as {file.name}").count() == 1, SOON,
+                   file.name)
         assert file.stat().st_size > size
     press("show code")
     code = explorer(page, name).locator("textarea")
@@ -202,7 +209,8 @@ def test_reopened_and_restarted(lab, browser, page):
     shown(page)
     step(page, "scores", "ArrowLeft")
     settled(page, "scores")
-    page.close(); lab.stop()
+    page.close()
+    lab.stop()
 
     again, complaints = opened(lab, browser, NOTEBOOK, viewport=LAPTOP)  # a new kernel, which knows no widget
     pictures = again.locator(f"{PICTURE}:visible, {STILL}:visible")
@@ -214,9 +222,12 @@ def test_reopened_and_restarted(lab, browser, page):
         if sliders(again, name).count(): step(again, name)
         else: changes(again, name, lambda n=name: menus(again, n).last.select_option(index=1))
     shot(again, "restarted")
-    again.close(); lab.stop()
-    # Not ours: when the kernel connects, ipywidgets 8.1 restores the kernel's widgets and declares itself restored, perhaps before it has
-    # read the saved ones; a view that waited 2 s for its model then gives up (jupyterlab#15361). The stills are there then, see above.
+    again.close()
+    lab.stop()
+    # Not ours: when the kernel connects, ipywidgets 8.1 restores the kernel's widgets and declares itself restored,
+    # perhaps before it has
+    # read the saved ones; a view that waited 2 s for its model then gives up (jupyterlab#15361). The stills are there
+    # then, see above.
     # JupyterLab may be asking the old kernel's debugger something at the moment of the restart.
     ours = [c for c in complaints if "model not found" not in c and "restore the debugger state" not in c]
     assert page.complaints == [] and ours == [] and log_errors(lab) == ""
@@ -225,7 +236,8 @@ def test_reopened_and_restarted(lab, browser, page):
 def log_errors(lab):
     "What the server and its kernels complained of, but for messages to a page that was closed."
     with open(lab.log.name) as file: text = file.read()
-    text = re.sub(r"Task exception was never retrieved\nfuture: [^\n]*WebSocketClosedError.*?websocket.WebSocketClosedError\n", "", text, flags=re.S)
+    text = re.sub(r"Task exception was never retrieved\nfuture: "
+                  r"[^\n]*WebSocketClosedError.*?websocket.WebSocketClosedError\n", "", text, flags=re.S)
     found = re.search(r"^(\[[EC] .*|.*Traceback.*)(\n.*){,40}", text, flags=re.M)
     return found[0] if found else ""
 

@@ -20,11 +20,13 @@ import xarray as xr
 from conftest import ROOT, environment
 from typer.testing import CliRunner
 
-from fragility_nb import cluster
+from fragility_nb.run import cluster
 from fragility_nb.cli import app
-from fragility_nb.core import load_result, provenance, save_result
-from fragility_nb.grid import _by_axis, _stacked, check_study, collect_study, load_study, report_study, run_grid, study_status, study_table, time_left
-from fragility_nb.studies import template_parameters
+from fragility_nb.core.results import load_result, provenance, save_result
+from fragility_nb.run.collect import _by_axis, _stacked, collect_study, report_study, study_table
+from fragility_nb.run.study_files import check_study, load_study
+from fragility_nb.run.grid import run_grid, study_status, time_left
+from fragility_nb.run.parameters import template_parameters
 
 spec = importlib.util.spec_from_file_location("grid_faults", ROOT / "benchmarks" / "grid_faults.py")
 faults = importlib.util.module_from_spec(spec)
@@ -42,7 +44,8 @@ class Here(cluster.Engine):
         for i, argument in enumerate(arguments):
             answer = queue.SimpleQueue()
             thread = threading.Thread(target=lambda: answer.put(call(argument)))
-            thread.start(); thread.join()
+            thread.start()
+            thread.join()
             yield i, answer.get_nowait()
 
 
@@ -57,7 +60,8 @@ def here(monkeypatch):
 def undisturbed(tmp_path_factory):
     "Three runs that nothing happened to."
     file = faults.study(tmp_path_factory.mktemp("undisturbed"), runs=3)
-    done = subprocess.run([*faults.FRAGILITY, "grid", file, "--workers", "2"], env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200)
+    done = subprocess.run([*faults.FRAGILITY, "grid", file, "--workers", "2"], env=environment(),
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0 and "3 done" in done.stdout and not done.stderr, done.stdout + done.stderr
     return file
 
@@ -80,13 +84,16 @@ def test_killed_again_and_again(undisturbed, tmp_path):
 def test_on_dask_from_the_command_line(undisturbed, tmp_path):
     "A dask worker is killed in the middle of a run: this one is begun again, nothing else, and the collection is that of the local engine to the bit."
     file = faults.study(tmp_path, runs=3)
-    command = faults.start(file, "--engine", "dask", "--workers", "2", env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = faults.start(file, "--engine", "dask", "--workers", "2", env=environment(), stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True)
     run = next(r for r in load_study(file).runs if r.folder == partly(file).parent)
-    worker = psutil.Process(json.loads((run.folder / "running.json").read_text())["pid"]).parent().parent() # run <- starter <- dask worker
+    # run <- starter <- dask worker
+    worker = psutil.Process(json.loads((run.folder / "running.json").read_text())["pid"]).parent().parent()
     worker.kill()
     printed, _ = command.communicate(timeout=200)
     assert command.returncode == 0 and "3 done" in printed and "Traceback" not in printed and "distributed" not in printed, printed
-    assert [(r.folder / "log.txt").read_text().count(" started:") for r in load_study(file).runs] == [2 if r.name == run.name else 1 for r in load_study(file).runs]
+    assert [(r.folder / "log.txt").read_text().count(" started:") for r in load_study(file).runs] == [2 if r.name
+        == run.name else 1 for r in load_study(file).runs]
     faults.check(file, undisturbed)
 
 
@@ -112,10 +119,12 @@ def test_every_run_has_its_files(undisturbed):
     plan = load_study(undisturbed)
     status = study_status(plan)
     for run in plan.runs:
-        assert {p.name for p in run.folder.iterdir()} == {".lock", "log.txt", "params.json", "result.nc", "run.json", "work.html", "work.ipynb"}
+        assert {p.name for p in run.folder.iterdir()} == {".lock", "log.txt", "params.json", "result.nc", "run.json",
+                                                          "work.html", "work.ipynb"}
         assert re.fullmatch(r"seed=\d_[0-9a-f]{8}", run.name)
         assert json.loads((run.folder / "params.json").read_text())["params"] == run.params
-    assert (status.seconds > status.cell_seconds).all() and (status.cell_seconds > 1.2).all() and status.cpu_seconds.gt(0.1).all() and (status.peak_memory > 2**25).all()
+    assert (status.seconds > status.cell_seconds).all() and (status.cell_seconds
+        > 1.2).all() and status.cpu_seconds.gt(0.1).all() and (status.peak_memory > 2**25).all()
 
 
 def test_the_same_numbers_as_without_a_grid(undisturbed):
@@ -143,7 +152,8 @@ def test_a_truncated_result_is_made_again_and_only_that(copied, here):
     assert len(collect_study(plan)["result"].run) == 2
     assert run_grid(plan, engine=Here()).state.eq("done").all()
     assert load_result(path).drop_attrs().identical(good.drop_attrs()) and list(plan.runs[1].folder.glob("earlier/*/result.nc"))
-    assert {k: v for k, v in faults.finished(copied).items() if k != plan.runs[1].name} == {k: v for k, v in before.items() if k != plan.runs[1].name}
+    assert {k: v for k, v in faults.finished(copied).items() if k != plan.runs[1].name} == {k: v for k,
+        v in before.items() if k != plan.runs[1].name}
 
 
 def test_an_edited_template_makes_new_runs_and_keeps_the_old(copied, here):
@@ -163,7 +173,7 @@ def test_parameters_files_and_versions_make_another_run(copied, monkeypatch):
     first = load_study(copied).runs[0]
     copied.write_text(copied.read_text() + "pause = 0.1\n")
     assert load_study(copied).runs[0].folder != first.folder
-    from fragility_nb import studies
+    from fragility_nb.run import studies
     (copied.parent / "w.txt").write_text("a")
     one = studies._fingerprint(copied.parent / "work.ipynb", dict(x="w.txt"), copied.parent)
     (copied.parent / "w.txt").write_text("b!")
@@ -195,7 +205,9 @@ def test_two_controllers_and_ctrl_c(tmp_path):
     first = faults.start(file, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     running(file)
     parts = partly(file)
-    first.send_signal(signal.SIGINT); time.sleep(0.3); first.send_signal(signal.SIGINT)
+    first.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    first.send_signal(signal.SIGINT)
     first.communicate(timeout=20)
     assert first.returncode == 130 and study_status(file).state.tolist() == ["done", "interrupted", "planned"]
     assert not faults.still_alive(faults.workers(file)) and list(parts.rglob("*.npz"))
@@ -215,15 +227,18 @@ def test_what_fails_is_told_in_status_log_and_notebook(tmp_path, here):
     status, first = study_status(plan), plan.runs[0].folder
     assert done.exit_code == 1 and status.state.tolist() == ["failed", "failed"], done.output
     assert status.cell.tolist()[0] == 3 and status.error.iloc[0] == "ZeroDivisionError: division by zero" and "wrote no result.nc" in status.error.iloc[1]
-    for text in (status.traceback.iloc[0], done.output, fragility("status", tmp_path / "s.toml").output, (first / "log.txt").read_text(), (first / "fails.failed.ipynb").read_text()):
+    for text in (status.traceback.iloc[0], done.output, fragility("status", tmp_path / "s.toml").output,
+                 (first / "log.txt").read_text(), (first / "fails.failed.ipynb").read_text()):
         assert "1/0" in text and "ZeroDivisionError" in text
     assert "so far so good" in (first / "log.txt").read_text()
-    assert fragility("grid", tmp_path / "s.toml").exit_code == 1 and (first / "log.txt").read_text().count("started") == 1
+    assert fragility("grid", tmp_path / "s.toml").exit_code == 1 and (first
+        / "log.txt").read_text().count("started") == 1
 
 
 class Deadly(cluster.Engine):
     "An engine whose workers die."
-    def run(self, call, arguments, stop=None): yield from ((i, cluster.WorkerDied("killed by signal 9")) for i, _ in enumerate(arguments))
+    def run(self, call, arguments, stop=None):
+        yield from ((i, cluster.WorkerDied("killed by signal 9")) for i, _ in enumerate(arguments))
 
 
 def test_a_run_whose_process_dies_three_times_is_a_failure(tmp_path):
@@ -237,7 +252,8 @@ def test_the_disk_fills_in_the_middle(tmp_path, here):
     "The command ends with one error and marks nothing as failed; with room again, it goes on."
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", disk], capture_output=True).returncode: pytest.skip("no permission to mount a small disk")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", disk], capture_output=True).returncode:
+        pytest.skip("no permission to mount a small disk")
     try:
         file = faults.study(tmp_path / "own", runs=1)
         file.write_text(file.read_text().replace("folder = 'study'", f"folder = '{disk}/study'"))
@@ -287,19 +303,28 @@ def test_templates_that_cannot_be_used(tmp_path):
     faults.template(tmp_path / "no_out.ipynb", "a = 1  # a number")
     (tmp_path / "plain.ipynb").write_text((tmp_path / "no_out.ipynb").read_text().replace('"parameters"', '"other"'))
     (tmp_path / "broken.ipynb").write_text("{")
-    for template, message in (("no_out.ipynb", "parameter `out`"), ("plain.ipynb", "tagged `parameters`"), ("broken.ipynb", "s.toml"), ("gone.ipynb", "No template"), ("model_raport", "Did you mean 'model_report'")):
+    for template, message in (("no_out.ipynb", "parameter `out`"), ("plain.ipynb", "tagged `parameters`"),
+                              ("broken.ipynb", "s.toml"), ("gone.ipynb", "No template"),
+                              ("model_raport", "Did you mean 'model_report'")):
         (tmp_path / "s.toml").write_text(f"template = '{template}'\n[axes]\na = [1]")
         with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)): load_study(tmp_path / "s.toml")
 
 
 @pytest.mark.parametrize("text, error, message", [
-    ("template = 'train_and_report'\n[axes]\nmodel = ['cnn3', 'resnet81']", ValueError, "network in model`: 'resnet81'. Did you mean"),
-    ("template = 'depth_comparison'\n[axes]\nmodels = [['cnn3', 'vgg_11']]", ValueError, "network in models`: 'vgg_11'"),
-    ("template = 'train_and_report'\n[axes]\ndata = ['digits', 'mnits']", ValueError, "data set in data`: 'mnits'. Did you mean 'mnist'"),
-    ("template = 'train_test_matrix'\n[axes]\nstressor = ['gauss_noise']", ValueError, "stressor in stressor`: 'gauss_noise'. Did you mean 'gaussian_noise'"),
-    ("template = 'train_test_matrix'\n[axes]\nseeds = [[0]]\n[parameters]\ntests = ['blurr']", ValueError, "stressor in tests`"),
-    ("template = 'train_and_report'\n[axes]\nseed = [0]\n[parameters.report]\ntreshold = 5", ValueError, "parameter in report`: 'treshold'. Did you mean 'thresholds'"),
-    ("template = 'train_and_report'\n[axes]\nseed = [0]\n[parameters.report]\nthresholds = 'few'", TypeError, "`thresholds` to be an integer"),
+    ("template = 'train_and_report'\n[axes]\nmodel = ['cnn3', 'resnet81']", ValueError,
+     "network in model`: 'resnet81'. Did you mean"),
+    ("template = 'depth_comparison'\n[axes]\nmodels = [['cnn3', 'vgg_11']]", ValueError,
+     "network in models`: 'vgg_11'"),
+    ("template = 'train_and_report'\n[axes]\ndata = ['digits', 'mnits']", ValueError,
+     "data set in data`: 'mnits'. Did you mean 'mnist'"),
+    ("template = 'train_test_matrix'\n[axes]\nstressor = ['gauss_noise']", ValueError,
+     "stressor in stressor`: 'gauss_noise'. Did you mean 'gaussian_noise'"),
+    ("template = 'train_test_matrix'\n[axes]\nseeds = [[0]]\n[parameters]\ntests = ['blurr']", ValueError,
+     "stressor in tests`"),
+    ("template = 'train_and_report'\n[axes]\nseed = [0]\n[parameters.report]\ntreshold = 5", ValueError,
+     "parameter in report`: 'treshold'. Did you mean 'thresholds'"),
+    ("template = 'train_and_report'\n[axes]\nseed = [0]\n[parameters.report]\nthresholds = 'few'", TypeError,
+     "`thresholds` to be an integer"),
 ])
 def test_names_that_only_a_run_would_look_up(tmp_path, text, error, message):
     (tmp_path / "s.toml").write_text(text)
@@ -313,7 +338,9 @@ def test_names_that_only_a_run_would_look_up(tmp_path, text, error, message):
 def test_names_that_are_right(tmp_path):
     (tmp_path / "mine" / "train").mkdir(parents=True)
     (tmp_path / "w.safetensors").write_bytes(b"")
-    (tmp_path / "s.toml").write_text("template = 'train_and_report'\n[axes]\nmodel = ['cnn12', 'resnet18', 'timm:convnext_tiny', './w.safetensors']\ndata = ['digits', './mine', 'mine']")
+    (tmp_path
+     / "s.toml").write_text("template = 'train_and_report'\n[axes]\nmodel = ['cnn12', 'resnet18', "
+                            "'timm:convnext_tiny', './w.safetensors']\ndata = ['digits', './mine', 'mine']")
     check_study(tmp_path / "s.toml")
     faults.template(tmp_path / "own.ipynb", "model = 'cnn3'  # name of a network\nout = '.'  # folder")
     (tmp_path / "s.toml").write_text("template = 'own.ipynb'\n[axes]\nmodel = ['a_network_of_my_own']")
@@ -337,7 +364,8 @@ def test_parameters_are_read_as_python_reads_them(tmp_path):
     faults.template(tmp_path / "t.ipynb", PARAMETERS)
     table = template_parameters(tmp_path / "t.ipynb")
     assert list(table.index) == list("abcdefgh")
-    assert table.loc["a"].tolist() == ["1", "int", "a = b, or what it is"] and table.loc["b"].tolist() == ["None", "int", "how many; c=3 means three"]
+    assert table.loc["a"].tolist() == ["1", "int", "a = b, or what it is"] and table.loc["b"].tolist() == ["None",
+        "int", "how many; c=3 means three"]
     assert table.type.to_dict() == dict(a="int", b="int", c="dict", d="'str'", e="float", f="float", g="list", h="")
     assert table.help["c"] == "two lines" and table.help["d"] == "text with a sign" and table.default["d"] == "'a # b'"
     faults.template(tmp_path / "t.ipynb", "a = 1\nb = = 2")
@@ -346,7 +374,8 @@ def test_parameters_are_read_as_python_reads_them(tmp_path):
 
 def test_a_scheduler_that_does_not_answer_leaves_no_folder(tmp_path):
     (tmp_path / "s.toml").write_text(BASE + "[axes]\nn = [1]")
-    with pytest.raises(ConnectionError, match="No dask scheduler answers"): run_grid(tmp_path / "s.toml", engine=cluster.DaskEngine("tcp://127.0.0.1:9", timeout=1))
+    with pytest.raises(ConnectionError, match="No dask scheduler answers"):
+        run_grid(tmp_path / "s.toml", engine=cluster.DaskEngine("tcp://127.0.0.1:9", timeout=1))
     assert [p.name for p in tmp_path.iterdir()] == ["s.toml"]
 
 
@@ -366,7 +395,7 @@ def planned(folder, n=1000):
 
 def made(run, result, began=0.):
     "A finished run without its computing."
-    from fragility_nb.studies import _finish
+    from fragility_nb.run.studies import _finish
     from pathlib import Path
     run.folder.mkdir(parents=True, exist_ok=True)
     for name in ("work.ipynb", "work.html"): (run.folder / name).write_text(json.dumps(dict(cells=[])))
@@ -384,30 +413,36 @@ def test_a_thousand_planned_runs(tmp_path):
         began = time.time()
         done = fragility(*args)
         assert done.exit_code == 0 and "30" in done.stdout, done.output
-        assert time.time() - began < 20, f"{args[0]} took {time.time() - began:.1f} s" # the bar is 5 s on a quiet machine: benchmarks/grid.py
+        # the bar is 5 s on a quiet machine: benchmarks/grid.py
+        assert time.time() - began < 20, f"{args[0]} took {time.time() - began:.1f} s"
 
 
 def scores(layers, value, filters=("high_pass", "combined")):
     "What a run might leave."
     shape = dict(layer=layers, filter=list(filters))
     data = np.full((len(layers), len(filters)), float(value))
-    return xr.Dataset(dict(score=(tuple(shape), data), total=float(value), weights=("layer", np.arange(len(layers)))), shape, dict(kind="toy", schema="fragility_nb/1", value=value))
+    return xr.Dataset(dict(score=(tuple(shape), data), total=float(value), weights=("layer", np.arange(len(layers)))),
+                      shape, dict(kind="toy", schema="fragility_nb/1", value=value))
 
 
 def test_equal_shapes_are_stacked_as_xarray_does():
     parts = {str(i): scores(["a", "b"], i) for i in range(3)}
-    whole, reference = _stacked(parts), xr.concat([p.drop_attrs() for p in parts.values()], pd.Index(list(parts), name="run"), data_vars="all", coords="minimal")
-    xr.testing.assert_equal(whole.score, reference.score); xr.testing.assert_equal(whole.total, reference.total)
+    whole, reference = _stacked(parts), xr.concat([p.drop_attrs() for p in parts.values()],
+                                                  pd.Index(list(parts), name="run"), data_vars="all", coords="minimal")
+    xr.testing.assert_equal(whole.score, reference.score)
+    xr.testing.assert_equal(whole.total, reference.total)
     assert whole.attrs == dict(kind="toy", schema="fragility_nb/1")
 
 
 def test_ragged_layers_stand_one_after_the_other_without_fillers():
     parts = dict(x=scores(["a", "b"], 1), y=scores(["a", "b", "c"], 2))
     whole = _stacked(parts)
-    assert whole.layer.values.tolist() == ["a", "b", "a", "b", "c"] and whole.layer_run.values.tolist() == [0, 0, 1, 1, 1]
+    assert whole.layer.values.tolist() == ["a", "b", "a", "b", "c"] and whole.layer_run.values.tolist() == [0, 0, 1, 1,
+        1]
     for i, part in enumerate(parts.values()):
         one = whole.isel(layer=np.flatnonzero(whole.layer_run == i))
-        np.testing.assert_array_equal(one.score, part.score); np.testing.assert_array_equal(one.weights, part.weights)
+        np.testing.assert_array_equal(one.score, part.score)
+        np.testing.assert_array_equal(one.weights, part.weights)
         assert float(whole.total[i]) == float(part.total)
     assert whole.score.dtype == float and whole.weights.dtype == parts["x"].weights.dtype
     assert _stacked(dict(x=scores(["a"], 1), y=scores(["b", "c"], 2, ("pulse",)))) is None
@@ -422,15 +457,21 @@ def test_what_differs_in_more_ways_stays_apart_and_everything_can_be_read_again(
     assert done.exit_code == 0 and "Partial: 2 of 3" in done.stdout
     tree = load_result(plan.folder / "collected.nc")
     assert (tree.attrs["complete"], tree.attrs["planned"], tree.attrs["collected"]) == (0, 3, 2)
-    assert tree["runs"].collected.values.tolist() == [True, False, True] and tree["runs"].run_seed.values.tolist() == [0, 1, 2]
-    assert tree["scores"].run_seed.values.tolist() == [0, 2] and set(tree["odd"].children) == {plan.runs[0].name, plan.runs[2].name}
+    assert tree["runs"].collected.values.tolist() == [True, False,
+                                                      True] and tree["runs"].run_seed.values.tolist() == [0, 1, 2]
+    assert tree["scores"].run_seed.values.tolist() == [0, 2] and set(tree["odd"].children) == {plan.runs[0].name,
+        plan.runs[2].name}
     table = pd.read_csv(plan.folder / "collected.csv")
-    assert table.state.tolist() == ["done", "planned", "done"] and table["scores.total"].tolist()[::2] == [1, 2] and np.isnan(table["scores.total"][1])
+    assert table.state.tolist() == ["done", "planned", "done"] and table["scores.total"].tolist()[::2] == [1,
+        2] and np.isnan(table["scores.total"][1])
 
 
 def test_time_left_asks_the_runs_most_alike():
-    status = pd.DataFrame(dict(model=["a", "a", "b", "b", "a"], seed=[0, 1, 0, 1, 2], state=["done", "planned", "done", "planned", "failed"], seconds=[10, None, 100, None, None]))
-    assert time_left(status, ("model", "seed")) == pytest.approx((10 + 100) / 2 + (10 + 100) / 2) or time_left(status, ("model", "seed")) == 110
+    status = pd.DataFrame(dict(model=["a", "a", "b", "b", "a"], seed=[0, 1, 0, 1, 2],
+                               state=["done", "planned", "done", "planned", "failed"],
+                               seconds=[10, None, 100, None, None]))
+    assert time_left(status, ("model", "seed")) == pytest.approx((10 + 100) / 2 + (10 + 100) / 2) or time_left(status,
+        ("model", "seed")) == 110
     assert time_left(status, ("model", "seed"), 2) == 55 and time_left(status[1:2], ("model", "seed")) is None
 
 

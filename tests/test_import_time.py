@@ -6,7 +6,7 @@ HEAVY = ("jupyter_client", "jupyter_core", "jupyterlab", "nbconvert", "papermill
 USES = {
     "package": "import fragility_nb",
     "work": "from fragility_nb import load_data, create_model, fit, stress_sweep, filter_sweep, synaptic_scores",
-    "plots": "import fragility_nb.plots",
+    "plots": "import fragility_nb.figures.plots",
 }
 
 

@@ -7,15 +7,17 @@ import warnings
 import numpy as np
 import pytest
 
-from fragility_nb.attacks import FGSM
-from fragility_nb.core import provenance
-from fragility_nb.data import ImageData, load_data
-from fragility_nb.engine import EditEngine
-from fragility_nb.models import create_model, predict
-from fragility_nb.scores import area_weights, average_inits, synaptic_scores
-from fragility_nb.sequential import count_pairs, looks, ratio_interval
-from fragility_nb.sweeps import filter_landscape, filter_sweep
-from fragility_nb.training import fit, list_snapshots
+from fragility_nb.stress.attacks import FGSM
+from fragility_nb.core.results import provenance
+from fragility_nb.data.images import ImageData
+from fragility_nb.data.sets import load_data
+from fragility_nb.engine.engine import EditEngine
+from fragility_nb.models.create import create_model
+from fragility_nb.models.wrap import predict
+from fragility_nb.measure.scores import area_weights, average_inits, synaptic_scores
+from fragility_nb.measure.sequential import count_pairs, look_slices, ratio_interval
+from fragility_nb.measure.sweeps import filter_landscape, filter_sweep
+from fragility_nb.models.training import fit, list_snapshots
 
 QUICK = dict(layers=["conv1", "conv3"], filters=["high_pass", "pulse"], thresholds=5, device="cpu", progress=False)
 
@@ -50,7 +52,9 @@ class Stop:
 @pytest.mark.parametrize("attack_mode", ["fixed", "adaptive"])
 def test_chunks_change_nothing(snapshots, digits, bn_mode, attack_mode, monkeypatch):
     model, rows, batch = snapshots[1], [], ImageData.batch
-    def recorded(data, start, stop): rows.append(min(stop, len(data)) - start); return batch(data, start, stop)
+    def recorded(data, start, stop):
+        rows.append(min(stop, len(data)) - start)
+        return batch(data, start, stop)
     options = QUICK | dict(attack=FGSM(0.05), bn_mode=bn_mode, attack_mode=attack_mode, batch_size=30)
     whole = filter_sweep(model, digits, **options)
     monkeypatch.setattr(ImageData, "batch", recorded)
@@ -63,10 +67,10 @@ def test_memory_bound_of_a_sweep():
     "4,000 images take 98 MB as floats, clean and attacked; the sweep may take 32 MiB."
     done = subprocess.run([sys.executable, "-c", textwrap.dedent("""
         import threading, time, resource, torch
-        from fragility_nb.attacks import FGSM
-        from fragility_nb.data import ImageData
-        from fragility_nb.models import create_model
-        from fragility_nb.sweeps import filter_sweep
+        from fragility_nb.stress.attacks import FGSM
+        from fragility_nb.data.images import ImageData
+        from fragility_nb.models.create import create_model
+        from fragility_nb.measure.sweeps import filter_sweep
         torch.set_num_threads(1)
         now = lambda: int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
         x = torch.randint(0, 256, (4000, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -96,7 +100,7 @@ def test_coverage_at_every_look(right, agree):
     y = np.where(rng.random((runs, n)) < agree, x, rng.random((runs, n)) < 0.3)
     truth = (agree*right + (1 - agree)*0.3) / right
     wrong, widths = np.zeros(runs, bool), []
-    for s in looks(n):
+    for s in look_slices(n):
         low, high = ratio_interval(count_pairs(y[:, :s.stop], x[:, :s.stop]), most=n)
         wrong |= (low > truth + 1e-12) | (high < truth - 1e-12)
         widths.append(np.median(high - low))
@@ -113,7 +117,7 @@ def test_scores_that_stopped_early_cover_the_truth(tolerance):
         x, u = rng.random(n) < 0.8, rng.random(n)
         y = (u < p[:, None]) & x # nested: what survives a strong filter survives a weak one
         pairs, used, active = np.zeros((A, 4), int), np.zeros(A, int), np.arange(A)
-        for s in looks(n):
+        for s in look_slices(n):
             pairs[active] += count_pairs(y[active, s], x[s])
             used[active] = s.stop
             low, high = ratio_interval(pairs[active], most=n)
@@ -162,8 +166,10 @@ def test_sweep_with_tolerance(snapshots, digits):
 
 
 def test_tolerance_needs_independent_images(snapshots, digits):
-    with pytest.raises(ValueError, match="`tolerance` with bn_mode"): filter_sweep(snapshots[1], digits, tolerance=0.1, bn_mode="batch")
-    with pytest.raises(ValueError, match="`tolerance` to be a number larger than 0"): filter_sweep(snapshots[1], digits, tolerance=0)
+    with pytest.raises(ValueError, match="`tolerance` with bn_mode"):
+        filter_sweep(snapshots[1], digits, tolerance=0.1, bn_mode="batch")
+    with pytest.raises(ValueError, match="`tolerance` to be a number larger than 0"):
+        filter_sweep(snapshots[1], digits, tolerance=0)
 
 
 # Over snapshots
@@ -172,17 +178,22 @@ def test_landscape_is_sweep_by_sweep(snapshots, digits, tmp_path):
     inits, _ = snapshots
     options = QUICK | dict(attack=FGSM(0.03))
     both = filter_landscape(create_model("cnn4"), inits, digits, resume=tmp_path, **options)
-    assert both.accuracy.dims == ("init", "epoch", "stress", "layer", "filter", "threshold") and both.epoch.values.tolist() == [2, 4, 6]
+    assert both.accuracy.dims == ("init", "epoch", "stress", "layer", "filter",
+                                  "threshold") and both.epoch.values.tolist() == [2, 4, 6]
     model = create_model("cnn4", weights=inits[1][4])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         one = filter_sweep(model, digits, **options)
-    assert (both.correct.sel(init=1, epoch=4) == one.correct).all() and (both.alpha.sel(init=1, epoch=4) == one.alpha).all()
+    assert (both.correct.sel(init=1, epoch=4) == one.correct).all() and (both.alpha.sel(init=1, epoch=4)
+        == one.alpha).all()
     scores = synaptic_scores(both)
     mean = average_inits(scores)
-    assert np.allclose(mean.score, scores.score.mean("init")) and np.allclose(mean.sd, scores.score.values.std(scores.score.dims.index("init"), ddof=1))
-    with pytest.raises(ValueError, match="Unknown `options`: 'threshold'.*Did you mean 'thresholds'"): filter_landscape(model, inits, digits, threshold=3)
-    with pytest.raises(TypeError, match="`snapshots` to be a mapping"): filter_landscape(model, None, digits, thresholds=3)
+    assert np.allclose(mean.score, scores.score.mean("init")) and np.allclose(mean.sd,
+        scores.score.values.std(scores.score.dims.index("init"), ddof=1))
+    with pytest.raises(ValueError, match="Unknown `options`: 'threshold'.*Did you mean 'thresholds'"):
+        filter_landscape(model, inits, digits, threshold=3)
+    with pytest.raises(TypeError, match="`snapshots` to be a mapping"):
+        filter_landscape(model, None, digits, thresholds=3)
     with pytest.raises(ValueError, match="at least one epoch"): filter_landscape(model, {}, digits, thresholds=3)
 
 
@@ -192,7 +203,9 @@ def test_landscape_interrupted(snapshots, digits, several, monkeypatch, tmp_path
     given, model = inits if several else inits[0], create_model("cnn4")
     whole = filter_landscape(model, given, digits, **QUICK)
     calls = 3 # of the engine for each snapshot: the unfiltered network and two layers
-    with monkeypatch.context() as patch, pytest.warns(UserWarning, match=r"Interrupted: the result holds 3 of 6" if several else "holds 2 of 3 snapshots"):
+    with monkeypatch.context() as patch, pytest.warns(UserWarning,
+                                                      match=r"Interrupted: the result holds 3 of 6" if several
+                                                      else "holds 2 of 3 snapshots"):
         Stop(patch, calls*(4 if several else 2) + 1)
         some = filter_landscape(model, given, digits, **QUICK)
     assert some.attrs["incomplete"] == 1 and "incomplete" not in whole.attrs
@@ -204,7 +217,8 @@ def test_landscape_interrupted(snapshots, digits, several, monkeypatch, tmp_path
     with monkeypatch.context() as patch:
         rest = Stop(patch, 100)
         resumed = filter_landscape(model, given, digits, resume=tmp_path, **QUICK)
-    assert (resumed.correct == whole.correct).all() and 100 - rest.left == calls*len(inits if several else [0])*3 - (calls*2 + 2)
+    assert (resumed.correct == whole.correct).all() and 100 - rest.left == calls*len(inits if several
+        else [0])*3 - (calls*2 + 2)
 
 
 def test_interrupted_sweep(snapshots, digits, monkeypatch, tmp_path):
@@ -222,7 +236,7 @@ def test_interrupted_sweep(snapshots, digits, monkeypatch, tmp_path):
 
 
 def test_one_bar_for_all(snapshots, digits, monkeypatch):
-    import fragility_nb.sweeps as sweeps
+    import fragility_nb.measure.sweeps as sweeps
     bars, made = [], sweeps._bar
     monkeypatch.setattr(sweeps, "_bar", lambda *a: bars.append(made(*a)) or bars[-1])
     for extra in ({}, dict(tolerance=0.5), dict(memory="100kB")):
@@ -232,13 +246,15 @@ def test_one_bar_for_all(snapshots, digits, monkeypatch):
 
 
 def test_counts_of_a_bar(snapshots, digits, monkeypatch):
-    import fragility_nb.sweeps as sweeps
+    import fragility_nb.measure.sweeps as sweeps
     class Bar:
         n, steps = 0, []
         def __enter__(self): return self
         def __exit__(self, *_): pass
         def set_description(self, _): pass
-        def update(self, k): self.n += k; self.steps.append(k)
+        def update(self, k):
+            self.n += k
+            self.steps.append(k)
     for extra in ({}, dict(tolerance=0.5), dict(memory="100kB")):
         bar = Bar()
         monkeypatch.setattr(sweeps, "_bar", lambda *a, bar=bar: bar)
@@ -252,4 +268,6 @@ def test_predictions_stand_behind_a_landscape(snapshots, digits):
     result = filter_landscape(create_model("cnn4"), inits[0], digits, **QUICK)
     for epoch, path in inits[0].items():
         logits = predict(create_model("cnn4", weights=path), digits, device="cpu")
-        assert result.reference_accuracy.sel(epoch=epoch, stress="clean").item() == (logits.argmax(1) == digits.labels).double().mean().item()
+        assert result.reference_accuracy.sel(epoch=epoch,
+                                             stress="clean").item() == (logits.argmax(1)
+                                                 == digits.labels).double().mean().item()

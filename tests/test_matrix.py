@@ -4,21 +4,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fragility_nb.core import load_result, save_result
-from fragility_nb.data import load_data
-from fragility_nb.matrix import CutMix, MixUp, StressPolicy, WorstOf, matrix_row, train_test_matrix
-from fragility_nb.models import channel_stats, create_model
-from fragility_nb.severity import matrix_minimal, matrix_summary
-from fragility_nb.stressors import GaussianNoise, apply_stress
-from fragility_nb.sweeps import stress_sweep
-from fragility_nb.training import fit
+from fragility_nb.core.results import load_result, save_result
+from fragility_nb.data.sets import load_data
+from fragility_nb.measure.matrix import CutMix, MixUp, StressPolicy, WorstOf, matrix_row, train_test_matrix
+from fragility_nb.models.table import channel_stats
+from fragility_nb.models.create import create_model
+from fragility_nb.measure.severity import matrix_minimal, matrix_summary
+from fragility_nb.stress.stressors import GaussianNoise, apply_stress
+from fragility_nb.measure.sweeps import stress_sweep
+from fragility_nb.models.training import fit
 
 NOISE = GaussianNoise(sigma=0.5, clip=False)
 
 
 @pytest.fixture(scope="module")
 def matrix():
-    return train_test_matrix("cnn4", "digits", NOISE, (0, 0.5, 1), rows=dict(mixup="mixup"), epochs=6, lr=3e-3, probes=24, progress=False)
+    return train_test_matrix("cnn4", "digits", NOISE, (0, 0.5, 1), rows=dict(mixup="mixup"), epochs=6, lr=3e-3,
+                             probes=24, progress=False)
 
 
 def test_the_diagonal_wins(matrix):
@@ -42,12 +44,14 @@ def test_the_worth_of_the_diagonal_by_hand(matrix):
     q, s = matrix.accuracy.values[:3, 0, 0], matrix_summary(matrix)
     np.testing.assert_allclose(s.diagonal, [q[i, i] - max(q[j, i] for j in range(3) if j != i) for i in range(3)])
     m = matrix_minimal(matrix, "fgsm", "epsilon")
-    assert m.sizes["train"] == 4 and (m.mean_change_low <= m.mean_change).all() and (m.mean_change <= m.mean_change_high).all()
+    assert m.sizes["train"] == 4 and (m.mean_change_low <= m.mean_change).all() and (m.mean_change
+        <= m.mean_change_high).all()
 
 
 def test_it_goes_on_where_it_stopped(tmp_path, digits, monkeypatch):
-    import fragility_nb.matrix as module
-    data, options = (load_data("digits", "train").take(range(200)), digits.take(range(64))), dict(epochs=2, searches=(), progress=False, seeds=(0, 1))
+    import fragility_nb.measure.matrix as module
+    data, options = (load_data("digits", "train").take(range(200)), digits.take(range(64))), dict(epochs=2,
+        searches=(), progress=False, seeds=(0, 1))
     whole = train_test_matrix("cnn3", data, NOISE, (0, 1), **options)
     real, calls = module.stress_sweep, []
     def stops(*args, **kwargs):
@@ -75,7 +79,8 @@ def test_mixing_is_torchvisions(policy, trained, digits):
     from torchvision.transforms import v2
     x, y, state = digits.batch(0, 32), digits.labels[:32], torch.get_rng_state()
     z, soft = policy(trained, x, y, 5, digits.index[:32])
-    assert torch.equal(state, torch.get_rng_state()) and soft.shape == (32, 10) and torch.allclose(soft.sum(1), torch.ones(32))
+    assert torch.equal(state, torch.get_rng_state()) and soft.shape == (32, 10) and torch.allclose(soft.sum(1),
+        torch.ones(32))
     if isinstance(policy, MixUp):  # one weight for all: x λ + rolled x (1 − λ)
         hard = F.one_hot(y, 10).float()
         weight = soft[(y != y.roll(1))].max(1).values.max()

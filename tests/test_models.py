@@ -14,18 +14,24 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fragility_nb.activations import find_layers
-from fragility_nb.data import ImageData, generator
-from fragility_nb.models import (MODELS, Normalized, architecture, create_model, least_size, list_models, load_checkpoint, match, model_hash,
-                                 model_table, predict, residual_module, save_checkpoint)
-from fragility_nb.stressors import GaussianNoise
-from fragility_nb.sweeps import filter_sweep, stress_sweep
-from fragility_nb.training import fit
+from fragility_nb.models.activations import find_layers
+from fragility_nb.data.images import ImageData, generator
+from fragility_nb.models.networks import MODELS, residual_module
+from fragility_nb.models.wrap import Normalized, match_data, model_hash, predict
+from fragility_nb.models.create import find_architecture, create_model, least_size, list_models, load_checkpoint
+from fragility_nb.models.table import model_table
+from fragility_nb.models.checkpoints import save_checkpoint
+from fragility_nb.stress.stressors import GaussianNoise
+from fragility_nb.measure.sweeps import filter_sweep, stress_sweep
+from fragility_nb.models.training import fit
 
 ZOO = sorted(MODELS)
-FAMILIES = "cifar_resnet20 densenet121 inception_v3 inception_v4 lenet1 modules_resnet resnet18 shufflenet_v2_x0_5 squeezenet1_1 vgg11".split()  # one of each
+FAMILIES = ("cifar_resnet20 densenet121 inception_v3 inception_v4 lenet1 modules_resnet resnet18 shufflenet_v2_x0_5 "
+            "squeezenet1_1 vgg11".split())  # one of each
 SHARED = ROOT.parent / "shared" / "data"
-needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the image data in {SHARED.relative_to(ROOT.parent)} beside the repository")
+needs_data = pytest.mark.skipif(not SHARED.is_dir(),
+                                reason=f"needs the image data in {SHARED.relative_to(ROOT.parent)} beside the "
+                                       f"repository")
 
 
 def noise_images(size, channels=3, n=8, classes=2):
@@ -38,8 +44,9 @@ def noise_images(size, channels=3, n=8, classes=2):
 @pytest.mark.parametrize("name", [*ZOO, "cnn2", "cnn7"])
 def test_every_network_at_its_least_size(name, tmp_path):
     "Builds, trains a step, is saved and built again from the file, filtered and stressed."
-    stem = "cifar" if name.startswith("vgg") and name != "vgg11" else "imagenet"  # spares seven first dense layers of 103 million weights
-    size = architecture(name).least[stem == "cifar"]
+    # spares seven first dense layers of 103 million weights
+    stem = "cifar" if name.startswith("vgg") and name != "vgg11" else "imagenet"
+    size = find_architecture(name).least[stem == "cifar"]
     data = noise_images(size)
     model = create_model(name, 2, 3, size, stem=stem)
     before = [p.detach().clone() for p in list(model.parameters())[:2]]
@@ -49,32 +56,38 @@ def test_every_network_at_its_least_size(name, tmp_path):
     assert model_hash(again) == model_hash(model) and again.spec == model.spec
     (tmp_path / "net.safetensors").unlink()
     correct = (predict(again, data, device="cpu").argmax(1) == data.labels).numpy()
-    result = filter_sweep(again, data, layers=find_layers(again)[0].name, filters=["high_pass", "low_pass"], thresholds=2, device="cpu", progress=False)
+    result = filter_sweep(again, data, layers=find_layers(again)[0].name, filters=["high_pass", "low_pass"],
+                          thresholds=2, device="cpu", progress=False)
     assert (result.reference_correct.values[0] == correct).all()
-    assert (result.removed.isel(threshold=-1) >= result.weights - 1).all()  # all but, for one of the two, the extreme weight
+    # all but, for one of the two, the extreme weight
+    assert (result.removed.isel(threshold=-1) >= result.weights - 1).all()
     stressed = stress_sweep(again, data, GaussianNoise(), (1,), device="cpu", progress=False)
     assert (stressed.correct.sel(severity=0).squeeze().values == correct).all()
 
 
 def shapes_only(name, size, channels=3, stem="imagenet", classes=5):
     "Shape of the logits in training mode, without arithmetic."
-    with torch.device("meta"): return tuple(architecture(name)(classes, channels, size, stem).train()(torch.empty(2, channels, size, size)).shape)
+    with torch.device("meta"):
+        return tuple(find_architecture(name)(classes, channels, size,
+                                             stem).train()(torch.empty(2, channels, size, size)).shape)
 
 
 @pytest.mark.parametrize("stem", ["imagenet", "cifar"])
 def test_least_sizes_are_the_least(stem):
     "The table's numbers are those found by trying, and `create_model` says them."
     for name in [*FAMILIES, "cnn2", "cnn3", "cnn9"]:
-        least = architecture(name).least[stem == "cifar"]
+        least = find_architecture(name).least[stem == "cifar"]
         assert least_size(name, stem) == least, name
         if least == 1: continue
-        with pytest.raises(ValueError, match=f"`image_size` to be at least {least} pixels for `{name}`.*`resize={least}`"): create_model(name, image_size=least - 1, stem=stem)
+        with pytest.raises(ValueError,
+                           match=f"`image_size` to be at least {least} pixels for `{name}`.*`resize={least}`"):
+            create_model(name, image_size=least - 1, stem=stem)
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "densenet121", "inception_v3", "inception_v4"])
 @pytest.mark.parametrize("stem", ["imagenet", "cifar"])
 def test_one_pixel_less_fails_with_real_kernels(name, stem):
-    least = architecture(name).least[stem == "cifar"]
+    least = find_architecture(name).least[stem == "cifar"]
     net = create_model(name, 2, 1, least, stem=stem)
     assert net(torch.rand(2, 1, least, least)).shape == (2, 2)
     with pytest.raises(RuntimeError): net(torch.rand(2, 1, least - 1, least - 1))
@@ -84,15 +97,16 @@ def test_channels_classes_and_sizes():
     "1 and 3 channels, several K, 28 to 299 pixels, both stems; in training mode, too, logits come out (no auxiliary ones)."
     for name in FAMILIES:
         for channels, size, stem, classes in ((1, 28, "cifar", 7), (3, 299, "imagenet", 200)):
-            size = max(size, architecture(name).least[stem == "cifar"])  # VGG needs `resize` on 28 pixels
+            size = max(size, find_architecture(name).least[stem == "cifar"])  # VGG needs `resize` on 28 pixels
             assert shapes_only(name, size, channels, stem, classes) == (2, classes), name
 
 
 def test_cifar_stems_keep_the_pixels():
     "The images lose nothing in the first convolution, and no weight of the rest changes its shape but where the table says so."
     for name in ("resnet18", "densenet121", "squeezenet1_1", "shufflenet_v2_x1_0", "inception_v3", "vgg11"):
-        first = architecture(name).first
-        with torch.device("meta"): usual, ours = (architecture(name)(10, 3, 32, stem) for stem in ("imagenet", "cifar"))
+        first = find_architecture(name).first
+        with torch.device("meta"):
+            usual, ours = (find_architecture(name)(10, 3, 32, stem) for stem in ("imagenet", "cifar"))
         conv = ours.get_submodule(first)
         assert conv(torch.empty(1, 3, 32, 32, device="meta")).shape[-1] == 32
         changed = {k for k, v in usual.state_dict().items() if ours.state_dict()[k].shape != v.shape}
@@ -100,8 +114,10 @@ def test_cifar_stems_keep_the_pixels():
 
 
 def test_depth_is_the_number_in_the_name():
-    table = model_table(["resnet18", "resnet34", "resnet50", "resnet101", "vgg11", "vgg16_bn", "vgg19", "densenet121", "cifar_resnet20", "cifar_resnet56", "cnn2", "cnn11"], image_size=32)
-    for name, row in table.iterrows(): assert row.depth == int("".join(c for c in name.removesuffix("_bn").split("_")[-1] if c.isdigit())), name
+    table = model_table(["resnet18", "resnet34", "resnet50", "resnet101", "vgg11", "vgg16_bn", "vgg19", "densenet121",
+                         "cifar_resnet20", "cifar_resnet56", "cnn2", "cnn11"], image_size=32)
+    for name, row in table.iterrows():
+        assert row.depth == int("".join(c for c in name.removesuffix("_bn").split("_")[-1] if c.isdigit())), name
     layers = model_table(["resnet18", "resnet50", "squeezenet1_1", "shufflenet_v2_x1_0"]).layers  # as AIJ filter them
     assert layers.tolist() == [21, 54, 26, 57]
     model = create_model("shufflenet_v2_x1_0", 10, 3, 32)
@@ -110,18 +126,20 @@ def test_depth_is_the_number_in_the_name():
 
 def test_costs_are_torchvisions():
     "Parameters and multiply-adds against the numbers that torchvision publishes with its weights."
-    names = [n for n in ZOO if architecture(n).source == "torchvision"]
+    names = [n for n in ZOO if find_architecture(n).source == "torchvision"]
     table = model_table(names, 1000)
     for name, row in table.iterrows():
         meta = torchvision.models.get_model_weights(name).IMAGENET1K_V1.meta
         assert row.multiply_adds / 1e9 == pytest.approx(meta["_ops"], abs=6e-4), name
-        if name != "inception_v3": assert row.parameters == meta["num_params"], name  # its number has the auxiliary classifier in it
+        # its number has the auxiliary classifier in it
+        if name != "inception_v3": assert row.parameters == meta["num_params"], name
 
 
 @pytest.mark.parametrize("name,size", [("inception_v4", 299), ("lenet5", 28), ("modules_inception", 32)])
 def test_costs_are_pytorchs(name, size):
     "Multiply-adds against PyTorch's own counter."
-    with torch.device("meta"), FlopCounterMode(display=False) as count: architecture(name)(10, 3, size, "imagenet").eval()(torch.empty(1, 3, size, size))
+    with torch.device("meta"), FlopCounterMode(display=False) as count:
+        find_architecture(name)(10, 3, size, "imagenet").eval()(torch.empty(1, 3, size, size))
     row = model_table(name, image_size=size).loc[name]
     assert row.multiply_adds == count.get_total_flops() / 2
 
@@ -145,13 +163,14 @@ def test_module_nets():
             h = net.pre(x)
             for m in (net.module1, net.module2, net.module3): h = nn.MaxPool2d(2)(m(h) + h)
         assert seen[0].shape == (2, 256, 4, 4) and torch.allclose(seen[0], h, atol=1e-6)
-        assert all([type(m) for m in c.children()] == [nn.Conv2d, nn.ReLU, nn.BatchNorm2d] for c in net.modules() if isinstance(c, nn.Sequential) and hasattr(c, "conv"))
+        assert all([type(m) for m in c.children()] == [nn.Conv2d, nn.ReLU, nn.BatchNorm2d] for c in net.modules()
+                   if isinstance(c, nn.Sequential) and hasattr(c, "conv"))
     with pytest.raises(KeyError): residual_module("vgg")
 
 
 def test_shortcuts_without_weights():
     "Option A: every second pixel, new maps zero on both sides."
-    from fragility_nb.models import ShortcutBlock
+    from fragility_nb.models.networks import ShortcutBlock
     x = torch.rand(2, 4, 7, 7)
     y = ShortcutBlock(4, 8, 2).shortcut(x)
     assert torch.equal(y[:, 2:6], x[..., ::2, ::2]) and not y[:, :2].any() and not y[:, 6:].any()
@@ -161,7 +180,8 @@ def test_upsampling_inside(tmp_path):
     net = create_model("inception_v4", 10, 3, 32, (.4, .5, .6), (.2, .2, .3), resize=96, seed=2)
     x = torch.rand(2, 3, 32, 32, requires_grad=True)
     with torch.no_grad():
-        large = F.interpolate((x - net.mean) / net.std, (96, 96), mode="bilinear", align_corners=False)  # the other way round
+        # the other way round
+        large = F.interpolate((x - net.mean) / net.std, (96, 96), mode="bilinear", align_corners=False)
         assert torch.allclose(net(x), net.network(large), atol=1e-4)
     net(x).sum().backward()
     assert (x.grad != 0).float().mean() > 0.99
@@ -169,8 +189,10 @@ def test_upsampling_inside(tmp_path):
     assert again.resize == 96 and model_hash(again) == model_hash(net) and torch.equal(again(x), net(x))
     again.resize = 80
     assert model_hash(again) != model_hash(net)
-    with pytest.raises(ValueError, match="`resize` to be an integer at least 32"): create_model("cnn4", image_size=32, resize=16)
-    assert model_hash(create_model("shufflenet_v2_x0_5", stem="cifar")) != model_hash(create_model("shufflenet_v2_x0_5"))
+    with pytest.raises(ValueError, match="`resize` to be an integer at least 32"):
+        create_model("cnn4", image_size=32, resize=16)
+    assert model_hash(create_model("shufflenet_v2_x0_5",
+                                   stem="cifar")) != model_hash(create_model("shufflenet_v2_x0_5"))
 
 
 def test_seeds_and_the_callers_generator():
@@ -182,16 +204,20 @@ def test_seeds_and_the_callers_generator():
 def test_timm_by_name():
     net = create_model("timm:vit_tiny_patch16_224", 5, 1, 32)  # a transformer is told the size of its images
     assert net(torch.rand(2, 1, 32, 32)).shape == (2, 5) and net.spec["name"] == "timm:vit_tiny_patch16_224"
-    with pytest.raises(ValueError, match="at least 16 pixels for `timm:vit"): create_model("timm:vit_tiny_patch16_224", 5, 1, 15)
-    with pytest.raises(ValueError, match="Unknown `model`: 'timm:resnt18'. Did you mean resnet18"): create_model("timm:resnt18")
+    with pytest.raises(ValueError, match="at least 16 pixels for `timm:vit"):
+        create_model("timm:vit_tiny_patch16_224", 5, 1, 15)
+    with pytest.raises(ValueError, match="Unknown `model`: 'timm:resnt18'. Did you mean resnet18"):
+        create_model("timm:resnt18")
     with pytest.raises(ValueError, match="`stem` to be 'imagenet'"): create_model("timm:resnet18", stem="cifar")
 
 
 def test_a_registered_network():
     "A plain function is enough; its least size is found by trying."
-    MODELS["tiny"] = lambda k, c, size, stem: nn.Sequential(nn.Conv2d(c, 4, 5), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, k))
+    MODELS["tiny"] = lambda k, c, size, stem: nn.Sequential(nn.Conv2d(c, 4, 5), nn.MaxPool2d(2),
+                                                            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, k))
     try:
-        assert create_model("tiny", 3, 1, 6)(torch.rand(2, 1, 6, 6)).shape == (2, 3) and model_table("tiny").least_size["tiny"] == 6
+        assert create_model("tiny", 3, 1, 6)(torch.rand(2, 1, 6, 6)).shape == (2,
+            3) and model_table("tiny").least_size["tiny"] == 6
         with pytest.raises(ValueError, match="at least 6 pixels for `tiny`"): create_model("tiny", 3, 1, 5)
     finally: del MODELS["tiny"]
 
@@ -209,7 +235,8 @@ def test_imagenet_weights_are_adapted(published):
     x = torch.rand(2, 3, 64, 64)
     usual = torchvision.transforms.Normalize((.485, .456, .406), (.229, .224, .225))
     with torch.no_grad():
-        assert torch.allclose(create_model("resnet18", 1000, 3, 64, weights="imagenet")(x), published(usual(x)), atol=1e-5)
+        assert torch.allclose(create_model("resnet18", 1000, 3, 64, weights="imagenet")(x), published(usual(x)),
+                              atol=1e-5)
         grey = create_model("resnet18", 1000, 1, 64, 0.5, 0.5, weights="imagenet")
         assert torch.allclose(grey(x[:, :1]), published((x[:, :1].repeat(1, 3, 1, 1) - 0.5) / 0.5), atol=1e-4)
         six = create_model("resnet18", 1000, 6, 64, 0.5, 0.5, weights="imagenet")
@@ -223,8 +250,12 @@ def test_imagenet_weights_are_adapted(published):
 def test_no_network_no_imagenet_weights(monkeypatch):
     def offline(*args, **kwargs): raise urllib.error.URLError("no route to host")
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
-    with pytest.raises(ConnectionError, match="ImageNet weights of `vgg11` could not be fetched .*checkpoints`, or pass the path"): create_model("vgg11", 10, 3, 32, weights="imagenet")
-    with pytest.raises(ValueError, match="no ImageNet weights for `cnn4`; there are for .*resnet18"): create_model("cnn4", weights="imagenet")
+    with pytest.raises(ConnectionError,
+                       match="ImageNet weights of `vgg11` could not be fetched .*checkpoints`, or pass the path"):
+        create_model("vgg11", 10, 3, 32, weights="imagenet")
+    with pytest.raises(ValueError,
+                       match="no ImageNet weights for `cnn4`; there are for .*resnet18"): create_model("cnn4",
+                           weights="imagenet")
 
 
 @needs_data
@@ -232,15 +263,18 @@ def test_no_network_no_imagenet_weights(monkeypatch):
 def test_published_checkpoints_of_cifar_resnets(depth, least):
     "Trained by others on exact CIFAR-10; test images 0-999."
     with np.load(SHARED / "cifar10_exact_5000.npz") as z: x, y = z["x_test"], z["y_test"]
-    model = create_model(f"cifar_resnet{depth}", 10, 3, 32, (.485, .456, .406), (.229, .224, .225), weights=SHARED / "checkpoints" / f"resnet{depth}_cifar10.pt")
+    model = create_model(f"cifar_resnet{depth}", 10, 3, 32, (.485, .456, .406), (.229, .224, .225),
+                         weights=SHARED / "checkpoints" / f"resnet{depth}_cifar10.pt")
     logits = predict(model, torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(), device="cpu")
     assert (logits.argmax(1).numpy() == y).mean() >= least
 
 
-DRESSES = {"bare": lambda s: s, "nested": lambda s: {"epoch": 3, "state_dict": s}, "twice nested": lambda s: {"model": {"state_dict": s}, "lr": 0.1},
+DRESSES = {"bare": lambda s: s, "nested": lambda s: {"epoch": 3, "state_dict": s},
+           "twice nested": lambda s: {"model": {"state_dict": s}, "lr": 0.1},
            "net": lambda s: {"net": s, "acc": 91.2}, "DataParallel": lambda s: {f"module.{k}": v for k, v in s.items()},
            "Lightning": lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}, "hparams": {"lr": 0.1}},
-           "compiled": lambda s: {f"_orig_mod.module.{k}": v for k, v in s.items()}, "wrapped": lambda s: {f"network.{k}": v for k, v in s.items()}}
+           "compiled": lambda s: {f"_orig_mod.module.{k}": v for k, v in s.items()},
+           "wrapped": lambda s: {f"network.{k}": v for k, v in s.items()}}
 
 
 @pytest.mark.parametrize("dress", DRESSES)
@@ -259,13 +293,18 @@ def test_safetensors_of_others_under_any_name(tmp_path):
     save_file({f"model.{k}": v for k, v in source.network.state_dict().items()}, tmp_path / "net.pt")
     assert model_hash(load_checkpoint(tmp_path / "net.pt", create_model("cnn4"))) == model_hash(source)
     torch.save(source.state_dict(), tmp_path / "net.safetensors")  # with mean and std inside, under the wrong name
-    assert model_hash(load_checkpoint(tmp_path / "net.safetensors", create_model("cnn4", mean=0.1))) == model_hash(source)
+    assert model_hash(load_checkpoint(tmp_path / "net.safetensors",
+                                      create_model("cnn4", mean=0.1))) == model_hash(source)
 
 
 def test_all_that_does_not_fit_is_named(tmp_path):
     model, state = create_model("cnn9"), create_model("cnn9").network.state_dict()
-    gone = [state.pop(k) is None or k for k in ("conv3.weight", *(f"bn5.{w}" for w in ("weight", "bias", "running_mean", "running_var")), "linear.bias")]
-    state |= {f"head.{i}.weight": torch.zeros(1) for i in range(9)} | {"bn1.weight": torch.zeros(3), "conv2.weight": torch.zeros(2, 2)}
+    gone = [state.pop(k) is None or k for k in ("conv3.weight",
+                                                *(f"bn5.{w}"
+                                                  for w in ("weight", "bias", "running_mean", "running_var")),
+                                                  "linear.bias")]
+    state |= {f"head.{i}.weight": torch.zeros(1) for i in range(9)} | {"bn1.weight": torch.zeros(3),
+        "conv2.weight": torch.zeros(2, 2)}
     torch.save(state, tmp_path / "a.pt")
     with pytest.raises(ValueError) as e: load_checkpoint(tmp_path / "a.pt", model)
     told = str(e.value)
@@ -282,10 +321,12 @@ class Code:
 @pytest.mark.parametrize("name", ["evil.pt", "evil.pth", "evil.safetensors", "evil"])
 def test_pickles_with_code_are_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    for write in (lambda: torch.save({"state_dict": Code()}, name), lambda: torch.save(Code(), name, _use_new_zipfile_serialization=False),
+    for write in (lambda: torch.save({"state_dict": Code()}, name),
+                  lambda: torch.save(Code(), name, _use_new_zipfile_serialization=False),
                   lambda: open(name, "wb").write(pickle.dumps(Code(), 2))):
         write()
-        with pytest.raises(ValueError, match="is refused: it is a pickle that would run `(posix|nt).mkdir`"): load_checkpoint(name, create_model("cnn3"))
+        with pytest.raises(ValueError, match="is refused: it is a pickle that would run `(posix|nt).mkdir`"):
+            load_checkpoint(name, create_model("cnn3"))
     with open(name, "wb") as f: pickle.dump(Code(), f)  # of a kind that PyTorch does not read at all
     with pytest.raises(ValueError, match="is refused"): load_checkpoint(name, create_model("cnn3"))
     torch.save(create_model("cnn3"), name)  # a whole network is a pickle, too
@@ -297,23 +338,28 @@ def test_pickles_with_code_are_refused(tmp_path, monkeypatch, name):
 
 def test_files_that_are_no_checkpoints(tmp_path):
     torch.save({"epoch": 3, "optimizer": {"lr": 0.1}}, tmp_path / "a.pt")
-    with pytest.raises(ValueError, match="to hold a state dict .* but got a dict with epoch, optimizer"): load_checkpoint(tmp_path / "a.pt", create_model("cnn3"))
+    with pytest.raises(ValueError, match="to hold a state dict .* but got a dict with epoch, optimizer"):
+        load_checkpoint(tmp_path / "a.pt", create_model("cnn3"))
     (tmp_path / "b.pt").write_bytes(b"")
     (tmp_path / "c.safetensors").write_text("hello")
     for name in ("b.pt", "c.safetensors"):
         with pytest.raises(ValueError, match="damaged"): load_checkpoint(tmp_path / name, create_model("cnn3"))
-    with pytest.raises(FileNotFoundError, match="No checkpoint at"): load_checkpoint(tmp_path / "d.pt", create_model("cnn3"))
+    with pytest.raises(FileNotFoundError, match="No checkpoint at"):
+        load_checkpoint(tmp_path / "d.pt", create_model("cnn3"))
 
 
 def test_normalisation_for_other_channels(digits):
     net = Normalized(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), [.4, .5, .6], [.2, .2, .2])
-    with pytest.raises(ValueError, match="cannot take images of shape \\(1, 8, 8\\): its `mean` and `std` are for 3 channels"): match(net, digits)
+    with pytest.raises(ValueError,
+                       match="cannot take images of shape \\(1, 8, 8\\): its `mean` and `std` are for 3 channels"):
+        match_data(net, digits)
     for value in ("a", [], float("nan"), [[.5], [.5, .4]]):
         with pytest.raises((TypeError, ValueError), match="`mean`"): create_model("cnn4", mean=value)
-    assert create_model("cnn4", in_chans=3, mean=np.array([.1, .2, .3]), std=torch.tensor(.5)).spec["mean"] == pytest.approx([.1, .2, .3])
+    assert create_model("cnn4", in_chans=3, mean=np.array([.1, .2, .3]),
+                        std=torch.tensor(.5)).spec["mean"] == pytest.approx([.1, .2, .3])
     json.dumps(create_model("cnn4", in_chans=3, mean=np.float32(.5), std=torch.ones(3)).spec)
 
 
 def test_names_are_listed():
-    assert {architecture(n).family for n in FAMILIES} == {architecture(n).family for n in ZOO}
+    assert {find_architecture(n).family for n in FAMILIES} == {find_architecture(n).family for n in ZOO}
     assert list_models()[:2] == ["cnn<depth>", "timm:<name>"] and set(ZOO) < set(list_models())

@@ -19,7 +19,7 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in ALL]
 def files(root):
     "{relative path: bytes} of the notebooks and the package."
     found = (p for folder in ("nbs", "fragility_nb") for p in (root / folder).rglob("*")
-             if p.suffix in (".ipynb", ".py") and "__pycache__" not in p.parts and ".ipynb_checkpoints" not in p.parts)
+             if p.suffix in (".ipynb", ".py", ".pyi") and "__pycache__" not in p.parts and ".ipynb_checkpoints" not in p.parts)
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in found}
 
 
@@ -31,8 +31,7 @@ def remade(tmp_path_factory):
     said = [run(tool / "nbdev_export", cwd=root), run(tool / "nbdev_clean", cwd=root)]
     if (root / "fragility_nb/templates").exists():
         said.append(run(tool / "nbdev_clean", "--fname", "fragility_nb/templates", cwd=root))
-    init = root / "fragility_nb" / "__init__.py"
-    init.write_text(public_names.updated(root), encoding="utf-8")
+    public_names.update(root)
     return before, files(root), "".join(said)
 
 

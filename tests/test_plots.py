@@ -8,13 +8,14 @@ import pytest
 import xarray as xr
 from conftest import python
 
-from fragility_nb.core import provenance, save_result
-from fragility_nb.plots import (COLOURS, house_style, plot_compactness, plot_comparison, plot_depth, plot_filter_response,
-                                plot_landscape, plot_scores, plot_stress, plot_training)
-from fragility_nb.scores import (KINDS, compactness, relabel, relative_performance, scale_scores, smallest_fraction,
-                                 synaptic_scores)
-from fragility_nb.severity import corruption_error, stress_summary
-from fragility_nb.stress_plots import plot_corruption_error, plot_severity
+from fragility_nb.core.results import provenance, save_result
+from fragility_nb.figures.style import COLOURS, house_style
+from fragility_nb.figures.plots import plot_compactness, plot_comparison, plot_depth, plot_filter_response
+from fragility_nb.figures.plots import plot_landscape, plot_scores, plot_stress, plot_training
+from fragility_nb.measure.scores import KINDS, compactness, relabel, relative_performance, scale_scores
+from fragility_nb.measure.scores import smallest_fraction, synaptic_scores
+from fragility_nb.measure.severity import corruption_error, stress_summary
+from fragility_nb.figures.stress import plot_corruption_error, plot_severity
 
 FILTERS = ["high_pass", "low_pass", "pulse"]
 
@@ -40,12 +41,15 @@ def filter_result(layers=3, epochs=0, inits=0, attack=True, filters=FILTERS, n=4
     reference = rng.random((*shape, s, n)) < np.array([0.95, 0.6])[:s, None]
     effect = rng.normal(0, 0.3, (*shape, 1, layers, 1, 1)) * np.sin(np.pi*t)
     right = np.clip((1 - removed/100)[..., None, :, :, :] + effect, 0, 1)
-    correct = (rng.random((*shape, s, layers, len(filters), A, n)) < right[..., None]) & reference[..., None, None, None, :]
+    correct = (rng.random((*shape, s, layers, len(filters), A, n))
+               < right[..., None]) & reference[..., None, None, None, :]
     full, three = (*dims, "stress", "layer", "filter", "threshold", "sample"), (*dims, "layer", "filter", "threshold")
-    coords = dict(stress=["clean", "adversarial"][:s], layer=[f"conv{i + 1}" for i in range(layers)], filter=list(filters),
+    coords = dict(stress=["clean", "adversarial"][:s], layer=[f"conv{i + 1}" for i in range(layers)],
+                  filter=list(filters),
                   threshold=t, sample=np.arange(n)) | {k: np.arange(v) for k, v in lead}
     return xr.Dataset(dict(correct=(full, correct), accuracy=(full[:-1], correct.mean(-1)), removed=(three, removed),
-                           alpha=(three, removed/100), weights=("layer", [100]*layers), reference_correct=((*dims, "stress", "sample"), reference),
+                           alpha=(three, removed/100), weights=("layer", [100]*layers),
+                           reference_correct=((*dims, "stress", "sample"), reference),
                            reference_accuracy=((*dims, "stress"), reference.mean(-1))),
                       coords, provenance("filter_sweep", num_classes=10, model="cnn3"))
 
@@ -54,7 +58,8 @@ def scored(**how): return synaptic_scores(filter_result(**how), n_boot=100)
 
 
 def training_log():
-    return xr.Dataset(dict(loss=("epoch", [2., 1.]), train_accuracy=("epoch", [0.3, 0.6]), test_accuracy=("epoch", [0.2, 0.5])),
+    return xr.Dataset(dict(loss=("epoch", [2., 1.]), train_accuracy=("epoch", [0.3, 0.6]),
+                           test_accuracy=("epoch", [0.2, 0.5])),
                       dict(epoch=[1, 2]), provenance("training", model="cnn3"))
 
 
@@ -125,7 +130,8 @@ def test_comparison_shows_every_network():
     axs = drawn(plot_comparison(results))
     assert [ax.get_title(loc="left") for ax in axs] == ["Gaussian noise", "Rotation"]
     for ax, name in zip(axs, ("gaussian_noise", "rotation")):
-        for k, r in results.items(): np.testing.assert_array_equal(line(ax, k), stress_summary(r).accuracy.sel(stress=name))
+        for k, r in results.items():
+            np.testing.assert_array_equal(line(ax, k), stress_summary(r).accuracy.sel(stress=name))
     assert [t.get_text() for t in axs[0].figure.legends[0].get_texts()] == ["shallow", "deep"]
 
 
@@ -143,7 +149,8 @@ def test_filter_response_shows_the_curves_and_the_scores(filter):
     ax = plot_filter_response(result, "conv2", filter)
     drawn(ax)
     truth = relative_performance(result).sel(layer="conv2", filter=filter)
-    for name in ("clean", "adversarial"): np.testing.assert_allclose(line(ax, name), truth.relative.sel(stress=name), atol=1e-12)
+    for name in ("clean", "adversarial"):
+        np.testing.assert_allclose(line(ax, name), truth.relative.sel(stress=name), atol=1e-12)
     np.testing.assert_allclose(line(ax, "baseline"), truth.baseline, atol=1e-12)
     s = synaptic_scores(result).sel(kind="adversarial", layer="conv2", filter=filter)
     written = ax.get_legend().get_texts()[1].get_text().replace("−", "-")
@@ -265,7 +272,8 @@ def test_depth_runs_from_0_to_1_without_the_global_scope():
 
 # Sizes
 
-@pytest.mark.parametrize("how", [dict(layers=1), dict(layers=60, A=3), dict(attack=False), dict(filters=["pulse"]), dict(A=2)], ids=str)
+@pytest.mark.parametrize("how", [dict(layers=1), dict(layers=60, A=3), dict(attack=False), dict(filters=["pulse"]),
+                                 dict(A=2)], ids=str)
 def test_any_size_draws(how):
     result = filter_result(**how)
     scores = synaptic_scores(result, n_boot=100)
@@ -289,12 +297,15 @@ def test_sixty_layers_are_readable():
 @pytest.mark.parametrize("order", [1, -1])
 def test_no_panel_of_severity_is_cut_off(order):
     "Panels share an axis; it reaches over the highest curve and band, whichever panel has them."
-    result = xr.concat([stress_result(("fog",)), stress_result(("snow",), seed=1)][::order], "stress", data_vars="minimal")
+    result = xr.concat([stress_result(("fog",)), stress_result(("snow",), seed=1)][::order], "stress",
+                       data_vars="minimal")
     shift = xr.DataArray([0, 1], dims="stress", coords=dict(stress=["fog", "snow"]))
-    result = result.assign(pred=(result.severity > 0)*shift*(result.sample % 5 > 0) + 0*result.correct) # only snow flips answers
+    # only snow flips answers
+    result = result.assign(pred=(result.severity > 0)*shift*(result.sample % 5 > 0) + 0*result.correct)
     axs = plot_severity({"a": result, "b": result}, "flips")
     for ax in axs:
-        (bottom, top), highest = ax.get_ylim(), max(c.get_paths()[0].vertices[:, 1].max() for a in axs for c in a.collections)
+        (bottom, top), highest = ax.get_ylim(), max(c.get_paths()[0].vertices[:, 1].max() for a in axs
+                                                    for c in a.collections)
         assert bottom == 0 and 0.8 < highest <= top
 
 
@@ -304,7 +315,8 @@ def test_bars_are_the_corruption_errors(measure):
     a, b = stress_result(), stress_result(seed=1)
     b["correct"] = b.correct & (b["sample"] % 3 > 0) # the reference is worse
     e = corruption_error(a, b.assign_attrs(a.attrs), n_boot=200)
-    ax, k, scale = plot_corruption_error({"a": e, "b": e}, measure), dict(ce="mce", relative_ce="relative_mce", error="mean_error")[measure], 100 if measure == "error" else 1
+    ax, k, scale = plot_corruption_error({"a": e, "b": e}, measure), dict(ce="mce", relative_ce="relative_mce",
+        error="mean_error")[measure], 100 if measure == "error" else 1
     for bars in ax.containers[1::2]:
         np.testing.assert_allclose([bar.get_width() for bar in bars], [*e[measure].values*scale, float(e[k])*scale])
     whisker = ax.containers[0].lines[2][0].get_segments()[-1][:, 0]
@@ -343,7 +355,8 @@ def test_nothing_global_changes():
 
 def test_text_follows_the_font_size():
     small = plot_stress(stress_result(), stress="fgsm")._left_title.get_fontsize()
-    with plt.rc_context({"font.size": 20}): large = plot_stress(stress_result(), stress="fgsm")._left_title.get_fontsize()
+    with plt.rc_context({"font.size": 20}):
+        large = plot_stress(stress_result(), stress="fgsm")._left_title.get_fontsize()
     assert (small, large) == (pytest.approx(13), pytest.approx(26))
 
 
@@ -356,7 +369,8 @@ def test_text_follows_the_font_size():
     (lambda: plot_filter_response(scored(), "conv1"), "filter_sweep"),
     (lambda: plot_filter_response(filter_result(), "conv9"), "Unknown `layer`.*conv1, conv2, conv3"),
     (lambda: plot_filter_response(filter_result(), "conv1", "band_pass"), "Unknown `filter`.*combined"),
-    (lambda: plot_filter_response(filter_result(attack=False), "conv1", stress="adversarial"), "Unknown `stress`.*Known: clean"),
+    (lambda: plot_filter_response(filter_result(attack=False), "conv1", stress="adversarial"),
+     "Unknown `stress`.*Known: clean"),
     (lambda: plot_filter_response(filter_result(epochs=3), "conv1"), r"one network.*result.sel\(epoch=2\)"),
     (lambda: plot_scores(filter_result()), "Expected `scores` to be a synaptic_scores"),
     (lambda: plot_scores(scored(attack=False), kind="adversarial"), "Unknown `kind`.*Known: clean"),
@@ -380,9 +394,11 @@ def test_one_clear_error(draw, says):
 
 def test_saved_results_draw_without_torch(tmp_path):
     result = filter_result(epochs=2)
-    save_result(stress_result(), tmp_path/"stress.nc"); save_result(filter_result(), tmp_path/"filters.nc")
+    save_result(stress_result(), tmp_path/"stress.nc")
+    save_result(filter_result(), tmp_path/"filters.nc")
     save_result(relabel(synaptic_scores(result, n_boot=100), 0.02), tmp_path/"landscape.nc")
-    save_result(scored(), tmp_path/"scores.nc"); save_result(training_log(), tmp_path/"log.nc")
+    save_result(scored(), tmp_path/"scores.nc")
+    save_result(training_log(), tmp_path/"log.nc")
     code = """
 import sys
 class NoTorch:
@@ -390,8 +406,8 @@ class NoTorch:
         if name.split(".")[0] in ("torch", "torchvision"): raise ImportError(f"{name} must not be needed")
 sys.meta_path.insert(0, NoTorch())
 import matplotlib; matplotlib.use("Agg")
-from fragility_nb.core import load_result
-from fragility_nb.plots import *
+from fragility_nb.core.results import load_result
+from fragility_nb.figures.plots import *
 load = lambda name: load_result(name + ".nc")
 axs = [plot_stress(load("stress"))[0], plot_comparison(dict(a=load("stress"), b=load("stress")))[0], plot_scores(load("scores"))[0],
        plot_filter_response(load("filters"), "conv1"), plot_compactness(load("filters"), "conv1"), plot_landscape(load("landscape")),

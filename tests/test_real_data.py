@@ -7,21 +7,26 @@ import pytest
 import torch
 from conftest import ROOT, environment
 
-from fragility_nb.attacks import FGSM
-from fragility_nb.data import load_data
-from fragility_nb.models import channel_stats, create_model, load_checkpoint, predict
-from fragility_nb.sweeps import filter_sweep
-from fragility_nb.training import fit
+from fragility_nb.stress.attacks import FGSM
+from fragility_nb.data.sets import load_data
+from fragility_nb.models.table import channel_stats
+from fragility_nb.models.create import create_model, load_checkpoint
+from fragility_nb.models.wrap import predict
+from fragility_nb.measure.sweeps import filter_sweep
+from fragility_nb.models.training import fit
 
 SHARED = ROOT.parent / "shared" / "data"
-needs_data = pytest.mark.skipif(not (SHARED / "unpack.py").is_file(), reason=f"needs the image data in {SHARED.relative_to(ROOT.parent)} beside the repository")
+needs_data = pytest.mark.skipif(not (SHARED / "unpack.py").is_file(),
+                                reason=f"needs the image data in {SHARED.relative_to(ROOT.parent)} beside the "
+                                       f"repository")
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     "MNIST as torchvision expects it."
     folder = tmp_path_factory.mktemp("data")
-    subprocess.run([sys.executable, SHARED / "unpack.py", folder, "mnist"], check=True, env=environment(), stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, SHARED / "unpack.py", folder, "mnist"], check=True, env=environment(),
+                   stdout=subprocess.DEVNULL)
     return folder
 
 
@@ -35,7 +40,8 @@ def test_mnist_is_torchvisions(root):
     assert test.images.shape == (10000, 1, 28, 28) and test.images.dtype == torch.uint8
     assert torch.equal(test.images[:, 0], theirs.data) and torch.equal(test.labels, theirs.targets)
     few = load_data("mnist", "train", root, n=1000, seed=1)
-    assert few.labels.bincount().tolist() == [100] * 10 and torch.equal(few.images, load_data("mnist", "train", root).images[few.index])
+    assert few.labels.bincount().tolist() == [100] * 10 and torch.equal(few.images,
+        load_data("mnist", "train", root).images[few.index])
 
 
 @needs_data
@@ -52,5 +58,6 @@ def test_resnet18_on_mnist(root):
 
 @needs_data
 def test_a_foreign_checkpoint_names_what_does_not_fit():
-    with pytest.raises(ValueError, match="another architecture than `resnet18`.*conv1.weight \\(16, 3, 3, 3\\) instead of"):
+    with pytest.raises(ValueError,
+                       match="another architecture than `resnet18`.*conv1.weight \\(16, 3, 3, 3\\) instead of"):
         load_checkpoint(SHARED / "checkpoints" / "resnet20_cifar10.pt", create_model("resnet18", 10, 3, 32))

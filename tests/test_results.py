@@ -8,12 +8,15 @@ import torch
 import xarray as xr
 from conftest import NO_TORCH, python
 
-from fragility_nb.attacks import FGSM, find_epsilon
-from fragility_nb.core import load_result, save_result
-from fragility_nb.models import create_model, load_checkpoint, model_hash, save_checkpoint
-from fragility_nb.scores import synaptic_scores
-from fragility_nb.severity import stress_summary
-from fragility_nb.sweeps import filter_sweep
+from fragility_nb.stress.attacks import FGSM
+from fragility_nb.stress.minimal import find_epsilon
+from fragility_nb.core.results import load_result, save_result
+from fragility_nb.models.create import create_model, load_checkpoint
+from fragility_nb.models.wrap import model_hash
+from fragility_nb.models.checkpoints import save_checkpoint
+from fragility_nb.measure.scores import synaptic_scores
+from fragility_nb.measure.severity import stress_summary
+from fragility_nb.measure.sweeps import filter_sweep
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +47,16 @@ def test_every_dimension_has_a_coordinate_and_nothing_is_padded(results):
         ds = results[name]
         assert set(ds.dims) <= set(ds.coords), name
         assert not any(bool(np.isnan(v).any()) for v in ds.data_vars.values() if v.dtype.kind == "f"), name
-        for fact in ("schema", "kind", "package_version", "torch_version", "model", "model_hash", "data", "data_hash", "created_at"):
+        for fact in ("schema", "kind", "package_version", "torch_version", "model", "model_hash", "data", "data_hash",
+                     "created_at"):
             assert ds.attrs[fact], (name, fact)
 
 
 def test_scores_are_the_same_from_a_file_without_torch(results, tmp_path):
     save_result(results["filters"], tmp_path / "filters.nc")
     code = NO_TORCH + f"""
-from fragility_nb.core import load_result
-from fragility_nb.scores import synaptic_scores
+from fragility_nb.core.results import load_result
+from fragility_nb.measure.scores import synaptic_scores
 print(float(synaptic_scores(load_result({str(tmp_path / 'filters.nc')!r})).score.sum()))"""
     assert float(python(code)) == float(results["scores"].score.sum())
 
@@ -71,7 +75,8 @@ def test_a_damaged_result_is_one_clear_error(results, tmp_path, damage):
 
 def test_another_schema_is_named(results, tmp_path):
     path = save_result(results["stress"].assign_attrs(schema="fragility_nb/99"), tmp_path / "new.nc")
-    with pytest.raises(ValueError, match="expected schema 'fragility_nb/1', but got 'fragility_nb/99'"): load_result(path)
+    with pytest.raises(ValueError, match="expected schema 'fragility_nb/1', but got 'fragility_nb/99'"):
+        load_result(path)
 
 
 def test_a_failed_write_keeps_the_old_file(results, tmp_path):
@@ -85,12 +90,16 @@ def test_a_folder_that_cannot_be_written(results, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="Cannot write"): save_result(results["scores"], tmp_path / "file" / "result.nc")
     locked = tmp_path / "locked"
-    locked.mkdir(); locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    locked.mkdir()
+    locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
     if not os.access(locked, os.W_OK):
         with pytest.raises(OSError, match="Cannot write"): save_result(results["scores"], locked / "result.nc")
 
 
-@pytest.mark.parametrize("name,kwargs", [("cnn5", {}), ("resnet18", dict(in_chans=3, image_size=32, stem="cifar", mean=[.4, .5, .6], std=[.2, .2, .3]))])
+@pytest.mark.parametrize("name,kwargs", [("cnn5", {}),
+                                         ("resnet18",
+                                          dict(in_chans=3, image_size=32, stem="cifar", mean=[.4, .5, .6],
+                                               std=[.2, .2, .3]))])
 def test_checkpoint_round_trip(tmp_path, name, kwargs):
     model = create_model(name, seed=4, **kwargs)
     again = load_checkpoint(save_checkpoint(model, tmp_path / "a.safetensors"))

@@ -4,11 +4,12 @@ import pytest
 import xarray as xr
 from scipy.stats import CensoredData, ecdf
 
-from fragility_nb.core import load_result, provenance, save_result
-from fragility_nb.severity import (ALEXNET, ALEXNET_CLEAN, _survival, calibration, corruption_error, corruption_scores, flip_rate,
-                                   minimal_summary, stress_summary)
+from fragility_nb.core.results import load_result, provenance, save_result
+from fragility_nb.measure.severity import ALEXNET, ALEXNET_CLEAN, _survival, calibration, corruption_error
+from fragility_nb.measure.severity import corruption_scores, flip_rate, minimal_summary, stress_summary
 
-RESNET50 = (79.8, 81.6, 82.6, 74.7, 88.6, 78.0, 79.9, 77.8, 74.8, 66.1, 56.6, 71.4, 84.8, 76.9, 76.8)  # CE, Geirhos et al. 2019
+# CE, Geirhos et al. 2019
+RESNET50 = (79.8, 81.6, 82.6, 74.7, 88.6, 78.0, 79.9, 77.8, 74.8, 66.1, 56.6, 71.4, 84.8, 76.9, 76.8)
 
 
 def sweep(p, n=2000, k=10, seed=0, names=None, data_hash="d"):
@@ -23,9 +24,11 @@ def sweep(p, n=2000, k=10, seed=0, names=None, data_hash="d"):
     dims = ("stress", "severity", "seed", "sample")
     fields = {key: (dims, v) for key, v in dict(pred=pred, correct=correct, confidence=confidence).items()}
     coords = dict(stress=names, severity=np.arange(p.shape[1], dtype=float), seed=[0, 1], sample=np.arange(n),
-                  strength=(("stress", "severity"), np.outer(np.arange(1, len(p) + 1), np.arange(p.shape[1])).astype(float)),
+                  strength=(("stress", "severity"),
+                            np.outer(np.arange(1, len(p) + 1), np.arange(p.shape[1])).astype(float)),
                   strength_unit=("stress", ["x"] * len(p)), label=("sample", label))
-    return xr.Dataset(fields, coords, provenance("stress_sweep", model="m", num_classes=k, data="d", data_hash=data_hash))
+    return xr.Dataset(fields, coords, provenance("stress_sweep", model="m", num_classes=k, data="d",
+                                                 data_hash=data_hash))
 
 
 def test_resnet50_has_its_published_mce():
@@ -48,7 +51,8 @@ def test_mce_of_a_sweep_is_the_plain_sum():
     assert float(shuffled.mce) == pytest.approx(float(got.mce))
     assert float(corruption_error(result).mean_error) == pytest.approx(wrong[:, 1:].mean())
     with pytest.raises(ValueError, match="lacks jpeg"): corruption_error(result.isel(stress=slice(14)), "alexnet")
-    with pytest.raises(ValueError, match="images differ"): corruption_error(result, sweep(p, 400, names=names, data_hash="other"))
+    with pytest.raises(ValueError, match="images differ"):
+        corruption_error(result, sweep(p, 400, names=names, data_hash="other"))
 
 
 def test_the_interval_of_the_mean_error_covers_it():
@@ -73,7 +77,8 @@ def test_half_of_the_accuracy():
 
 def test_flips_are_counted_one_by_one():
     r = sweep([[0.9, 0.5, 0.2]], 50)
-    flips = [np.mean([r.pred.values[0, v, k, i] != r.pred.values[0, 0, k, i] for k in range(2) for i in range(50)]) for v in range(3)]
+    flips = [np.mean([r.pred.values[0, v, k, i] != r.pred.values[0, 0, k, i] for k in range(2) for i in range(50)])
+             for v in range(3)]
     np.testing.assert_allclose(flip_rate(r).flips[0], flips)
 
 
@@ -100,7 +105,8 @@ def test_a_network_that_knows_itself_is_calibrated():
 def minimal(value, censored, start=None):
     n, dims = len(value), "sample"
     start = np.zeros(n, bool) if start is None else start
-    fields = dict(mean_change=(dims, value), epsilon=(dims, value), l2_change=(dims, value), censored=(dims, censored), already_wrong=(dims, start))
+    fields = dict(mean_change=(dims, value), epsilon=(dims, value), l2_change=(dims, value), censored=(dims, censored),
+                  already_wrong=(dims, start))
     return xr.Dataset(fields, attrs=provenance("minimal_perturbation"))
 
 
@@ -133,12 +139,15 @@ def test_the_median_is_covered_despite_the_cap():
 
 
 def test_already_wrong_images_are_no_small_changes():
-    s = minimal_summary(minimal(np.array([0., 0., 1., 2., 3.]), np.zeros(5, bool), np.array([True, True, False, False, False])), n_boot=100)
+    s = minimal_summary(minimal(np.array([0., 0., 1., 2., 3.]), np.zeros(5, bool),
+                                np.array([True, True, False, False, False])), n_boot=100)
     assert float(s.mean_change) == 2 and int(s.already_wrong) == 2 and int(s.n) == 5
-    with pytest.raises(ValueError, match="all are wrong"): minimal_summary(minimal(np.zeros(3), np.zeros(3, bool), np.ones(3, bool)))
+    with pytest.raises(ValueError, match="all are wrong"):
+        minimal_summary(minimal(np.zeros(3), np.zeros(3, bool), np.ones(3, bool)))
 
 
 def test_results_survive_the_disk(tmp_path):
     r = sweep([[0.9, 0.5], [0.9, 0.8]], 60)
-    for name, s in dict(summary=stress_summary(r), error=corruption_error(r, severities=(1,)), calibration=calibration(r), flips=flip_rate(r)).items():
+    for name, s in dict(summary=stress_summary(r), error=corruption_error(r, severities=(1,)),
+                        calibration=calibration(r), flips=flip_rate(r)).items():
         xr.testing.assert_identical(load_result(save_result(s, tmp_path/f"{name}.nc")), s)

@@ -7,11 +7,14 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage, stats
 
-from fragility_nb.attacks import FGSM
-from fragility_nb.corruptions import COMMON, EXTRA, Corruption, common_corruptions
-from fragility_nb.streams import CounterStreams
-from fragility_nb.stressors import (BARTSCHAT_BLUR, BARTSCHAT_NOISE, BARTSCHAT_SIGMAS, STRESSORS, Chain, GaussianBlur, GaussianNoise, Hue, Occlusion,
-                                    Perspective, Rotation, Scale, Shear, Stressor, Translation, apply_stress, border_index, gaussian_filter, stress_id)
+from fragility_nb.stress.attacks import FGSM
+from fragility_nb.stress.corruptions import COMMON, EXTRA, common_corruptions
+from fragility_nb.stress.noise_blur import Corruption
+from fragility_nb.core.streams import CounterStreams
+from fragility_nb.stress.stressors import BARTSCHAT_BLUR, BARTSCHAT_NOISE, BARTSCHAT_SIGMAS, STRESSORS, Chain
+from fragility_nb.stress.stressors import GaussianBlur, GaussianNoise, Hue, Occlusion, Perspective, Rotation, Scale
+from fragility_nb.stress.stressors import Shear, Stressor, Translation, apply_stress, border_index, gaussian_filter
+from fragility_nb.stress.stressors import stress_id
 
 twins = pytest.importorskip("corruption_twins", reason="the twins need scikit-image")
 ALL = [*COMMON, *EXTRA]
@@ -52,7 +55,7 @@ def twin_of(name, constants, severity, x):
 
 def ice(x, i, severity, constants):
     "The cut-out of the drawn texture that image i gets: the texture is ours, so the twin takes it as it is."
-    from fragility_nb.corruptions import _frost_layer, _ice_colour
+    from fragility_nb.stress.weather import _frost_layer, _ice_colour
     streams = CounterStreams(stress_id(STRESSORS["frost"](constants)), float(severity), 0, index=[i])
     layer, (top, left), n = int(streams.integers(0, 3, 1)), streams.uniform(2)[0].tolist(), x.shape[-1]
     t = _frost_layer(512, layer, constants == "cifar")
@@ -66,14 +69,16 @@ def test_corruptions_are_their_twins(name, severity):
     "The same random numbers: mean absolute difference below 0.01, mean and standard deviation within 2 %."
     for constants, size in (("cifar", 32), ("imagenet", 48)):
         x = photographs(size)
-        if name == "glass_blur" and constants == "imagenet" and severity not in (2, 5): continue # the twin's loops are slow
+        # the twin's loops are slow
+        if name == "glass_blur" and constants == "imagenet" and severity not in (2, 5): continue
         ours, twin = apply_stress(STRESSORS[name](constants), x, severity), twin_of(name, constants, severity, x)
         assert (ours - twin).abs().mean() < 0.01
         assert abs(ours.mean()/twin.mean() - 1) < 0.02 and abs(ours.std()/twin.std() - 1) < 0.02
         assert (ours - x).abs().mean() > 1e-4, "nothing happened"
 
 
-@pytest.mark.parametrize("name", ["gaussian_blur_c", "defocus_blur", "motion_blur", "elastic", "pixelate", "zoom_blur", "fog", "spatter", "jpeg"])
+@pytest.mark.parametrize("name", ["gaussian_blur_c", "defocus_blur", "motion_blur", "elastic", "pixelate", "zoom_blur",
+                                  "fog", "spatter", "jpeg"])
 def test_corruptions_are_their_twins_on_large_images(name):
     "The ways that only large images take: sums of shifted images, Fourier transforms, one image at a time."
     x = photographs(224, n=1)
@@ -87,13 +92,14 @@ def test_jpeg_is_libjpeg(shape, quality):
     x = photographs(96)[:, :shape[0], 20:20 + shape[1], :shape[2]].contiguous()
     stressor = type("Fixed", (STRESSORS["jpeg"],), dict(at=lambda self, severity: (quality,)))("imagenet")
     ours = stressor.perturb(x, 1, None).permute(0, 2, 3, 1).numpy()
-    twin = np.stack([twins.jpeg(i if len(x[0]) == 3 else i[..., 0], quality, None).reshape(i.shape) for i in x.permute(0, 2, 3, 1).double().numpy()])
+    twin = np.stack([twins.jpeg(i if len(x[0]) == 3 else i[..., 0], quality, None).reshape(i.shape)
+                     for i in x.permute(0, 2, 3, 1).double().numpy()])
     assert np.abs(ours - twin).mean() < 0.001 and (np.abs(ours - twin) < 1.5/255).mean() > 0.95
 
 
 def test_edges_of_spatter_are_distances_away():
     "The truncated distance is scipy's."
-    from fragility_nb.corruptions import _distance
+    from fragility_nb.stress.weather import _distance
     edges = CounterStreams("edges", index=[0, 1]).uniform(1, 40, 53) > torch.tensor([0.995, 0.9])[:, None, None, None]
     for e, d in zip(edges, _distance(edges)):
         np.testing.assert_allclose(d[0], np.minimum(ndimage.distance_transform_edt(~e[0].numpy()), 20), atol=1e-5)
@@ -103,7 +109,8 @@ def test_edges_of_spatter_are_distances_away():
 @pytest.mark.parametrize("name", [*ALL, "rain"])
 def test_corruptions_of_any_size(name):
     "8 to 299 pixels, oblong, one channel and three; whatever the batch; severity 0 and what lies between the published ones."
-    for shape, constants in (((2, 1, 8, 8), "imagenet"), ((2, 3, 8, 8), "cifar"), ((3, 3, 20, 33), "auto"), ((1, 1, 299, 299), "imagenet")):
+    for shape, constants in (((2, 1, 8, 8), "imagenet"), ((2, 3, 8, 8), "cifar"), ((3, 3, 20, 33), "auto"),
+                             ((1, 1, 299, 299), "imagenet")):
         x = photographs(max(shape[2:]), shape[0])[:, :shape[1], :shape[2], :shape[3]].contiguous()
         stressor = STRESSORS[name](constants)
         assert apply_stress(stressor, x, 0) is x
@@ -119,17 +126,21 @@ def test_severities_join_up(name):
     "A little more severity changes the image a little more: the constants are continuous, and severity 0+ is nearly nothing."
     x, stressor = photographs(32), STRESSORS[name]("cifar")
     change = [(apply_stress(stressor, x, s) - x).abs().mean() for s in (0.02, 1)]
-    assert change[0] < (0.02 if name == "jpeg" else max(0.25*change[1], 0.005)) # JPEG halves the colour's resolution at any quality
-    np.testing.assert_allclose(stressor.at(1.5), (np.array(stressor.at(1)) + stressor.at(2))/2 if name != "spatter" else stressor.at(2))
+    # JPEG halves the colour's resolution at any quality
+    assert change[0] < (0.02 if name == "jpeg" else max(0.25*change[1], 0.005))
+    np.testing.assert_allclose(stressor.at(1.5),
+                               (np.array(stressor.at(1)) + stressor.at(2))/2 if name != "spatter" else stressor.at(2))
     assert all(np.isfinite(stressor.strength(s)) for s in range(6)) and stressor.unit
     assert stressor.name == name and stressor.strength(0) == np.atleast_1d(stressor.none)[stressor.measure[0]] if stressor.measure else True
 
 
 def test_constants_follow_the_size():
-    assert STRESSORS["fog"]().resolve((64, 64)) == STRESSORS["fog"]("cifar") and STRESSORS["fog"]().resolve((65, 30)) == STRESSORS["fog"]("imagenet")
+    assert STRESSORS["fog"]().resolve((64, 64)) == STRESSORS["fog"]("cifar") and STRESSORS["fog"]().resolve((65,
+        30)) == STRESSORS["fog"]("imagenet")
     x = photographs(32)
     assert torch.equal(apply_stress(STRESSORS["fog"](), x, 2), apply_stress(STRESSORS["fog"]("cifar"), x, 2))
-    assert [s.name for s in common_corruptions("cifar", extra=True)] == ALL and all(isinstance(s, Corruption) for s in common_corruptions())
+    assert [s.name for s in common_corruptions("cifar", extra=True)] == ALL and all(isinstance(s, Corruption)
+        for s in common_corruptions())
 
 
 # Random streams
@@ -138,7 +149,8 @@ def test_streams_are_independent_of_company():
     whole = CounterStreams("a", 2., 3, index=range(100))
     parts = CounterStreams("a", 2., 3, index=torch.tensor([70, 3]))
     for draw in ("normal", "uniform"):
-        for shape in ((3, 5, 7), (1,)): assert torch.equal(getattr(whole, draw)(*shape)[[70, 3]], getattr(parts, draw)(*shape))
+        for shape in ((3, 5, 7), (1,)):
+            assert torch.equal(getattr(whole, draw)(*shape)[[70, 3]], getattr(parts, draw)(*shape))
 
 
 @pytest.mark.parametrize("draw, distribution", [("normal", stats.norm), ("uniform", stats.uniform)])
@@ -153,7 +165,8 @@ def test_streams_have_their_distribution(draw, distribution):
 @pytest.mark.parametrize("rate", [0., 0.3, 3.9, 4.1, 12., 400.])
 def test_poisson_numbers(rate):
     k = CounterStreams("poisson", index=range(200)).poisson(torch.full((200, 500), rate)).numpy()
-    assert abs(k.mean() - rate) <= 5*(rate/k.size)**0.5 and abs(k.var() - rate) <= 5*rate*(2/k.size)**0.5 + 5*(rate/k.size)**0.5
+    assert abs(k.mean() - rate) <= 5*(rate/k.size)**0.5 and abs(k.var() - rate) <= 5*rate*(2/k.size)**0.5 + 5*(rate
+        /k.size)**0.5
     if rate:
         count = np.bincount(k.astype(int).ravel())
         expected = stats.poisson.pmf(np.arange(len(count)), rate)*k.size
@@ -170,12 +183,16 @@ def test_gaussian_filter_is_scipys(border, size):
     for sigma, truncate in ((0.4, 4), (1.3, 4), (5, 3), (40, 4)):
         twin = ndimage.gaussian_filter(x.numpy(), (0, 0, sigma, sigma), mode=border, truncate=truncate)
         np.testing.assert_allclose(gaussian_filter(x, sigma, border, truncate), twin, atol=2e-6)
-    for margin in (1, 7, 40): assert (border_index(size, margin, border).numpy() == np.pad(np.arange(size), margin, mode=dict(mirror="reflect", reflect="symmetric", nearest="edge")[border])).all()
+    for margin in (1, 7, 40):
+        assert (border_index(size, margin, border).numpy()
+                == np.pad(np.arange(size), margin,
+                          mode=dict(mirror="reflect", reflect="symmetric", nearest="edge")[border])).all()
 
 
 def moved(stressor, severity, to):
     "Where a bright dot goes that stood at `to` (row, column) of 41 × 41 pixels: its centre of mass."
-    x = torch.zeros(1, 1, 41, 41); x[0, 0, to[0] - 1:to[0] + 2, to[1] - 1:to[1] + 2] = 1
+    x = torch.zeros(1, 1, 41, 41)
+    x[0, 0, to[0] - 1:to[0] + 2, to[1] - 1:to[1] + 2] = 1
     return np.array(ndimage.center_of_mass(apply_stress(stressor, x, severity)[0, 0].numpy()))
 
 
@@ -225,7 +242,8 @@ def test_a_chain_is_one_after_the_other():
     chain = a >> b
     assert repr(chain) == f"{a!r} >> {b!r}" == stress_id(chain) and chain.name == "gaussian_blur >> rotation"
     assert torch.equal(apply_stress(chain, x, 2), apply_stress(b, apply_stress(a, x, 2), 2))
-    assert (a >> b) >> a == a >> (b >> a) == Chain((a, b, a)) and chain.strengths(2) == (1., 10.) and chain.strength(2) == 2
+    assert (a >> b) >> a == a >> (b >> a) == Chain((a, b, a)) and chain.strengths(2) == (1.,
+        10.) and chain.strength(2) == 2
     assert not chain.random and (a >> GaussianNoise()).random and chain.clip and not (BARTSCHAT_NOISE >> b).clip
     assert apply_stress(chain, x, 0) is x
 
@@ -244,7 +262,8 @@ def test_a_function_may_be_part_of_a_chain():
     def invert(x, severity, streams): return 1 - x
     x = photographs(16)
     assert torch.equal(apply_stress(GaussianBlur() >> invert, x, 1), 1 - apply_stress(GaussianBlur(), x, 1))
-    assert torch.allclose(apply_stress(invert >> GaussianBlur(), x, 1), 1 - apply_stress(GaussianBlur(), x, 1), atol=1e-5)
+    assert torch.allclose(apply_stress(invert >> GaussianBlur(), x, 1), 1 - apply_stress(GaussianBlur(), x, 1),
+                          atol=1e-5)
     with pytest.raises(TypeError, match="part of a chain"): GaussianBlur() >> 3
 
 
@@ -252,21 +271,32 @@ def test_a_function_may_be_part_of_a_chain():
 
 X = torch.rand(2, 3, 8, 8)
 WRONG = {
-    "negative sigma": (lambda: GaussianNoise(-1), "`sigma`.*larger than 0"), "sigma of text": (lambda: GaussianBlur("1"), "`sigma`"),
-    "angle": (lambda: Rotation(270), "`degrees`.*180"), "factor 1": (lambda: Scale(1.), "`factor`"), "tilt": (lambda: Perspective(0), "`tilt`"),
-    "side": (lambda: Occlusion(2), "`side`"), "too large a side": (lambda: apply_stress(Occlusion(0.5), X, 3), "severity × side"),
+    "negative sigma": (lambda: GaussianNoise(-1), "`sigma`.*larger than 0"),
+    "sigma of text": (lambda: GaussianBlur("1"), "`sigma`"),
+    "angle": (lambda: Rotation(270), "`degrees`.*180"), "factor 1": (lambda: Scale(1.), "`factor`"),
+    "tilt": (lambda: Perspective(0), "`tilt`"),
+    "side": (lambda: Occlusion(2), "`side`"),
+    "too large a side": (lambda: apply_stress(Occlusion(0.5), X, 3), "severity × side"),
     "constants": (lambda: STRESSORS["fog"]("imagenett"), "Unknown `constants`.*Did you mean 'imagenet'"),
-    "name": (lambda: STRESSORS["frog"], "Did you mean 'fog'"), "severity 6": (lambda: apply_stress(STRESSORS["fog"](), X, 6), "`severity`.*between 0 and 5, but got 6"),
-    "negative severity": (lambda: apply_stress(STRESSORS["fog"](), X, -1), "`severity`"), "strength": (lambda: STRESSORS["jpeg"]("cifar").strength(5.5), "`severity`"),
+    "name": (lambda: STRESSORS["frog"], "Did you mean 'fog'"),
+    "severity 6": (lambda: apply_stress(STRESSORS["fog"](), X, 6), "`severity`.*between 0 and 5, but got 6"),
+    "negative severity": (lambda: apply_stress(STRESSORS["fog"](), X, -1), "`severity`"),
+    "strength": (lambda: STRESSORS["jpeg"]("cifar").strength(5.5), "`severity`"),
     "NaN severity": (lambda: apply_stress(GaussianNoise(), X, math.nan), "`severity`"),
-    "uint8": (lambda: apply_stress(GaussianNoise(), (X*255).byte(), 1), "float32.*uint8.*/255"), "0–255": (lambda: apply_stress(GaussianNoise(), X*255, 1), r"\[0, 1\]"),
-    "three dims": (lambda: apply_stress(GaussianNoise(), X[0], 1), r"\(N, C, H, W\)"), "array": (lambda: apply_stress(GaussianNoise(), X.numpy(), 1), "torch.Tensor"),
+    "uint8": (lambda: apply_stress(GaussianNoise(), (X*255).byte(), 1), "float32.*uint8.*/255"),
+    "0–255": (lambda: apply_stress(GaussianNoise(), X*255, 1), r"\[0, 1\]"),
+    "three dims": (lambda: apply_stress(GaussianNoise(), X[0], 1), r"\(N, C, H, W\)"),
+    "array": (lambda: apply_stress(GaussianNoise(), X.numpy(), 1), "torch.Tensor"),
     "index": (lambda: apply_stress(GaussianNoise(), X, 1, index=[0]), "`index` to name 2 places"),
-    "shape": (lambda: apply_stress(lambda x, s, r: x[..., :4], X, 1), r"to return \(2, 3, 8, 8\)"), "dtype": (lambda: apply_stress(lambda x, s, r: x.double(), X, 1), "float64"),
-    "NaN": (lambda: apply_stress(lambda x, s, r: x*math.nan, X, 1), "NaN"), "range": (lambda: apply_stress(lambda x, s, r: x + 0.1, X*0 + 1, 1), "stay in"),
-    "class": (lambda: apply_stress(GaussianNoise, X, 1), r"the class GaussianNoise: call it"), "an attack": (lambda: apply_stress(FGSM(0.1), X, 1), "attack_images"),
+    "shape": (lambda: apply_stress(lambda x, s, r: x[..., :4], X, 1), r"to return \(2, 3, 8, 8\)"),
+    "dtype": (lambda: apply_stress(lambda x, s, r: x.double(), X, 1), "float64"),
+    "NaN": (lambda: apply_stress(lambda x, s, r: x*math.nan, X, 1), "NaN"),
+    "range": (lambda: apply_stress(lambda x, s, r: x + 0.1, X*0 + 1, 1), "stay in"),
+    "class": (lambda: apply_stress(GaussianNoise, X, 1), r"the class GaussianNoise: call it"),
+    "an attack": (lambda: apply_stress(FGSM(0.1), X, 1), "attack_images"),
     "no function": (lambda: apply_stress("fog", X, 1), "a stressor or a function, but got 'fog'"),
-    "none": (lambda: apply_stress(lambda x, s, r: None, X, 1), "NoneType"), "border": (lambda: gaussian_filter(X, 1., "mirrored"), "Did you mean 'mirror'"),
+    "none": (lambda: apply_stress(lambda x, s, r: None, X, 1), "NoneType"),
+    "border": (lambda: gaussian_filter(X, 1., "mirrored"), "Did you mean 'mirror'"),
 }
 
 
@@ -280,7 +310,8 @@ def test_every_stressor_can_be_listed():
     for name, cls in STRESSORS.items():
         stressor = cls()
         assert stressor.unit and np.isfinite(stressor.strength(1)) and cls.__doc__ and stressor.name == name
-        assert eval(repr(stressor), {type(stressor).__name__: type(stressor)}) == stressor and isinstance(stressor, Stressor)
+        assert eval(repr(stressor), {type(stressor).__name__: type(stressor)}) == stressor and isinstance(stressor,
+            Stressor)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -313,7 +344,8 @@ def test_cores_do_not_change_images(name, two_threads):
 def test_memory_layout_does_not_change_images(name):
     x = torch.rand(2, 3, 40, 36, generator=torch.Generator().manual_seed(0))
     turned = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    torch.testing.assert_close(apply_stress(STRESSORS[name](), turned, 3), apply_stress(STRESSORS[name](), x, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(apply_stress(STRESSORS[name](), turned, 3), apply_stress(STRESSORS[name](), x, 3),
+                               atol=1e-5, rtol=0)
 
 
 def test_parts_keep_the_gradient_modes(monkeypatch):

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from papermill import inspect_notebook
 
-from fragility_nb.attacks import FGSM
-from fragility_nb.core import load_result
-from fragility_nb.data import load_data
-from fragility_nb.matrix import train_test_matrix
-from fragility_nb.models import load_checkpoint
-from fragility_nb.stressors import GaussianNoise
-from fragility_nb.studies import find_template, list_templates, run_cells, run_study, template_parameters
-from fragility_nb.sweeps import filter_sweep
-from fragility_nb.training import train_model
+from fragility_nb.stress.attacks import FGSM
+from fragility_nb.core.results import load_result
+from fragility_nb.data.sets import load_data
+from fragility_nb.measure.matrix import train_test_matrix
+from fragility_nb.models.create import load_checkpoint
+from fragility_nb.stress.stressors import GaussianNoise
+from fragility_nb.run.parameters import find_template, list_templates, template_parameters
+from fragility_nb.run.studies import run_cells, run_study
+from fragility_nb.measure.sweeps import filter_sweep
+from fragility_nb.models.training import train_model
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = dict(n=40, thresholds=3, severities=[0, 4], seeds=[0])
@@ -25,8 +26,10 @@ SMALL = dict(n=40, thresholds=3, severities=[0, 4], seeds=[0])
 def papermill(template, folder, **params):
     "The command that a user types."
     words = [w for k, v in params.items() for w in ("-y", json.dumps({k: v}))]
-    env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), OMP_NUM_THREADS="1", MPLBACKEND="agg")
-    command = [sys.executable, "-m", "papermill", str(find_template(template)), "out.ipynb", "--no-progress-bar", *words]
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+               OMP_NUM_THREADS="1", MPLBACKEND="agg")
+    command = [sys.executable, "-m", "papermill", str(find_template(template)), "out.ipynb", "--no-progress-bar",
+               *words]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
 
 def outputs(notebook):
@@ -34,19 +37,23 @@ def outputs(notebook):
     cells = json.loads(Path(notebook).read_text())["cells"]
     found = [o for c in cells for o in c.get("outputs", [])]
     text = "\n".join("".join(o.get("data", {}).get("text/markdown", "")) for o in found)
-    return text, sum("image/png" in o.get("data", {}) for o in found), [o for o in found if o["output_type"] == "error" or o.get("name") == "stderr"]
+    return text, sum("image/png" in o.get("data", {}) for o in found), [o for o in found if o["output_type"] == "error"
+        or o.get("name") == "stderr"]
 
 def test_every_parameter_is_explained():
     for name in list_templates():
         table, papermills = template_parameters(name), inspect_notebook(str(find_template(name)))
-        assert table.help.to_dict() == {k: p["help"] for k, p in papermills.items()}, name # papermill overlooks a line that has another = in its comment
+        # papermill overlooks a line that has another = in its comment
+        assert table.help.to_dict() == {k: p["help"] for k, p in papermills.items()}, name
         assert table.default.to_dict() == {k: p["default"] for k, p in papermills.items()}, name
-        assert len(table) and (table.help.str.len() > 8).all(), f"{name}: {table.index[table.help.str.len() < 9].tolist()}"
+        assert len(table) and (table.help.str.len()
+                               > 8).all(), f"{name}: {table.index[table.help.str.len() < 9].tolist()}"
     assert {"model_report", "train_and_report", "train_test_matrix", "depth_comparison"} <= set(list_templates())
 
 def test_train_and_report_by_papermill(tmp_path):
     """The training, then the report with the chosen sections: the same numbers as when both are done by hand."""
-    done = papermill("train_and_report", tmp_path, model="cnn4", epochs=2, snapshots=1, sections=["coverage"], report=SMALL | dict(landscape_thresholds=3, landscape_images=40))
+    done = papermill("train_and_report", tmp_path, model="cnn4", epochs=2, snapshots=1, sections=["coverage"],
+                     report=SMALL | dict(landscape_thresholds=3, landscape_images=40))
     assert done.returncode == 0, done.stderr[-2000:]
     text, figures, wrong = outputs(tmp_path/"out.ipynb")
     assert "# How cnn4 breaks" in text and figures >= 8 and not wrong
@@ -54,29 +61,35 @@ def test_train_and_report_by_papermill(tmp_path):
     report = load_result(tmp_path/"result.nc")
     assert {"landscape", "coverage"} <= set(report.children) and "fragile_kernels" not in report.children
     own = report["scores"].to_dataset().sel(kind="clean", filter="combined", layer="conv1")
-    fragile = [str(l) for l in report["scores"].layer.values if l != "global" and report["scores"].label.sel(kind="clean", filter="combined", layer=l) == "fragile"]
+    fragile = [str(l) for l in report["scores"].layer.values if l != "global"
+               and report["scores"].label.sel(kind="clean", filter="combined", layer=l) == "fragile"]
     for layer in fragile[:4]: assert layer in text.split("**Stress on the weights**")[1].split("\n")[0]
     if "conv1" in fragile: assert "{:+.3f}".format(float(own.score)).replace("-", "−") in text
     train_model("cnn4", tmp_path/"hand", epochs=2, lr=3e-3, batch_size=32, progress=False)
     net, test = load_checkpoint(tmp_path/"hand"/"model.safetensors"), load_data("digits", "test", n=SMALL["n"])
-    filters = filter_sweep(net, test, scope="both", thresholds=3, attack=FGSM(float(report["epsilon"].epsilon)), progress=False)
+    filters = filter_sweep(net, test, scope="both", thresholds=3, attack=FGSM(float(report["epsilon"].epsilon)),
+                           progress=False)
     assert filters.attrs["model_hash"] == report["filters"].attrs["model_hash"]
     for name in filters.data_vars: np.testing.assert_array_equal(filters[name].values, report["filters"][name].values)
 
 def test_matrix_template(tmp_path):
-    page = run_study("train_test_matrix", tmp_path, progress=False, levels=[0, 2], epochs=2, probes=8, augments=["mixup"], epsilon=0.05, n=60)
+    page = run_study("train_test_matrix", tmp_path, progress=False, levels=[0, 2], epochs=2, probes=8,
+                     augments=["mixup"], epsilon=0.05, n=60)
     result = load_result(tmp_path/"result.nc", "train_test_matrix")
     assert result.train.values.tolist() == ["none", "gaussian_noise 2", "mixup"] and result.sizes["stress"] == 2
     text, figures, wrong = outputs(tmp_path/"train_test_matrix.ipynb")
     assert figures == 4 and not wrong and "image/png" in page.read_text()
-    direct = train_test_matrix("cnn3", (load_data("digits", "train"), load_data("digits", "test", n=60)), GaussianNoise(), [0, 2], epochs=2, lr=3e-3, batch_size=32,
+    direct = train_test_matrix("cnn3", (load_data("digits", "train"), load_data("digits", "test", n=60)),
+                               GaussianNoise(), [0, 2], epochs=2, lr=3e-3, batch_size=32,
                                rows=dict(mixup="mixup"), searches=(), progress=False)
     np.testing.assert_array_equal(result.pred.isel(stress=0).values, direct.pred.isel(stress=0).values)
-    hits = (direct.pred.isel(stress=0, severity=1) == direct.label).mean("sample").values.ravel() if "label" in direct.coords else direct.correct.isel(stress=0, severity=1).mean("sample").values.ravel()
+    hits = (direct.pred.isel(stress=0, severity=1)
+            == direct.label).mean("sample").values.ravel() if "label" in direct.coords else direct.correct.isel(stress=0, severity=1).mean("sample").values.ravel()
     assert f"by {100*(hits[1] - hits[0]):+.1f} points".replace("-", "−") in text # what the page says the training buys
 
 def test_depth_template(tmp_path):
-    page = run_study("depth_comparison", tmp_path, progress=False, models=["cnn3", "cnn4"], image_size=8, epochs=2, report=SMALL)
+    page = run_study("depth_comparison", tmp_path, progress=False, models=["cnn3", "cnn4"], image_size=8, epochs=2,
+                     report=SMALL)
     tree = load_result(tmp_path/"result.nc")
     assert set(tree.children) == {"cnn3", "cnn4"}
     for name in tree.children:
@@ -110,10 +123,13 @@ def test_depth_template(tmp_path):
 ])
 def test_refusals(template, wrong, words):
     """One error, before anything is trained or measured: in the cell after the parameters."""
-    parameters, setup = ["".join(c["source"]) for c in json.loads(find_template(template).read_text())["cells"] if c["cell_type"] == "code"][:2]
+    parameters, setup = ["".join(c["source"]) for c in json.loads(find_template(template).read_text())["cells"]
+                         if c["cell_type"] == "code"][:2]
     names = {}
-    exec(parameters, names); names.update(wrong)
-    with pytest.raises((ValueError, TypeError), match=words): exec("\n".join(l for l in setup.splitlines() if not l.startswith("%")), names)
+    exec(parameters, names)
+    names.update(wrong)
+    with pytest.raises((ValueError, TypeError), match=words):
+        exec("\n".join(l for l in setup.splitlines() if not l.startswith("%")), names)
 
 def test_run_cells_needs_a_notebook():
     with pytest.raises(RuntimeError, match="Expected to be called in a notebook"): run_cells("comparison")

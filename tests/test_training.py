@@ -13,12 +13,15 @@ from conftest import python
 from kills import survived
 from torch import nn
 
-from fragility_nb.core import load_result
-from fragility_nb.data import LazyImages, load_data
-from fragility_nb.models import create_model, load_checkpoint, model_hash, predict
-from fragility_nb.sweeps import filter_landscape
-from fragility_nb.training import (AUGMENTS, OPTIMIZERS, HorizontalFlip, RandomCrop, epoch_order, fit, fit_inits, image_uniform, init_snapshots,
-                                   list_snapshots, snapshot_path, train_model)
+from fragility_nb.core.results import load_result
+from fragility_nb.data.images import LazyImages
+from fragility_nb.data.sets import load_data
+from fragility_nb.models.create import create_model, load_checkpoint
+from fragility_nb.models.wrap import model_hash, predict
+from fragility_nb.measure.sweeps import filter_landscape
+from fragility_nb.models.augment import AUGMENTS, HorizontalFlip, RandomCrop, epoch_order, image_uniform
+from fragility_nb.models.training import OPTIMIZERS, fit, fit_inits, init_snapshots, list_snapshots, snapshot_path
+from fragility_nb.models.training import train_model
 
 QUIET = dict(device="cpu", progress=False)
 
@@ -38,25 +41,31 @@ def bare(model, data, make, *, epochs, lr, batch_size, cosine=False, average=Non
     for epoch in range(1, epochs + 1):
         for rows in epoch_order(len(data), 0, epoch).split(batch_size):
             loss = F.cross_entropy(model(data.images[rows].float() / 255), data.labels[rows])
-            opt.zero_grad(); loss.backward(); opt.step()
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
             if plan: plan.step()
             t += 1
             d = min(average or 0, (1 + t) / (10 + t))
-            mean = {k: d*m + (1 - d)*model.state_dict()[k] if m.is_floating_point() else model.state_dict()[k].clone() for k, m in mean.items()}
+            mean = {k: d*m + (1 - d)*model.state_dict()[k] if m.is_floating_point() else model.state_dict()[k].clone()
+                    for k, m in mean.items()}
     return {k: v.clone() for k, v in model.state_dict().items()}, mean
 
 
 RECIPES = {
     "adam": (dict(lr=1e-3), lambda p: torch.optim.Adam(p, 1e-3)),
-    "adamw": (dict(optimizer="adamw", lr=1e-3, weight_decay=0.1), lambda p: torch.optim.AdamW(p, 1e-3, weight_decay=0.1)),
-    "sgd, cosine, decay": (dict(optimizer="sgd", lr=0.05, schedule="cosine", weight_decay=1e-2), lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=1e-2)),
+    "adamw": (dict(optimizer="adamw", lr=1e-3, weight_decay=0.1),
+              lambda p: torch.optim.AdamW(p, 1e-3, weight_decay=0.1)),
+    "sgd, cosine, decay": (dict(optimizer="sgd", lr=0.05, schedule="cosine", weight_decay=1e-2),
+                           lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, weight_decay=1e-2)),
 }
 
 
 @pytest.mark.parametrize("options,make", RECIPES.values(), ids=RECIPES)
 def test_a_bare_loop_gives_the_same_weights(train, options, make):
     model = create_model("cnn3")
-    theirs, _ = bare(copy.deepcopy(model), train, make, epochs=2, lr=options["lr"], batch_size=64, cosine="schedule" in options)
+    theirs, _ = bare(copy.deepcopy(model), train, make, epochs=2, lr=options["lr"], batch_size=64,
+                     cosine="schedule" in options)
     log = fit(model, train, epochs=2, batch_size=64, **options, **QUIET)
     for k, v in model.state_dict().items(): torch.testing.assert_close(v, theirs[k], rtol=1e-5, atol=1e-6)
     assert not model.training and log.attrs["precision"] == "float32"
@@ -65,7 +74,8 @@ def test_a_bare_loop_gives_the_same_weights(train, options, make):
 def test_the_moving_average_is_what_is_tested_and_left(train, digits, tmp_path):
     model, make = create_model("cnn3"), lambda p: torch.optim.SGD(p, 0.05, momentum=0.9)
     raw, mean = bare(copy.deepcopy(model), train, make, epochs=2, lr=0.05, batch_size=64, average=0.8)
-    log = fit(model, train, epochs=2, optimizer="sgd", lr=0.05, batch_size=64, ema=0.8, test=digits, snapshots=[2], folder=tmp_path, **QUIET)
+    log = fit(model, train, epochs=2, optimizer="sgd", lr=0.05, batch_size=64, ema=0.8, test=digits, snapshots=[2],
+              folder=tmp_path, **QUIET)
     for k, v in model.state_dict().items(): torch.testing.assert_close(v, mean[k], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(model.state_dict()["network.conv1.weight"], raw["network.conv1.weight"], atol=1e-4)
     assert float(log.test_accuracy[-1]) == float((predict(model, digits).argmax(1) == digits.labels).double().mean())
@@ -74,13 +84,15 @@ def test_the_moving_average_is_what_is_tested_and_left(train, digits, tmp_path):
 
 def test_mixed_precision_changes_nothing_on_a_cpu(train):
     a, b = create_model("cnn3"), create_model("cnn3")
-    fit(a, train, epochs=1, **QUIET); fit(b, train, epochs=1, amp=True, **QUIET)
+    fit(a, train, epochs=1, **QUIET)
+    fit(b, train, epochs=1, amp=True, **QUIET)
     assert model_hash(a) == model_hash(b)
 
 
 def test_the_log_is_labelled_and_kept(train, digits, tmp_path):
     log = fit(create_model("cnn3"), train, epochs=3, test=digits, folder=tmp_path, **QUIET)
-    assert {"loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate"} == set(log.data_vars) and dict(log.sizes) == {"epoch": 3}
+    assert {"loss", "train_accuracy", "test_loss", "test_accuracy",
+            "learning_rate"} == set(log.data_vars) and dict(log.sizes) == {"epoch": 3}
     assert load_result(tmp_path / "log.nc", "training").equals(log)
 
 
@@ -92,10 +104,13 @@ def test_crop_and_flip_against_numpy():
     flipped, _ = HorizontalFlip()(None, x, None, 5, index)
     padded, shifts, flips = np.pad(x.numpy(), ((0, 0), (0, 0), (3, 3), (3, 3))), set(), 0
     for i in range(40):
-        found = [(a, b) for a in range(7) for b in range(7) if np.array_equal(padded[i, :, a:a + 16, b:b + 16], cropped[i].numpy())]
+        found = [(a, b) for a in range(7) for b in range(7)
+                 if np.array_equal(padded[i, :, a:a + 16, b:b + 16], cropped[i].numpy())]
         assert len(found) == 1
-        shifts.add(found[0]); flips += np.array_equal(flipped[i].numpy(), x[i].numpy()[:, :, ::-1])
-        assert np.array_equal(flipped[i].numpy(), x[i].numpy()) or np.array_equal(flipped[i].numpy(), x[i].numpy()[:, :, ::-1])
+        shifts.add(found[0])
+        flips += np.array_equal(flipped[i].numpy(), x[i].numpy()[:, :, ::-1])
+        assert np.array_equal(flipped[i].numpy(), x[i].numpy()) or np.array_equal(flipped[i].numpy(),
+            x[i].numpy()[:, :, ::-1])
     assert len(shifts) > 20 and 8 < flips < 32
 
 
@@ -112,16 +127,19 @@ def test_draws_do_not_depend_on_the_batch():
 def test_an_augmentation_sees_what_it_is_promised_and_harms_nothing(train):
     seen = []
     def spy(model, x, y, seed, index):
-        seen.append((seed, index)); model.eval()
+        seen.append((seed, index))
+        model.eval()
         assert x.dtype == torch.float32 and 0 <= x.min() and x.max() <= 1 and y.dtype == torch.int64
         assert torch.equal(train.labels[index_of[index]], y)
         return x, F.one_hot(y, 10).float() * 0.9 + 0.01 # smoothed labels
-    index_of = torch.full((int(train.index.max()) + 1,), -1); index_of[train.index] = torch.arange(len(train))
+    index_of = torch.full((int(train.index.max()) + 1,), -1)
+    index_of[train.index] = torch.arange(len(train))
     model = create_model("cnn3")
     before = model.network.bn1.running_mean.clone()
     log = fit(model, train, epochs=2, augment=spy, **QUIET)
     assert not torch.equal(model.network.bn1.running_mean, before), "BatchNorm was not in training mode"
-    assert len({s for s, _ in seen}) == 2 and torch.cat([i for _, i in seen[:3]]).sort().values.tolist() == sorted(train.index.tolist())
+    assert len({s for s, _ in seen}) == 2 and torch.cat([i for _,
+                                                         i in seen[:3]]).sort().values.tolist() == sorted(train.index.tolist())
     assert "spy" in log.attrs["augment"] and " at 0x" not in log.attrs["augment"]
     with pytest.raises(ValueError, match="Expected `augment` to give images and as many labels"):
         fit(create_model("cnn3"), train, epochs=1, augment=lambda model, x, y, seed, index: (x, y[:3]), **QUIET)
@@ -141,9 +159,9 @@ import os, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
 from kills import Steps, check, die, replaced
-from fragility_nb import training
-from fragility_nb.data import load_data
-from fragility_nb.models import create_model, model_hash
+from fragility_nb.models import training
+from fragility_nb.data.sets import load_data
+from fragility_nb.models.create import create_model; from fragility_nb.models.wrap import model_hash
 data = load_data("digits", "train", n=300)
 out = Path(sys.argv[1])
 def train(folder, at=0):
@@ -187,13 +205,17 @@ def test_an_interruption_keeps_what_is_finished(train, tmp_path):
         return stop
     two, model = create_model("cnn3"), create_model("cnn3")
     fit(two, train, epochs=2, **QUIET)
-    with pytest.warns(UserWarning, match="stands at epoch 2 of 5"): log = fit(model, train, epochs=5, augment=stopping(8, []), **QUIET)
+    with pytest.warns(UserWarning, match="stands at epoch 2 of 5"):
+        log = fit(model, train, epochs=5, augment=stopping(8, []), **QUIET)
     assert model_hash(model) == model_hash(two) and log.attrs["incomplete"] == 1 and len(log.epoch) == 2 and not model.training
     with pytest.raises(KeyboardInterrupt): fit(create_model("cnn3"), train, epochs=5, augment=stopping(2, []), **QUIET)
     again = create_model("cnn3")
-    with pytest.raises(KeyboardInterrupt): fit(again, train, epochs=3, augment=stopping(8, []), folder=tmp_path, **QUIET)
-    fit(again, train, epochs=3, augment=stopping(0, []), folder=tmp_path, **QUIET)  # the same call, with the network as it was left
-    whole = create_model("cnn3"); fit(whole, train, epochs=3, **QUIET)
+    with pytest.raises(KeyboardInterrupt):
+        fit(again, train, epochs=3, augment=stopping(8, []), folder=tmp_path, **QUIET)
+    # the same call, with the network as it was left
+    fit(again, train, epochs=3, augment=stopping(0, []), folder=tmp_path, **QUIET)
+    whole = create_model("cnn3")
+    fit(whole, train, epochs=3, **QUIET)
     assert model_hash(again) == model_hash(whole)
 
 
@@ -214,10 +236,12 @@ class Poison(torch.optim.SGD):
 def test_nan_ends_early_with_the_last_good_weights(train, tmp_path, monkeypatch):
     two, model = create_model("cnn3"), create_model("cnn3")
     fit(two, train, epochs=2, **QUIET)
-    with pytest.raises(FloatingPointError, match="The loss is nan in epoch 3, step 2: lower `lr`. `model` has the weights of epoch 2, and"):
+    with pytest.raises(FloatingPointError,
+                       match="The loss is nan in epoch 3, step 2: lower `lr`. `model` has the weights of epoch 2, and"):
         fit(model, train, epochs=5, augment=Explodes(8), folder=tmp_path, snapshots=1, **QUIET)
     assert model_hash(model) == model_hash(two) and list(list_snapshots(tmp_path)) == [1, 2] and not model.training
-    fit(model, train, epochs=5, augment=Explodes(0), folder=tmp_path, **QUIET)  # the state before is there to go on from
+    # the state before is there to go on from
+    fit(model, train, epochs=5, augment=Explodes(0), folder=tmp_path, **QUIET)
     monkeypatch.setitem(OPTIMIZERS, "poison", lambda parameters, lr, weight_decay: Poison(parameters, lr))
     with pytest.raises(FloatingPointError, match="not finite after the last step of epoch 1"):
         fit(create_model("cnn3"), train, epochs=1, optimizer="poison", batch_size=300, **QUIET)
@@ -238,22 +262,27 @@ def no_room(folder, size):
 
 
 def test_a_full_disk_leaves_the_old_state(train, tmp_path):
-    net = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 300), nn.Linear(300, 10))  # 90 kB, and as much again for each snapshot
-    torch.manual_seed(0); start = net()
+    # 90 kB, and as much again for each snapshot
+    net = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 300), nn.Linear(300, 10))
+    torch.manual_seed(0)
+    start = net()
     model, folder = copy.deepcopy(start), tmp_path / "small"
     how = dict(optimizer="sgd", lr=0.01, folder=folder, **QUIET)
     with no_room(folder, 512 * 1024) as mounted:
         fit(model, train, epochs=1, snapshots=[0] if mounted else [], **how)
         held = model_hash(model)
-        if not mounted: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-        with pytest.raises(OSError, match="Cannot write.*What was there before is still there"): fit(copy.deepcopy(start), train, epochs=9, snapshots=range(2, 10), **how)
+        if not mounted:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        with pytest.raises(OSError, match="Cannot write.*What was there before is still there"):
+            fit(copy.deepcopy(start), train, epochs=9, snapshots=range(2, 10), **how)
         assert not [p for p in folder.iterdir() if p.suffix == ".part"]
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2) if not mounted else None
         for p in folder.glob("epoch-*"): p.unlink()
         again = copy.deepcopy(start)
         log = fit(again, train, epochs=5, **how)
         assert len(log.epoch) == 5 and held
-        whole = copy.deepcopy(start); fit(whole, train, epochs=5, **(how | dict(folder=None)))
+        whole = copy.deepcopy(start)
+        fit(whole, train, epochs=5, **(how | dict(folder=None)))
         assert model_hash(again) == model_hash(whole)
 
 
@@ -263,12 +292,14 @@ def test_several_initialisations(train, digits, tmp_path):
     build = lambda seed: create_model("cnn3", seed=seed)
     log = fit_inits(build, train, inits=[3, 5], epochs=2, snapshots=1, folder=tmp_path, test=digits, **QUIET)
     assert log.test_accuracy.dims == ("init", "epoch") and log.init.values.tolist() == [3, 5]
-    alone = build(5); single = fit(alone, train, epochs=2, seed=5, test=digits, **QUIET)
+    alone = build(5)
+    single = fit(alone, train, epochs=2, seed=5, test=digits, **QUIET)
     np.testing.assert_array_equal(single.loss, log.loss.sel(init=5))
     again = fit_inits(build, train, inits=[3, 5], epochs=2, snapshots=1, folder=tmp_path, test=digits, **QUIET)
     assert again.equals(log)
     few = digits.take(range(60))
-    result = filter_landscape(build(0), init_snapshots(tmp_path), few, thresholds=3, layers=["conv1"], device="cpu", progress=False)
+    result = filter_landscape(build(0), init_snapshots(tmp_path), few, thresholds=3, layers=["conv1"], device="cpu",
+                              progress=False)
     assert result.sizes["init"] == 2 and result.epoch.values.tolist() == [1, 2]
     assert float(result.reference_accuracy.sel(epoch=2, init=1, stress="clean")) == pytest.approx(
         float((predict(alone, few).argmax(1) == few.labels).double().mean()))
@@ -279,12 +310,14 @@ def test_lazy_images_train_to_the_same_weights(train, tmp_path):
     from PIL import Image
     files = []
     for i, x in enumerate(train.images):
-        files.append(tmp_path / f"{i}.png"); Image.fromarray(x[0].numpy()).save(files[-1])
+        files.append(tmp_path / f"{i}.png")
+        Image.fromarray(x[0].numpy()).save(files[-1])
     from dataclasses import replace
     lazy = replace(train, images=LazyImages(files, (1, 8, 8)))
     a, b = (nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 10)) for _ in range(2))
     b.load_state_dict(a.state_dict())
-    fit(a, train, epochs=1, augment="crop", **QUIET); fit(b, lazy, epochs=1, augment="crop", **QUIET)
+    fit(a, train, epochs=1, augment="crop", **QUIET)
+    fit(b, lazy, epochs=1, augment="crop", **QUIET)
     assert model_hash(a) == model_hash(b)
 
 
@@ -295,5 +328,7 @@ def test_train_model_writes_a_model_for_a_report(tmp_path, digits):
     assert float(log.test_accuracy[-1]) == float((predict(model, digits).argmax(1) == digits.labels).double().mean())
     with pytest.raises(ValueError, match="Did you mean 'resnet18'"): train_model("resnet81", tmp_path / "none", **QUIET)
     assert not (tmp_path / "none").exists()
-    with pytest.warns(UserWarning, match="no snapshot of epochs"): fit(create_model("cnn3", mean=[0], std=[1]), load_data("digits", "train", n=100), epochs=1, folder=tmp_path / "b", **QUIET); \
-        fit(create_model("cnn3", mean=[0], std=[1]), load_data("digits", "train", n=100), epochs=2, snapshots=[1, 2], folder=tmp_path / "b", **QUIET)
+    with pytest.warns(UserWarning, match="no snapshot of epochs"): fit(create_model("cnn3", mean=[0], std=[1]),
+        load_data("digits", "train", n=100), epochs=1, folder=tmp_path / "b", **QUIET); \
+        fit(create_model("cnn3", mean=[0], std=[1]), load_data("digits", "train", n=100), epochs=2, snapshots=[1, 2],
+            folder=tmp_path / "b", **QUIET)

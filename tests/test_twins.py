@@ -11,14 +11,15 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fragility_nb.activations import find_layers
-from fragility_nb.attacks import FGSM, PGD, attack_images, find_epsilon
-from fragility_nb.core import provenance
-from fragility_nb.filters import FILTERS, baseline, plan_filter
-from fragility_nb.models import predict
-from fragility_nb.scores import interval, resampled_means, smallest_fraction, synaptic_scores
-from fragility_nb.severity import stress_summary
-from fragility_nb.sweeps import filter_sweep
+from fragility_nb.models.activations import find_layers
+from fragility_nb.stress.attacks import FGSM, PGD, attack_images
+from fragility_nb.stress.minimal import find_epsilon
+from fragility_nb.core.results import provenance
+from fragility_nb.stress.filters import FILTERS, baseline, plan_filter
+from fragility_nb.models.wrap import predict
+from fragility_nb.measure.scores import interval, resampled_means, smallest_fraction, synaptic_scores
+from fragility_nb.measure.severity import stress_summary
+from fragility_nb.measure.sweeps import filter_sweep
 
 
 def twin_filter(theta, name, thresholds):
@@ -92,8 +93,10 @@ def test_sweep_and_scores_equal_the_twin(trained, digits):
         each = {kind: [] for kind in scores.kind.values}
         for name in FILTERS:
             clean, attacked = (twin_sweep(trained, data, images, layer, name, A) for images in (x, x_eps))
-            np.testing.assert_array_equal(result.correct.sel(stress="clean", layer=layer.name, filter=name).sum("sample"), clean)
-            np.testing.assert_array_equal(result.correct.sel(stress="adversarial", layer=layer.name, filter=name).sum("sample"), attacked)
+            np.testing.assert_array_equal(result.correct.sel(stress="clean", layer=layer.name,
+                filter=name).sum("sample"), clean)
+            np.testing.assert_array_equal(result.correct.sel(stress="adversarial", layer=layer.name,
+                filter=name).sum("sample"), attacked)
             with torch.no_grad(): p, p_eps = (int((trained(i).argmax(1) == data.labels).sum()) for i in (x, x_eps))
             kept = twin_filter(layer.weight.numpy().ravel(), name, A)[1]
             hat = [sum(k) / layer.weights for k in kept]
@@ -126,10 +129,13 @@ def test_interval_equals_a_plain_bootstrap():
     correct = (rng.random((A, n)) < np.linspace(1, 0.1, A)[:, None]) & ref
     removed = np.array([0, 10, 30, 60, 100])
     dims = ("stress", "layer", "filter", "threshold", "sample")
-    ds = xr.Dataset(dict(correct=(dims, correct[None, None, None]), accuracy=(dims[:-1], correct.mean(-1)[None, None, None]),
+    ds = xr.Dataset(dict(correct=(dims, correct[None, None, None]),
+                         accuracy=(dims[:-1], correct.mean(-1)[None, None, None]),
                          removed=(dims[1:4], removed[None, None]), weights=("layer", [100]),
-                         reference_correct=(("stress", "sample"), ref[None]), reference_accuracy=("stress", [ref.mean()])),
-                    coords=dict(stress=["clean"], layer=["conv1"], filter=["high_pass"], threshold=np.linspace(0, 1, A)), attrs=provenance("filter_sweep"))
+                         reference_correct=(("stress", "sample"), ref[None]),
+                         reference_accuracy=("stress", [ref.mean()])),
+                    coords=dict(stress=["clean"], layer=["conv1"], filter=["high_pass"],
+                                threshold=np.linspace(0, 1, A)), attrs=provenance("filter_sweep"))
     got = synaptic_scores(ds, n_boot=4000).sel(kind="clean", layer="conv1", filter="high_pass")
     draws = []
     for _ in range(4000):
@@ -138,7 +144,8 @@ def test_interval_equals_a_plain_bootstrap():
         draws.append(np.trapezoid(y, dx=1 / (A - 1)))
     low, high = np.percentile(draws, [2.5, 97.5])
     spread = high - low
-    assert float(got.low) == pytest.approx(low, abs=0.08 * spread) and float(got.high) == pytest.approx(high, abs=0.08 * spread)
+    assert float(got.low) == pytest.approx(low, abs=0.08 * spread) and float(got.high) == pytest.approx(high,
+        abs=0.08 * spread)
 
 
 @pytest.mark.parametrize("n,p", [(100, 0.9), (200, 0.5), (544, 0.97)])
@@ -158,7 +165,8 @@ def test_intervals_cover_the_truth(n, p):
 def test_stress_summary_is_the_mean_and_its_area(stress_result):
     got = stress_summary(stress_result)
     for s in stress_result.stress.values:
-        p = [np.mean([stress_result.correct.sel(stress=s, severity=v, seed=k).values.mean() for k in stress_result.seed.values])
+        p = [np.mean([stress_result.correct.sel(stress=s, severity=v, seed=k).values.mean()
+                      for k in stress_result.seed.values])
              for v in stress_result.severity.values]
         np.testing.assert_allclose(got.accuracy.sel(stress=s), p, atol=1e-12)
         x = stress_result.severity.values

@@ -1,0 +1,33 @@
+# Made by tools/public_names.py.
+from . import attack_check, attacks, corruptions, filters, minimal, noise_blur, stressors, weather
+from .stressors import (
+    STRESSORS, BARTSCHAT_SIGMAS, BARTSCHAT_NOISE, BARTSCHAT_BLUR, Stressor, GaussianNoise, border_index,
+    pad_border, gaussian_filter, GaussianBlur, Rotation, Translation, Scale, Shear, Perspective, Occlusion, Hue,
+    apply_stress, stress_id, Chain,
+)
+from .noise_blur import (
+    Corruption, GaussianNoiseC, ShotNoise, ImpulseNoise, SpeckleNoise, GaussianBlurC, DefocusBlur, GlassBlur,
+    MotionBlur, ZoomBlur,
+)
+from .weather import Snow, Frost, Fog, Rain, Spatter
+from .corruptions import COMMON, EXTRA, Brightness, Contrast, Saturate, Elastic, Pixelate, JPEG, common_corruptions
+from .attacks import (
+    ATTACKS, NORMS, Attack, check_unit, cross_entropy, FGSM, PGD, RandomNoise, frozen_parameters, attack_images,
+    loss_gradient,
+)
+from .attack_check import AttackWarning, check_attack
+from .minimal import SEARCHES, FGSMSearch, GradientWalk, minimal_perturbation, find_epsilon
+from .filters import FILTERS, high_pass, low_pass, pulse, threshold_grid, FilterPlan, plan_filter, baseline
+
+__all__ = [
+    "STRESSORS", "BARTSCHAT_SIGMAS", "BARTSCHAT_NOISE", "BARTSCHAT_BLUR", "Stressor", "GaussianNoise",
+    "border_index", "pad_border", "gaussian_filter", "GaussianBlur", "Rotation", "Translation", "Scale", "Shear",
+    "Perspective", "Occlusion", "Hue", "apply_stress", "stress_id", "Chain", "Corruption", "GaussianNoiseC",
+    "ShotNoise", "ImpulseNoise", "SpeckleNoise", "GaussianBlurC", "DefocusBlur", "GlassBlur", "MotionBlur",
+    "ZoomBlur", "Snow", "Frost", "Fog", "Rain", "Spatter", "COMMON", "EXTRA", "Brightness", "Contrast",
+    "Saturate", "Elastic", "Pixelate", "JPEG", "common_corruptions", "ATTACKS", "NORMS", "Attack", "check_unit",
+    "cross_entropy", "FGSM", "PGD", "RandomNoise", "frozen_parameters", "attack_images", "loss_gradient",
+    "AttackWarning", "check_attack", "SEARCHES", "FGSMSearch", "GradientWalk", "minimal_perturbation",
+    "find_epsilon", "FILTERS", "high_pass", "low_pass", "pulse", "threshold_grid", "FilterPlan", "plan_filter",
+    "baseline",
+]
