@@ -10,8 +10,10 @@ import contextlib
 import copy
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -71,6 +73,36 @@ class Normalized(nn.Module):
             x = F.interpolate(x, (self.resize, self.resize), mode="bilinear", align_corners=False)
         return self.network((x - self.mean) / self.std)
 
+# %% ../../nbs/api/models/00_wrap.ipynb #b46e866f
+def home(model:nn.Module) -> torch.device:
+    "Where the weights of a model are; the CPU if it has none."
+    return next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("cpu"))
+
+# %% ../../nbs/api/models/00_wrap.ipynb #70698eda
+def short_name(
+    model:nn.Module, # the model that the path is of
+    path:str, # of a module or weight in it, as `named_modules` says it
+) -> str: # without the `network.` that `Normalized` puts in front
+    "What to call a part of a model in a result or a figure."
+    return path.removeprefix("network.") if isinstance(model, Normalized) else path
+
+# %% ../../nbs/api/models/00_wrap.ipynb #dc8e2fb8
+@contextlib.contextmanager
+def hooked(
+    modules:Mapping[str, nn.Module], # name -> module to look at
+    after:Callable|None=None, # after(name, module, args, output), after each call; returns None, or another output
+    before:Callable|None=None, # before(name, module, args), before each call; returns None, or other args
+) -> Iterator[None]:
+    "Calls `before` and `after` around every call of the modules, while the block runs."
+    handles = []
+    try:
+        for name, module in modules.items():
+            if before is not None: handles.append(module.register_forward_pre_hook(partial(before, name)))
+            if after is not None: handles.append(module.register_forward_hook(partial(after, name)))
+        yield
+    finally:
+        for handle in handles: handle.remove()
+
 # %% ../../nbs/api/models/00_wrap.ipynb #3ea48758
 def model_name(model:nn.Module) -> str:
     "What to call a model in a title: its name in `create_model`, else its class."
@@ -95,7 +127,7 @@ def evaluating(
     device:torch.device|str|None=None, # where it shall run; default: where its weights are
 ) -> Iterator[nn.Module]: # in eval mode, on that device
     "The model in eval mode; afterwards each submodule has its own mode again."
-    here = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    here = home(model)
     if device is not None and torch.device(device) != here and pick_device(device).type != here.type:
         yield copy.deepcopy(model).to(device).eval()
         return
