@@ -2,8 +2,9 @@
 
     python benchmarks/training.py [--quick] [--data FOLDER] [--threads 1] [--device cpu]
 
-ResNet-18 (imagenet stem, as in AIJ) at 32 pixels, batch 100, Adam: `fit` and the bare loop take turns in one process, epoch by epoch; the figure is the ratio of
-their images per second (median over the turns). With `--data` (or $FRAGILITY_DATA) also: MNIST to a tensor, Tiny ImageNet from its files and from its cache.
+ResNet-18 (imagenet stem, as in AIJ) at 32 pixels, batch 100, Adam: `fit` and the bare loop take turns in one process,
+epoch by epoch; the figure is the ratio of their images per second (median over the turns). With `--data` (or
+$FRAGILITY_DATA) also: MNIST to a tensor, Tiny ImageNet from its files and from its cache.
 """
 import argparse
 import json
@@ -57,9 +58,9 @@ def throughput(turns, steps, batch, device):
     theirs, ours = build(), build()
     optimizer = torch.optim.Adam(theirs.parameters(), 1e-3)
     clock = time.perf_counter if device.type == "cuda" else time.process_time # a CPU that others use, too
-    times, setup = {"bare loop": [], "fit": []}, []
+    times = {"bare loop": [], "fit": []}
     for turn in range(turns + 1): # the first warms up
-        a = timed(lambda: bare(theirs, data.images, data.labels, optimizer, turn + 1, batch, device), clock, device)
+        a = timed(lambda turn=turn: bare(theirs, data.images, data.labels, optimizer, turn + 1, batch, device), clock, device)
         b = timed(lambda: fit(ours, data, epochs=1, batch_size=batch, device=device, progress=False), clock, device)
         if turn:
             times["bare loop"].append(a)

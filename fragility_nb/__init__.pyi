@@ -3,7 +3,7 @@ from . import cli, core, data, engine, explore, figures, measure, models, probes
 from .core import load_result, save_result
 from .data import ImageData, as_data, load_data
 from .models import (
-    Normalized, create_model, find_layers, fit, fit_inits, list_models, list_snapshots, load_checkpoint,
+    Normalized, channel_stats, create_model, find_layers, fit, fit_inits, list_models, list_snapshots, load_checkpoint,
     model_table, predict, record_activations, save_checkpoint, swap_norm, train_model,
 )
 from .stress import (

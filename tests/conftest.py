@@ -35,7 +35,7 @@ def environment(**extra):
 def run(*command, cwd, timeout=300, **env):
     "Run a command, fail with all that it printed, give back its standard output."
     done = subprocess.run([str(c) for c in command], cwd=cwd, env=environment(**env), text=True, timeout=timeout,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                          stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
         pytest.fail(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout

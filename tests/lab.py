@@ -169,7 +169,7 @@ def run_all(lab, browser, path):
 
 
 def executed(path):
-    "The saved notebook once it holds what was executed; None before, and while the server is writing it (not at once, but in place)."
+    "The saved notebook once it holds what was executed; None before, and while the server is writing it (in place)."
     try: notebook = nbformat.read(path, as_version=4)
     except nbformat.reader.NotJSONError: return None
     return notebook if any(cell.get("execution_count") for cell in notebook.cells) else None

@@ -1,4 +1,4 @@
-"""Rules that check themselves: short lines, short cells with an example after each few, linter, types, small modules."""
+"""Rules that check themselves: short cells with an example after each few, linter, types, small modules."""
 import ast
 import re
 import sys

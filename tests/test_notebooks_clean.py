@@ -19,7 +19,7 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in ALL]
 def files(root):
     "{relative path: bytes} of the notebooks and the package."
     found = (p for folder in ("nbs", "fragility_nb") for p in (root / folder).rglob("*")
-             if p.suffix in (".ipynb", ".py", ".pyi") and "__pycache__" not in p.parts and ".ipynb_checkpoints" not in p.parts)
+             if p.suffix in (".ipynb", ".py", ".pyi") and not {"__pycache__", ".ipynb_checkpoints"} & {*p.parts})
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in found}
 
 
