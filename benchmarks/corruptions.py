@@ -105,7 +105,8 @@ def ours(names, device):
     import torch
 
     from fragility_nb.stress import corruptions  # noqa: F401, registers them
-    from fragility_nb.stress.stressors import STRESSORS, apply_stress
+    from fragility_nb.stress.corruptions import STRESSORS
+    from fragility_nb.stress.stressors import apply_stress
     space, out = {}, {}
     exec(IMAGES, space)
     def run(stressor, x, severity):

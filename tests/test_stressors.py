@@ -11,7 +11,8 @@ from fragility_nb.stress.attacks import FGSM
 from fragility_nb.stress.corruptions import COMMON, EXTRA, common_corruptions
 from fragility_nb.stress.noise_blur import Corruption
 from fragility_nb.core.streams import CounterStreams
-from fragility_nb.stress.stressors import BARTSCHAT_BLUR, BARTSCHAT_NOISE, BARTSCHAT_SIGMAS, STRESSORS, Chain
+from fragility_nb.stress.stressors import BARTSCHAT_BLUR, BARTSCHAT_NOISE, BARTSCHAT_SIGMAS, Chain
+from fragility_nb.stress.corruptions import STRESSORS
 from fragility_nb.stress.stressors import GaussianBlur, GaussianNoise, Hue, Occlusion, Perspective, Rotation, Scale
 from fragility_nb.stress.stressors import Shear, Stressor, Translation, apply_stress, border_index, gaussian_filter
 from fragility_nb.stress.stressors import stress_id
