@@ -7,11 +7,12 @@ The reference is imagecorruptions 1.1.2, run by another Python (it needs NumPy <
     python3 -m venv ENV && ENV/bin/pip install imagecorruptions 'numpy<1.25' 'scikit-image<0.20' setuptools
     python benchmarks/corruptions.py --reference ENV/bin/python
 
-Without `--reference` it is the plain twin of the tests (NumPy, SciPy, scikit-image, PIL). Both sides get the same images and
-ImageNet-C's constants at severities 1, 3 and 5 (imagecorruptions has no others). The reference is what it is: one process, image
-by image, uint8; here a batch goes in (256 images of 32 pixels, 16 of 224), float, on `--threads` cores. The two sides take turns,
-round by round; a figure is the median over the rounds of the best of two calls, wall time, each having run once before.
-The last lines are geometric means over the corruptions: of each size, and of both. Prints a table and JSON; writes the JSON to `--out`, too.
+Without `--reference` it is the plain twin of the tests (NumPy, SciPy, scikit-image, PIL). Both sides get the same
+images and ImageNet-C's constants at severities 1, 3 and 5 (imagecorruptions has no others). The reference is what it
+is: one process, image by image, uint8; here a batch goes in (256 images of 32 pixels, 16 of 224), float, on `--threads`
+cores. The two sides take turns, round by round; a figure is the median over the rounds of the best of two calls, wall
+time, each having run once before. The last lines are geometric means over the corruptions: of each size, and of both.
+Prints a table and JSON; writes the JSON to `--out`, too.
 """
 import argparse
 import json
@@ -20,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 NAMES = {"gaussian_noise_c": "gaussian_noise", "gaussian_blur_c": "gaussian_blur", "elastic": "elastic_transform",
@@ -38,7 +40,9 @@ def pictures(size, n=16):
     for i in range(n):
         for c in range(3):
             f, p = rng.uniform(1, 6, 4), rng.uniform(0, 6.28, 4)
-            out[i, ..., c] = np.sin(f[0]*x*6.28/3 + p[0]) + np.sin(f[1]*y*6.28/3 + p[1]) + np.sign(np.sin(f[2]*(x + y)*6.28/3 + p[2])) + 0.2*rng.standard_normal((size, size))
+            waves = np.sin(f[0]*x*6.28/3 + p[0]) + np.sin(f[1]*y*6.28/3 + p[1])
+            edges = np.sign(np.sin(f[2]*(x + y)*6.28/3 + p[2]))
+            out[i, ..., c] = waves + edges + 0.2*rng.standard_normal((size, size))
     return np.uint8(np.clip(out*36 + 128, 0, 255))
 '''
 REFERENCE = IMAGES + '''
@@ -78,25 +82,30 @@ def twin(names):
     space, out = {}, {}
     exec(IMAGES, space)
     rng = np.random.default_rng(0)
-    draw = type("Draw", (), dict(uniform=lambda self, *s: rng.random(s), normal=lambda self,
-                                 *s: rng.standard_normal(s), poisson=lambda self, r: rng.poisson(r)))()
+    draw = type("Draw", (), dict(uniform=lambda self, *s: rng.random(s), normal=lambda self, *s: rng.standard_normal(s),
+                                 poisson=lambda self, r: rng.poisson(r)))()
     for size in SIZES:
         images = space["pictures"](size)
         for name in names:
             for severity in SEVERITIES:
-                extra = dict(ice=0.5) if name == "frost" else {}
-                def one(i):
-                    return getattr(twins, name)(images[i]/255., twins.IMAGENET[name][severity - 1], draw, **extra)
-                one(0)
-                times = []
-                while len(times) < 6 and sum(times) < 0.2: times.append(timed(lambda: one(len(times))))
-                out[size, name, severity] = min(times)
+                more = dict(ice=0.5) if name == "frost" else {}
+                corrupt = partial(getattr(twins, name), c=twins.IMAGENET[name][severity - 1], draw=draw, **more)
+                out[size, name, severity] = best(corrupt, images)
     return out
 
 
-def timed(f):
+def best(corrupt, images):
+    "The shortest of up to six calls, image after image, after one that does not count."
+    corrupt(images[0]/255.)
+    times = []
+    while len(times) < 6 and sum(times) < 0.2: times.append(timed(lambda i: corrupt(images[i]/255.), len(times)))
+    return min(times)
+
+
+def timed(f, *args):
+    "Seconds of a call."
     start = clock()
-    f()
+    f(*args)
     return clock() - start
 
 
@@ -105,7 +114,8 @@ def ours(names, device):
     import torch
 
     from fragility_nb.stress import corruptions  # noqa: F401, registers them
-    from fragility_nb.stress.stressors import STRESSORS, apply_stress
+    from fragility_nb.stress.corruptions import STRESSORS
+    from fragility_nb.stress.stressors import apply_stress
     space, out = {}, {}
     exec(IMAGES, space)
     def run(stressor, x, severity):
@@ -113,13 +123,13 @@ def ours(names, device):
         if device == "cuda": torch.cuda.synchronize()
     for size, n in SIZES.items():
         n = n*16 if device == "cuda" else n
-        x = torch.from_numpy(space["pictures"](size)).permute(0, 3, 1, 2).float().div(255).repeat(math.ceil(n/16), 1,
-            1, 1)[:n].contiguous().to(device)
+        x = torch.from_numpy(space["pictures"](size)).permute(0, 3, 1, 2).float().div(255)
+        x = x.repeat(math.ceil(n/16), 1, 1, 1)[:n].contiguous().to(device)
         for name in names:
             for severity in SEVERITIES:
                 stressor = STRESSORS[name]("imagenet")
                 run(stressor, x, severity)
-                out[size, name, severity] = min(timed(lambda: run(stressor, x, severity)) for _ in range(2))/n
+                out[size, name, severity] = min(timed(run, stressor, x, severity) for _ in range(2))/n
     return out
 
 
@@ -142,8 +152,9 @@ def main():
     from fragility_nb.stress.corruptions import COMMON, EXTRA
     torch.set_num_threads(args.threads)
     if args.cpu_time: globals()["clock"] = time.process_time
-    names, slow, fast = [*COMMON, *EXTRA], [], []
-    for _ in range(2 if args.quick else 5): # in turns
+    names = [*COMMON, *EXTRA]
+    slow, fast = [], []
+    for _ in range(2 if args.quick else 5):  # in turns
         slow.append(foreign(args.reference, names, clock.__name__) if args.reference else twin(names))
         fast.append(ours([*names, "rain"], args.device))
     report(median(slow), median(fast), names, args)
@@ -153,7 +164,7 @@ def report(slow, fast, names, args):
     "The table and the geometric means."
     reference = "imagecorruptions" if args.reference else "plain twin"
     rows, mean = [], lambda t, size, name: sum(t[size, name, s] for s in SEVERITIES)/len(SEVERITIES)
-    time_of = "processor time" if args.cpu_time else "wall time"
+    time_of = "CPU time" if args.cpu_time else "wall time"
     print(f"images/s over severities {SEVERITIES}; {args.device}, {args.threads} threads, {time_of}; reference: "
           f"{reference}, one image at a time\n")
     print(f"{'':18}" + "".join(f"{f'{size} px: here':>15}{'reference':>11}{'ratio':>8}" for size in SIZES))

@@ -2,8 +2,9 @@
 
     python benchmarks/stress_sweep.py [--quick] [--out FILE.json]
 
-Both are measured in turns, in CPU time of one thread (several spin while they wait, and that would count); the median over the
-rounds is given. Bar: at most 1.15. Nothing of the sweep is left out of it: neither provenance, nor labels, nor warnings.
+Both are measured in turns, in CPU time of one thread (several spin while they wait, and that would count); the median
+over the rounds is given. Bar: at most 1.15. Nothing of the sweep is left out of it: neither provenance, nor labels, nor
+warnings.
 Also: the matrix study on digits (7 noise levels trained and tested, and smallest changes), bar 180 s on 2 cores.
 """
 import argparse
@@ -13,9 +14,10 @@ import time
 
 import torch
 
-from fragility_nb import (FGSM, PGD, GaussianBlur, GaussianNoise, Rotation, apply_stress, attack_images, create_model,
-                          load_data, matrix_summary,
-                          stress_sweep, train_test_matrix)
+from fragility_nb import (
+    FGSM, PGD, GaussianBlur, GaussianNoise, Rotation, apply_stress, attack_images, create_model, load_data,
+    matrix_summary, stress_sweep, train_test_matrix,
+)
 from fragility_nb.data.images import ImageData
 
 

@@ -187,7 +187,7 @@ def _names() -> dict[str, list[str]]:
     from fragility_nb.data.sets import DATASETS
     from fragility_nb.stress.filters import FILTERS
     from fragility_nb.models.create import list_models
-    from fragility_nb.stress.stressors import STRESSORS
+    from fragility_nb.stress.corruptions import STRESSORS
     from fragility_nb.run.parameters import list_templates
     about = lambda thing: (thing.__doc__ or "").strip().splitlines()[0]
     stress = lambda reg: [f"{name:20}{cls()!r}: {cls().unit} = {cls().strength(1):g} at severity 1" for name,

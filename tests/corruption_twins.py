@@ -3,7 +3,8 @@
 Images are float (H, W, 3) in [0, 1]. `draw` gives the random numbers: `uniform(*shape)` in [0, 1), `normal(*shape)`,
 `poisson(rate)`; by it a test can hand over the very numbers that the package drew. Constants: `IMAGENET`, `CIFAR`.
 Source of formulas and constants: Hendrycks & Dietterich, *Benchmarking neural network robustness to common corruptions
-and perturbations*, ICLR 2019, with the authors' published scripts; motion blur without ImageMagick as in imagecorruptions.
+and perturbations*, ICLR 2019, with the authors' published scripts; motion blur without ImageMagick as in
+imagecorruptions.
 """
 import io
 import math
@@ -166,8 +167,8 @@ def canny(a, low, high):
         if abs(gy[i, j]) < abs(gx[i, j])*math.tan(math.pi/8): di, dj = 0, 1
         elif abs(gy[i, j]) > abs(gx[i, j])*math.tan(3*math.pi/8): di, dj = 1, 0
         else: di, dj = (1, 1) if gx[i, j]*gy[i, j] > 0 else (1, -1)
-        thin[i, j] = size[i + 1, j + 1] > size[i + 1 - di, j + 1 - dj] and size[i + 1, j + 1] >= size[i + 1 + di,
-            j + 1 + dj]
+        here, before, after = size[i + 1, j + 1], size[i + 1 - di, j + 1 - dj], size[i + 1 + di, j + 1 + dj]
+        thin[i, j] = here > before and here >= after
     parts, n = ndimage.label(thin, np.ones((3, 3)))
     strong = np.unique(parts[thin & (size[1:-1, 1:-1] > high)])
     return np.isin(parts, strong[strong > 0])
@@ -227,8 +228,8 @@ def pil(x): return Image.fromarray(np.round(x*255).astype(np.uint8))
 
 def pixelate(x, c, draw):
     h, w = x.shape[:2]
-    return np.asarray(pil(x).resize((int(w*c), int(h*c)), Image.Resampling.BOX).resize((w, h),
-        Image.Resampling.BOX))/255
+    small = pil(x).resize((int(w*c), int(h*c)), Image.Resampling.BOX)
+    return np.asarray(small.resize((w, h), Image.Resampling.BOX))/255
 
 
 def jpeg(x, c, draw):

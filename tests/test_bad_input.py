@@ -16,7 +16,8 @@ from fragility_nb.data.sets import load_data
 from fragility_nb.models.wrap import Normalized, match_data
 from fragility_nb.models.create import create_model, load_checkpoint
 from fragility_nb.models.checkpoints import save_checkpoint
-from fragility_nb.stress.stressors import STRESSORS, GaussianNoise
+from fragility_nb.stress.corruptions import STRESSORS
+from fragility_nb.stress.stressors import GaussianNoise
 from fragility_nb.run.studies import run_model, run_study
 from fragility_nb.measure.sweeps import filter_sweep, stress_sweep
 

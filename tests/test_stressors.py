@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import python
 from scipy import ndimage, stats
 
 from fragility_nb.stress.attacks import FGSM
 from fragility_nb.stress.corruptions import COMMON, EXTRA, common_corruptions
 from fragility_nb.stress.noise_blur import Corruption
 from fragility_nb.core.streams import CounterStreams
-from fragility_nb.stress.stressors import BARTSCHAT_BLUR, BARTSCHAT_NOISE, BARTSCHAT_SIGMAS, STRESSORS, Chain
+from fragility_nb.stress.stressors import BARTSCHAT_BLUR, BARTSCHAT_NOISE, BARTSCHAT_SIGMAS, Chain
+from fragility_nb.stress.corruptions import STRESSORS
 from fragility_nb.stress.stressors import GaussianBlur, GaussianNoise, Hue, Occlusion, Perspective, Rotation, Scale
 from fragility_nb.stress.stressors import Shear, Stressor, Translation, apply_stress, border_index, gaussian_filter
 from fragility_nb.stress.stressors import stress_id
@@ -88,7 +90,7 @@ def test_corruptions_are_their_twins_on_large_images(name):
 @pytest.mark.parametrize("shape", [(3, 37, 90), (3, 8, 8), (3, 64, 50), (1, 31, 44)], ids=str)
 @pytest.mark.parametrize("quality", [7, 25, 80, 95, 100])
 def test_jpeg_is_libjpeg(shape, quality):
-    "Without a file, nearly to the last bit: Pillow's pixels, whatever the image's borders; what differs lay between two steps."
+    "Without a file, nearly to the last bit: Pillow's pixels, at any border; what differs lay between two steps."
     x = photographs(96)[:, :shape[0], 20:20 + shape[1], :shape[2]].contiguous()
     stressor = type("Fixed", (STRESSORS["jpeg"],), dict(at=lambda self, severity: (quality,)))("imagenet")
     ours = stressor.perturb(x, 1, None).permute(0, 2, 3, 1).numpy()
@@ -108,7 +110,7 @@ def test_edges_of_spatter_are_distances_away():
 
 @pytest.mark.parametrize("name", [*ALL, "rain"])
 def test_corruptions_of_any_size(name):
-    "8 to 299 pixels, oblong, one channel and three; whatever the batch; severity 0 and what lies between the published ones."
+    "8 to 299 pixels, oblong, one channel and three, in any batch; severity 0, and between the published ones."
     for shape, constants in (((2, 1, 8, 8), "imagenet"), ((2, 3, 8, 8), "cifar"), ((3, 3, 20, 33), "auto"),
                              ((1, 1, 299, 299), "imagenet")):
         x = photographs(max(shape[2:]), shape[0])[:, :shape[1], :shape[2], :shape[3]].contiguous()
@@ -123,24 +125,33 @@ def test_corruptions_of_any_size(name):
 
 @pytest.mark.parametrize("name", [*ALL, "rain"])
 def test_severities_join_up(name):
-    "A little more severity changes the image a little more: the constants are continuous, and severity 0+ is nearly nothing."
+    "A little more severity changes the image a little more: constants are continuous, and near 0 is almost nothing."
     x, stressor = photographs(32), STRESSORS[name]("cifar")
     change = [(apply_stress(stressor, x, s) - x).abs().mean() for s in (0.02, 1)]
     # JPEG halves the colour's resolution at any quality
     assert change[0] < (0.02 if name == "jpeg" else max(0.25*change[1], 0.005))
-    np.testing.assert_allclose(stressor.at(1.5),
-                               (np.array(stressor.at(1)) + stressor.at(2))/2 if name != "spatter" else stressor.at(2))
-    assert all(np.isfinite(stressor.strength(s)) for s in range(6)) and stressor.unit
-    assert stressor.name == name and stressor.strength(0) == np.atleast_1d(stressor.none)[stressor.measure[0]] if stressor.measure else True
+    middle = stressor.at(2) if name == "spatter" else (np.array(stressor.at(1)) + stressor.at(2))/2
+    np.testing.assert_allclose(stressor.at(1.5), middle)
+    assert all(np.isfinite(stressor.strength(s)) for s in range(6)) and stressor.unit and stressor.name == name
+    if stressor.measure: assert stressor.strength(0) == np.atleast_1d(stressor.none)[stressor.measure[0]]
 
 
 def test_constants_follow_the_size():
-    assert STRESSORS["fog"]().resolve((64, 64)) == STRESSORS["fog"]("cifar") and STRESSORS["fog"]().resolve((65,
-        30)) == STRESSORS["fog"]("imagenet")
-    x = photographs(32)
-    assert torch.equal(apply_stress(STRESSORS["fog"](), x, 2), apply_stress(STRESSORS["fog"]("cifar"), x, 2))
-    assert [s.name for s in common_corruptions("cifar", extra=True)] == ALL and all(isinstance(s, Corruption)
-        for s in common_corruptions())
+    x, fog = photographs(32), STRESSORS["fog"]
+    assert fog().resolve((64, 64)) == fog("cifar") and fog().resolve((65, 30)) == fog("imagenet")
+    assert torch.equal(apply_stress(fog(), x, 2), apply_stress(fog("cifar"), x, 2))
+
+
+def test_the_list_of_common_corruptions():
+    assert [s.name for s in common_corruptions("cifar", extra=True)] == ALL
+    assert all(isinstance(s, Corruption) for s in common_corruptions())
+
+
+@pytest.mark.parametrize("door", ["fragility_nb", "fragility_nb.stress", "fragility_nb.stress.corruptions"])
+def test_the_registry_is_complete_wherever_it_comes_from(door):
+    "In a fresh process, with nothing else imported."
+    code = f"from {door} import STRESSORS; print(STRESSORS['frost'](), STRESSORS['jpeg'](), len(STRESSORS))"
+    assert python(code) == f"Frost(constants='auto') JPEG(constants='auto') {len(STRESSORS)}"
 
 
 # Random streams
@@ -165,8 +176,8 @@ def test_streams_have_their_distribution(draw, distribution):
 @pytest.mark.parametrize("rate", [0., 0.3, 3.9, 4.1, 12., 400.])
 def test_poisson_numbers(rate):
     k = CounterStreams("poisson", index=range(200)).poisson(torch.full((200, 500), rate)).numpy()
-    assert abs(k.mean() - rate) <= 5*(rate/k.size)**0.5 and abs(k.var() - rate) <= 5*rate*(2/k.size)**0.5 + 5*(rate
-        /k.size)**0.5
+    assert abs(k.mean() - rate) <= 5*(rate/k.size)**0.5
+    assert abs(k.var() - rate) <= 5*rate*(2/k.size)**0.5 + 5*(rate/k.size)**0.5
     if rate:
         count = np.bincount(k.astype(int).ravel())
         expected = stats.poisson.pmf(np.arange(len(count)), rate)*k.size
@@ -183,10 +194,9 @@ def test_gaussian_filter_is_scipys(border, size):
     for sigma, truncate in ((0.4, 4), (1.3, 4), (5, 3), (40, 4)):
         twin = ndimage.gaussian_filter(x.numpy(), (0, 0, sigma, sigma), mode=border, truncate=truncate)
         np.testing.assert_allclose(gaussian_filter(x, sigma, border, truncate), twin, atol=2e-6)
+    numpys = dict(mirror="reflect", reflect="symmetric", nearest="edge")[border]
     for margin in (1, 7, 40):
-        assert (border_index(size, margin, border).numpy()
-                == np.pad(np.arange(size), margin,
-                          mode=dict(mirror="reflect", reflect="symmetric", nearest="edge")[border])).all()
+        assert (border_index(size, margin, border).numpy() == np.pad(np.arange(size), margin, mode=numpys)).all()
 
 
 def moved(stressor, severity, to):
@@ -242,8 +252,8 @@ def test_a_chain_is_one_after_the_other():
     chain = a >> b
     assert repr(chain) == f"{a!r} >> {b!r}" == stress_id(chain) and chain.name == "gaussian_blur >> rotation"
     assert torch.equal(apply_stress(chain, x, 2), apply_stress(b, apply_stress(a, x, 2), 2))
-    assert (a >> b) >> a == a >> (b >> a) == Chain((a, b, a)) and chain.strengths(2) == (1.,
-        10.) and chain.strength(2) == 2
+    assert (a >> b) >> a == a >> (b >> a) == Chain((a, b, a))
+    assert chain.strengths(2) == (1., 10.) and chain.strength(2) == 2
     assert not chain.random and (a >> GaussianNoise()).random and chain.clip and not (BARTSCHAT_NOISE >> b).clip
     assert apply_stress(chain, x, 0) is x
 
@@ -310,8 +320,7 @@ def test_every_stressor_can_be_listed():
     for name, cls in STRESSORS.items():
         stressor = cls()
         assert stressor.unit and np.isfinite(stressor.strength(1)) and cls.__doc__ and stressor.name == name
-        assert eval(repr(stressor), {type(stressor).__name__: type(stressor)}) == stressor and isinstance(stressor,
-            Stressor)
+        assert eval(repr(stressor), {cls.__name__: cls}) == stressor and isinstance(stressor, Stressor)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

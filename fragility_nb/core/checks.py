@@ -80,7 +80,7 @@ def warn_user(
     frame, level = sys._getframe(1), 2
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("fragility_nb", "contextlib"):
         frame, level = frame.f_back, level + 1
-    warnings.warn(text, category, stacklevel=level - 1 if level > 2 else 2)
+    warnings.warn(text, category, stacklevel=level)
 
 # %% ../../nbs/api/core/00_checks.ipynb #3b67ccb3
 class Registry(dict):

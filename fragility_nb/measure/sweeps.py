@@ -55,7 +55,7 @@ def stress_sweep(
     severities, seeds = check_severities(severities), check_seeds(seeds)
     names = stress_names(stressors, named=resume is not None)
     for s in stressors:
-        if isinstance(s, Attack): check_unit(s, severities[-1], stacklevel=3)
+        if isinstance(s, Attack): check_unit(s, severities[-1])
     data, device = match_data(model, data), pick_device(device)
     size = tuple(data.batch(0, 1).shape[-2:])
     # constants for images of this size
@@ -156,7 +156,7 @@ def _sweep_signs(net:nn.Module, data:ImageData, result:xr.Dataset, stressors, de
         if noise: signs[name] |= noise_sign(right, _measure(net, few, noise, 1., 0, len(few), device)["correct"])
     found = []
     for name, sign in signs.items(): # a comprehension would be one more level of the stack, in some Pythons
-        text = warn_signs(sign, f"{name}: " if name else "", stacklevel=4)
+        text = warn_signs(sign, f"{name}: " if name else "")
         if text: found.append(f"{name}: {text}".removeprefix(": "))
     return "; ".join(found)
 

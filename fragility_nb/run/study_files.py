@@ -223,7 +223,7 @@ def _check_data(name:str, value:str, home:Path) -> None:
     if value not in DATASETS and value.partition("/")[0] not in CORRUPTED and not (home/value).is_dir():
         raise unknown_name(f"data set in {name}", value, [*DATASETS, "the path of an image folder"])
 def _check_stressor(name:str, value:str, home:Path) -> None:
-    from fragility_nb.stress.stressors import STRESSORS
+    from fragility_nb.stress.corruptions import STRESSORS
     if value not in STRESSORS: raise unknown_name(f"stressor in {name}", value, STRESSORS)
 def _check_names(values:Mapping[str, Mapping], known:pd.DataFrame, home:Path) -> None:
     "Names that a template's comments call the name of a network, a data set or a stressor; an own template may have its own."

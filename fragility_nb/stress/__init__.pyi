@@ -1,16 +1,18 @@
 # Made by tools/public_names.py.
 from . import attack_check, attacks, corruptions, filters, minimal, noise_blur, stressors, weather
 from .stressors import (
-    STRESSORS, BARTSCHAT_SIGMAS, BARTSCHAT_NOISE, BARTSCHAT_BLUR, Stressor, GaussianNoise, border_index,
-    pad_border, gaussian_filter, GaussianBlur, Rotation, Translation, Scale, Shear, Perspective, Occlusion, Hue,
-    apply_stress, stress_id, Chain,
+    BARTSCHAT_SIGMAS, BARTSCHAT_NOISE, BARTSCHAT_BLUR, Stressor, GaussianNoise, stress_id, apply_stress,
+    border_index, pad_border, gaussian_filter, GaussianBlur, Rotation, Translation, Scale, Shear, Perspective,
+    Occlusion, Hue, Chain,
 )
 from .noise_blur import (
     Corruption, GaussianNoiseC, ShotNoise, ImpulseNoise, SpeckleNoise, GaussianBlurC, DefocusBlur, GlassBlur,
     MotionBlur, ZoomBlur,
 )
 from .weather import Snow, Frost, Fog, Rain, Spatter
-from .corruptions import COMMON, EXTRA, Brightness, Contrast, Saturate, Elastic, Pixelate, JPEG, common_corruptions
+from .corruptions import (
+    STRESSORS, COMMON, EXTRA, Brightness, Contrast, Saturate, Elastic, Pixelate, JPEG, common_corruptions,
+)
 from .attacks import (
     ATTACKS, NORMS, Attack, check_unit, cross_entropy, FGSM, PGD, RandomNoise, frozen_parameters, attack_images,
     loss_gradient,
@@ -20,12 +22,12 @@ from .minimal import SEARCHES, FGSMSearch, GradientWalk, minimal_perturbation, f
 from .filters import FILTERS, high_pass, low_pass, pulse, threshold_grid, FilterPlan, plan_filter, baseline
 
 __all__ = [
-    "STRESSORS", "BARTSCHAT_SIGMAS", "BARTSCHAT_NOISE", "BARTSCHAT_BLUR", "Stressor", "GaussianNoise",
-    "border_index", "pad_border", "gaussian_filter", "GaussianBlur", "Rotation", "Translation", "Scale", "Shear",
-    "Perspective", "Occlusion", "Hue", "apply_stress", "stress_id", "Chain", "Corruption", "GaussianNoiseC",
-    "ShotNoise", "ImpulseNoise", "SpeckleNoise", "GaussianBlurC", "DefocusBlur", "GlassBlur", "MotionBlur",
-    "ZoomBlur", "Snow", "Frost", "Fog", "Rain", "Spatter", "COMMON", "EXTRA", "Brightness", "Contrast",
-    "Saturate", "Elastic", "Pixelate", "JPEG", "common_corruptions", "ATTACKS", "NORMS", "Attack", "check_unit",
+    "BARTSCHAT_SIGMAS", "BARTSCHAT_NOISE", "BARTSCHAT_BLUR", "Stressor", "GaussianNoise", "stress_id",
+    "apply_stress", "border_index", "pad_border", "gaussian_filter", "GaussianBlur", "Rotation", "Translation",
+    "Scale", "Shear", "Perspective", "Occlusion", "Hue", "Chain", "Corruption", "GaussianNoiseC", "ShotNoise",
+    "ImpulseNoise", "SpeckleNoise", "GaussianBlurC", "DefocusBlur", "GlassBlur", "MotionBlur", "ZoomBlur", "Snow",
+    "Frost", "Fog", "Rain", "Spatter", "STRESSORS", "COMMON", "EXTRA", "Brightness", "Contrast", "Saturate",
+    "Elastic", "Pixelate", "JPEG", "common_corruptions", "ATTACKS", "NORMS", "Attack", "check_unit",
     "cross_entropy", "FGSM", "PGD", "RandomNoise", "frozen_parameters", "attack_images", "loss_gradient",
     "AttackWarning", "check_attack", "SEARCHES", "FGSMSearch", "GradientWalk", "minimal_perturbation",
     "find_epsilon", "FILTERS", "high_pass", "low_pass", "pulse", "threshold_grid", "FilterPlan", "plan_filter",

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import Registry, check_number
+from ..core.checks import Registry, check_choice, check_number
 
 # %% ../../nbs/api/stress/07_filters.ipynb #ce958363
 FILTERS = Registry("filter") # name -> function(theta, alpha, step) -> bool tensor, True where a weight stays
@@ -86,12 +86,11 @@ def plan_filter(
     filter:str, # "high_pass", "low_pass" or "pulse"
     thresholds:int=25, # A; 25 in the published code
     *,
-    # default: smallest and largest weight; the published global loop fixes (−1, 1)
-    alpha_range:tuple[float, float]|None=None,
+    alpha_range:tuple[float, float]|None=None, # default: smallest and largest weight; published globally (−1, 1)
     what:str="the layer", # how to name the scope in an error
 ) -> FilterPlan:
     "The thresholds of a sweep and what each removes."
-    FILTERS[filter] # an unknown name is an error
+    check_choice("filter", filter, FILTERS)
     theta = (theta,) if isinstance(theta, Tensor) else tuple(theta)
     theta = tuple(t.detach() for t in theta)
     low, high = min(t.min().item() for t in theta), max(t.max().item() for t in theta)
