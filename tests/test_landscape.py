@@ -237,8 +237,8 @@ def test_interrupted_sweep(snapshots, digits, monkeypatch, tmp_path):
 
 def test_one_bar_for_all(snapshots, digits, monkeypatch):
     import fragility_nb.measure.sweeps as sweeps
-    bars, made = [], sweeps._bar
-    monkeypatch.setattr(sweeps, "_bar", lambda *a: bars.append(made(*a)) or bars[-1])
+    bars, made = [], sweeps.sweep_bar
+    monkeypatch.setattr(sweeps, "sweep_bar", lambda *a: bars.append(made(*a)) or bars[-1])
     for extra in ({}, dict(tolerance=0.5), dict(memory="100kB")):
         bars.clear()
         filter_landscape(create_model("cnn4"), snapshots[0], digits, **QUICK | extra)
@@ -257,7 +257,7 @@ def test_counts_of_a_bar(snapshots, digits, monkeypatch):
             self.steps.append(k)
     for extra in ({}, dict(tolerance=0.5), dict(memory="100kB")):
         bar = Bar()
-        monkeypatch.setattr(sweeps, "_bar", lambda *a, bar=bar: bar)
+        monkeypatch.setattr(sweeps, "sweep_bar", lambda *a, bar=bar: bar)
         filter_sweep(snapshots[1], digits, **QUICK | extra)
         assert bar.n == pytest.approx(20) and min(bar.steps) > -1e-9, extra
 

@@ -77,7 +77,7 @@ def area_weights(
 # %% ../../nbs/api/measure/03_scores.ipynb #cbd7d4b7
 def relative_performance(
     result:xr.Dataset, # of `filter_sweep`
-) -> xr.Dataset: # relative (stress, layer, filter, threshold), baseline (layer, filter, threshold); filters + "combined"
+) -> xr.Dataset: # relative (stress, layer, filter, threshold), baseline (layer, filter, threshold); with "combined"
     "p̄ = accuracy / unfiltered accuracy, and the baseline p̂; \"combined\" is the mean over the filters (AIJ Eq. 13)."
     check_kind(result, "filter_sweep")
     both = xr.Dataset(dict(relative=result.accuracy / result.reference_accuracy.where(result.reference_accuracy > 0),
