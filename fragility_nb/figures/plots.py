@@ -139,7 +139,8 @@ def _draw_response(ax:Axes, curves:xr.Dataset, s:xr.Dataset, stress:str) -> None
     fill_areas(ax, x, curves.relative.sel(stress=stress).values, base,
                curves.relative.transpose("stress", "threshold").values)
     for name in map(str, curves.stress.values):
-        ax.plot(x, curves.relative.sel(stress=name), color=COLOURS[name], lw=2.6, label=f"{name}: {score_text(s, name)}")
+        ax.plot(x, curves.relative.sel(stress=name), color=COLOURS[name], lw=2.6,
+                label=f"{name}: {score_text(s, name)}")
     ax.plot(x, base, color=COLOURS["baseline"], ls=(0, (4, 2)), lw=2, label="baseline: share of weights left")
     ax.set(xlim=(0, 1), ylim=(0, _relative_top(ax, curves.relative)))
 
