@@ -72,6 +72,16 @@ def _measured(result:xr.Dataset, measure:str) -> dict[str, xr.DataArray]: # valu
     c = calibration(result)
     return dict(value=c.ece, low=c.ece_low, high=c.ece_high) if measure == "ece" else dict(value=c.gap)
 
+# %% ../../nbs/api/figures/02_stress.ipynb #7428bf90
+def _draw_measures(ax:Axes, measured:Mapping[str, dict[str, xr.DataArray]], stress:str, zero:bool) -> None:
+    "Lines of several networks under one stress, with bands where there are intervals."
+    for i, (name, of) in enumerate(measured.items()):
+        one, look = {k: v.sel(stress=stress) for k, v in of.items()}, series_look(i)
+        x = one["value"].severity.values
+        if "low" in one: ax.fill_between(x, one["low"], one["high"], color=look["color"], alpha=0.2, lw=0)
+        ax.plot(x, one["value"], lw=2.2, ms=5.5, label=name, **look)
+    if zero: ax.axhline(0, color="0.5", lw=1.2, ls=":")
+
 # %% ../../nbs/api/figures/02_stress.ipynb #61abab9d
 def plot_severity(
     results:Mapping[str, xr.Dataset], # name of a network -> its `stress_sweep`
@@ -93,15 +103,6 @@ def plot_severity(
         for one in axs: one.set_ylim(0, 1.03 if measure == "accuracy" else None)
     draw_key(axs, axs[0].get_lines()[:len(results)], len(results), own)
     return one_or_array(axs)
-
-def _draw_measures(ax:Axes, measured:Mapping[str, dict[str, xr.DataArray]], stress:str, zero:bool) -> None:
-    "Lines of several networks under one stress, with bands where there are intervals."
-    for i, (name, of) in enumerate(measured.items()):
-        one, look = {k: v.sel(stress=stress) for k, v in of.items()}, series_look(i)
-        x = one["value"].severity.values
-        if "low" in one: ax.fill_between(x, one["low"], one["high"], color=look["color"], alpha=0.2, lw=0)
-        ax.plot(x, one["value"], lw=2.2, ms=5.5, label=name, **look)
-    if zero: ax.axhline(0, color="0.5", lw=1.2, ls=":")
 
 # %% ../../nbs/api/figures/02_stress.ipynb #05569290
 def plot_areas(
@@ -139,6 +140,13 @@ def _error_rows(result:xr.Dataset, measure:str, what:str) -> tuple[xr.DataArray,
     three = lambda name: [result[f"{name}{k}"]*(100 if measure == "error" else 1) for k in ("", "_low", "_high")]
     return xr.concat(three(measure), "bound"), np.array([float(v) for v in three(_MEANS[measure])])
 
+# %% ../../nbs/api/figures/02_stress.ipynb #efaa9f86
+def _draw_bars(ax:Axes, y:np.ndarray, values:np.ndarray, height:float, colour:str, label:str) -> None:
+    "One network's bars; none where the reference makes no error."
+    x, low, high = (np.where(np.isfinite(values[0]), v, np.nan) for v in values)
+    error = np.nan_to_num(np.clip([x - low, high - x], 0, None), posinf=0)
+    ax.barh(y, x, height, xerr=error, color=colour, ecolor="0.25", label=label)
+
 # %% ../../nbs/api/figures/02_stress.ipynb #5ce00002
 def plot_corruption_error(
     results:Mapping[str, xr.Dataset]|xr.Dataset, # of `corruption_error`, or several by the networks' names
@@ -166,11 +174,14 @@ def plot_corruption_error(
     if len(rows) > 1: draw_key([ax], ax.get_legend_handles_labels()[0], len(rows), own=False)
     return ax
 
-def _draw_bars(ax:Axes, y:np.ndarray, values:np.ndarray, height:float, colour:str, label:str) -> None:
-    "One network's bars; none where the reference makes no error."
-    x, low, high = (np.where(np.isfinite(values[0]), v, np.nan) for v in values)
-    error = np.nan_to_num(np.clip([x - low, high - x], 0, None), posinf=0)
-    ax.barh(y, x, height, xerr=error, color=colour, ecolor="0.25", label=label)
+# %% ../../nbs/api/figures/02_stress.ipynb #2e2bc792
+def _draw_example(ax:Axes, image:np.ndarray, answer:str, right:bool|None) -> None:
+    "One image (C, H, W) and the answer, coloured where it is known whether it is right."
+    image = np.clip(image, 0, 1).transpose(1, 2, 0)
+    ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
+    ax.set(xticks=[], yticks=[])
+    ax.set_xlabel(answer, fontsize=text_points(), labelpad=2, fontweight="bold" if right is False else "normal",
+                  color="black" if right is None else "#00724f" if right else COLOURS["fragile"])
 
 # %% ../../nbs/api/figures/02_stress.ipynb #85ef7efd
 def plot_examples(
@@ -188,22 +199,23 @@ def plot_examples(
         raise ValueError(f"Expected `images` (rows, columns, C, H, W) with an answer and a confidence for each and a "
                          f"name for each column, "
                          f"but got {images.shape}, {answers.shape}, {confidence.shape} and {len(columns)} names.")
-    if axs is None:
-        size = 1.25*shape[1], 1.5*shape[0] + 0.2
-        axs = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")[1]
+    size = 1.25*shape[1], 1.5*shape[0] + 0.2
+    grid:Any = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")[1] if axs is None else axs
     for i, j in np.ndindex(shape):
         right = None if truth is None else str(truth[i]) == str(answers[i, j])
-        _draw_example(axs[i][j], images[i, j], f"{answers[i, j]}  {percent_text(float(confidence[i, j]))}", right)
-        if i == 0: axs[i][j].set_title(columns[j], fontsize=text_points())
-    return np.asarray(axs)
+        _draw_example(grid[i][j], images[i, j], f"{answers[i, j]}  {percent_text(float(confidence[i, j]))}", right)
+        if i == 0: grid[i][j].set_title(columns[j], fontsize=text_points())
+    return np.asarray(grid)
 
-def _draw_example(ax:Axes, image:np.ndarray, answer:str, right:bool|None) -> None:
-    "One image (C, H, W) and the answer, coloured where it is known whether it is right."
-    image = np.clip(image, 0, 1).transpose(1, 2, 0)
-    ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
-    ax.set(xticks=[], yticks=[])
-    ax.set_xlabel(answer, fontsize=text_points(), labelpad=2, fontweight="bold" if right is False else "normal",
-                  color="black" if right is None else "#00724f" if right else COLOURS["fragile"])
+# %% ../../nbs/api/figures/02_stress.ipynb #3e69ef9d
+def _draw_reliability(ax:Axes, r:xr.Dataset) -> None:
+    "Accuracy of each bin of confidence; the darker, the more answers are in it."
+    ax.plot([0, 1], [0, 1], color="0.5", ls=":", lw=1.4)
+    share = r["count"].values / r["count"].values.sum()
+    colours = [mpl.colors.to_rgba(SERIES[0], 0.25 + 0.6*v) for v in share/share.max()]
+    ax.bar(r.bin_low.values, np.nan_to_num(r.bin_accuracy.values), width=1/r.sizes["bin"], align="edge",
+           color=colours, edgecolor="white")
+    ax.set(xlim=(0, 1), ylim=(0, 1.02))
 
 # %% ../../nbs/api/figures/02_stress.ipynb #63a0d275
 def plot_reliability(
@@ -225,15 +237,6 @@ def plot_reliability(
         dress_axes(one, f"{_title(stress)} {s:g}" if s else "Clean", "confidence", "accuracy" if one is axs[0] else "",
                    rows=1)
     return one_or_array(axs)
-
-def _draw_reliability(ax:Axes, r:xr.Dataset) -> None:
-    "Accuracy of each bin of confidence; the darker, the more answers are in it."
-    ax.plot([0, 1], [0, 1], color="0.5", ls=":", lw=1.4)
-    share = r["count"].values / r["count"].values.sum()
-    colours = [mpl.colors.to_rgba(SERIES[0], 0.25 + 0.6*v) for v in share/share.max()]
-    ax.bar(r.bin_low.values, np.nan_to_num(r.bin_accuracy.values), width=1/r.sizes["bin"], align="edge",
-           color=colours, edgecolor="white")
-    ax.set(xlim=(0, 1), ylim=(0, 1.02))
 
 # %% ../../nbs/api/figures/02_stress.ipynb #57ecf085
 def plot_matrix(

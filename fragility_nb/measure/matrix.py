@@ -183,7 +183,7 @@ def train_test_matrix(
     folder:str|os.PathLike|None=None, # keeps trainings and answers, and resumes from them; default: keeps nothing
     progress:bool=True, # show a progress bar
     **training, # of `fit`: epochs (default 10), lr, batch_size, optimizer, device, …
-) -> xr.Dataset: # accuracy, pred, correct, … (train, init, stress, severity, …); smallest_… (train, init, search, probe)
+) -> xr.Dataset: # accuracy, pred, correct, … (train, init, stress, severity, …); smallest_… (…, search, probe)
     "Trains one network for each row and tests each on all columns (DATA Figs. 4–7)."
     train, test = _train_and_test(data)
     plan = _plan_rows(stressor, levels, rows, train)

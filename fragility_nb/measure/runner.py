@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/api/measure/01_runner.ipynb #e8df3d53
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -202,11 +203,12 @@ class Evaluator:
         rows, n, parts = rows or slice(0, len(self.data)), len(self.data), []
         for i in range(rows.start, rows.stop, self.at_once):
             part = slice(i, min(i + self.at_once, rows.stop))
-            share = (part.stop - part.start) / n
+            progress = None if tell is None else partial(_tell_share, tell, (part.stop - part.start) / n)
             parts.append(self.engine.evaluate(edits, self.images(part), self.data.labels[part], attack=self.adaptive,
-                                              batch_size=self.s.batch_size,
-                                              progress=tell and (lambda done, share=share: tell(done * share))))
+                                              batch_size=self.s.batch_size, progress=progress))
         return np.concatenate(parts, -1)
+
+def _tell_share(tell:Callable[[float], object], share:float, done:float) -> None: tell(done * share)
 
 # %% ../../nbs/api/measure/01_runner.ipynb #engbar01
 def sweep_bar(copies:int, progress:bool) -> tqdm:

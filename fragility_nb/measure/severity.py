@@ -175,7 +175,7 @@ def corruption_error(
     ci:float=0.95, # nominal coverage of the intervals
     n_boot:int=1000, # bootstrap draws
     seed:int=0, # of the draws
-) -> xr.Dataset: # error, ce, relative_ce (stress), clean_error, mean_error, mce, relative_mce; CEs with a reference only
+) -> xr.Dataset: # error (stress), clean_error, mean_error; with a reference ce, relative_ce (stress), mce, relative_mce
     "Mean error under each corruption and, against a reference, CE and mCE, with bootstrap intervals over images."
     check_kind(result, "stress_sweep")
     check_ci(ci, n_boot)
@@ -290,6 +290,11 @@ def kaplan_meier(
     fooled_mean = np.divide((fooled * value).sum(1), total, out=np.full(len(total), np.inf), where=total > 0)
     return dict(median_change=median, mean_change=mean, fooled_mean=fooled_mean)
 
+# %% ../../nbs/api/measure/04_severity.ipynb #28a30900
+def _image_counts(n:int, n_boot:int, seed:int) -> np.ndarray: # (B, n)
+    "How often each image is in each bootstrap draw."
+    return np.random.default_rng([seed, n]).multinomial(n, np.full(n, 1/n), size=n_boot)
+
 # %% ../../nbs/api/measure/04_severity.ipynb #6c2cb4e3
 def minimal_summary(
     result:xr.Dataset, # of `minimal_perturbation`
@@ -316,10 +321,6 @@ def minimal_summary(
     for k in point: found |= _with_bounds(k, point[k][0], draws[k], ci, ())
     return xr.Dataset(found | {k: ((), v) for k, v in facts.items()},
                       attrs=derived_attrs(result, "minimal_summary", of=of, ci=ci, n_boot=n_boot, bootstrap_seed=seed))
-
-def _image_counts(n:int, n_boot:int, seed:int) -> np.ndarray: # (B, n)
-    "How often each image is in each bootstrap draw."
-    return np.random.default_rng([seed, n]).multinomial(n, np.full(n, 1/n), size=n_boot)
 
 # %% ../../nbs/api/measure/04_severity.ipynb #33598abb
 def _diagonal(
@@ -353,7 +354,7 @@ def matrix_summary(
     found = dict(accuracy=(dims, p), low=(dims, low), high=(dims, high),
                  best=(dims[1:], result.train.values.astype(object)[p.argmax(0)]))
     keep = ("train", "stress", "severity", "strength", "strength_unit", "train_severity", "train_strength", "policy")
-    coords = {k: result[k] for k in keep}
+    coords:dict = {k: result[k] for k in keep}
     levels, value = _diagonal(result, p[None])
     if len(levels) > 1:
         found |= _with_bounds("diagonal", value[0], _diagonal(result, draws)[1], ci, ("level",))
