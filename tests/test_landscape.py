@@ -66,7 +66,11 @@ def test_chunks_change_nothing(snapshots, digits, bn_mode, attack_mode, monkeypa
 def test_memory_bound_of_a_sweep():
     "4,000 images take 98 MB as floats, clean and attacked; the sweep may take 32 MiB."
     done = subprocess.run([sys.executable, "-c", textwrap.dedent("""
-        import threading, time, resource, torch
+        import resource
+        import threading
+        import time
+        import warnings
+        import torch
         from fragility_nb.stress.attacks import FGSM
         from fragility_nb.data.images import ImageData
         from fragility_nb.models.create import create_model
@@ -76,14 +80,22 @@ def test_memory_bound_of_a_sweep():
         x = torch.randint(0, 256, (4000, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         data = ImageData(x, torch.arange(4000) % 10, tuple("0123456789"))
         model = create_model("cnn2", in_chans=3, image_size=32)
-        sweep = lambda d: filter_sweep(model, d, filters="high_pass", thresholds=2, layers="linear", attack=FGSM(0.02), memory="32MiB", device="cpu", progress=False)
-        import warnings; warnings.simplefilter("ignore")
-        data.hash; sweep(data.take(range(300)))
+        options = dict(filters="high_pass", thresholds=2, layers="linear", device="cpu", progress=False)
+        sweep = lambda d: filter_sweep(model, d, attack=FGSM(0.02), memory="32MiB", **options)
+        warnings.simplefilter("ignore")
+        data.hash # read once, before the memory is watched
+        sweep(data.take(range(300)))
         most, start, going = 0, now(), True
         def watch():
             global most
-            while going: most = max(most, now() - start); time.sleep(0.001)
-        t = threading.Thread(target=watch); t.start(); sweep(data); going = False; t.join()
+            while going:
+                most = max(most, now() - start)
+                time.sleep(0.001)
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        sweep(data)
+        going = False
+        watcher.join()
         print(most)
         """)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -203,9 +215,8 @@ def test_landscape_interrupted(snapshots, digits, several, monkeypatch, tmp_path
     given, model = inits if several else inits[0], create_model("cnn4")
     whole = filter_landscape(model, given, digits, **QUICK)
     calls = 3 # of the engine for each snapshot: the unfiltered network and two layers
-    with monkeypatch.context() as patch, pytest.warns(UserWarning,
-                                                      match=r"Interrupted: the result holds 3 of 6" if several
-                                                      else "holds 2 of 3 snapshots"):
+    says = "Interrupted: the result holds 3 of 6" if several else "holds 2 of 3 snapshots"
+    with monkeypatch.context() as patch, pytest.warns(UserWarning, match=says):
         Stop(patch, calls*(4 if several else 2) + 1)
         some = filter_landscape(model, given, digits, **QUICK)
     assert some.attrs["incomplete"] == 1 and "incomplete" not in whole.attrs
@@ -237,8 +248,8 @@ def test_interrupted_sweep(snapshots, digits, monkeypatch, tmp_path):
 
 def test_one_bar_for_all(snapshots, digits, monkeypatch):
     import fragility_nb.measure.sweeps as sweeps
-    bars, made = [], sweeps._bar
-    monkeypatch.setattr(sweeps, "_bar", lambda *a: bars.append(made(*a)) or bars[-1])
+    bars, made = [], sweeps.sweep_bar
+    monkeypatch.setattr(sweeps, "sweep_bar", lambda *a: bars.append(made(*a)) or bars[-1])
     for extra in ({}, dict(tolerance=0.5), dict(memory="100kB")):
         bars.clear()
         filter_landscape(create_model("cnn4"), snapshots[0], digits, **QUICK | extra)
@@ -257,17 +268,16 @@ def test_counts_of_a_bar(snapshots, digits, monkeypatch):
             self.steps.append(k)
     for extra in ({}, dict(tolerance=0.5), dict(memory="100kB")):
         bar = Bar()
-        monkeypatch.setattr(sweeps, "_bar", lambda *a, bar=bar: bar)
+        monkeypatch.setattr(sweeps, "sweep_bar", lambda *a, bar=bar: bar)
         filter_sweep(snapshots[1], digits, **QUICK | extra)
         assert bar.n == pytest.approx(20) and min(bar.steps) > -1e-9, extra
 
 
-def test_predictions_stand_behind_a_landscape(snapshots, digits):
+def test_a_landscape_says_what_predict_says(snapshots, digits):
     "The unfiltered accuracy of each snapshot, by `predict`."
     inits, _ = snapshots
     result = filter_landscape(create_model("cnn4"), inits[0], digits, **QUICK)
     for epoch, path in inits[0].items():
         logits = predict(create_model("cnn4", weights=path), digits, device="cpu")
-        assert result.reference_accuracy.sel(epoch=epoch,
-                                             stress="clean").item() == (logits.argmax(1)
-                                                 == digits.labels).double().mean().item()
+        expected = (logits.argmax(1) == digits.labels).double().mean().item()
+        assert result.reference_accuracy.sel(epoch=epoch, stress="clean").item() == expected

@@ -78,14 +78,14 @@ def drawn(axs):
 
 def line(ax, start):
     "The y values of the line whose label starts so."
-    (found,) = [l for l in ax.lines if l.get_label().startswith(start)]
+    (found,) = [line for line in ax.lines if line.get_label().startswith(start)]
     return np.asarray(found.get_ydata(), dtype=float)
 
 
 def dots(ax):
     "Scores as drawn: (x, row) of the single markers."
-    found = [l for l in ax.lines if l.get_linestyle() == "None" and len(l.get_xdata()) == 1]
-    return np.array([(l.get_xdata()[0], l.get_ydata()[0]) for l in found])
+    found = [line for line in ax.lines if line.get_linestyle() == "None" and len(line.get_xdata()) == 1]
+    return np.array([(line.get_xdata()[0], line.get_ydata()[0]) for line in found])
 
 
 def texts(ax): return [t.get_text() for t in ax.texts]
@@ -139,7 +139,7 @@ def test_comparison_of_unequal_strengths_has_the_strength_as_axis():
     results = {"a": stress_result(step=0.1), "b": stress_result(step=0.2)}
     ax = plot_comparison(results, stress="fgsm")
     drawn(ax)
-    assert [l.get_xdata()[-1] for l in ax.lines[:2]] == [0.5, 1.0]
+    assert [line.get_xdata()[-1] for line in ax.lines[:2]] == [0.5, 1.0]
     assert {"a", "b"} <= set(texts(ax))
 
 
@@ -188,7 +188,8 @@ def test_scores_show_every_layer_in_order():
     for ax, kind in zip(axs, KINDS):
         s = scores.sel(kind=kind, filter="combined")
         np.testing.assert_array_equal(dots(ax), np.column_stack([s.score, range(6)]))
-        whiskers = np.array([l.get_xdata() for l in ax.lines if list(l.get_ydata()) in [[i, i] for i in range(6)]])
+        rows = [[i, i] for i in range(6)]
+        whiskers = np.array([line.get_xdata() for line in ax.lines if list(line.get_ydata()) in rows])
         np.testing.assert_array_equal(whiskers, np.column_stack([s.low, s.high]))
         assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first layer is at the top"
         assert all(a <= v <= b for v in s.score.values for a, b in [ax.get_xlim()])
@@ -201,9 +202,9 @@ def test_labels_differ_in_shape_and_colour():
     labels = np.array(["fragile", "robust", "antifragile", "undecided"], dtype=object)
     scores["label"] = scores.label.copy(data=np.broadcast_to(labels[None, :, None], scores.label.shape))
     ax = plot_scores(scores, kind="clean")
-    looks = [(l.get_marker(), l.get_color()) for l in ax.lines if l.get_linestyle() == "None"]
+    looks = [(line.get_marker(), line.get_color()) for line in ax.lines if line.get_linestyle() == "None"]
     assert len({m for m, _ in looks}) == len({c for _, c in looks}) == 4
-    assert [c for _, c in looks] == [COLOURS[l] for l in labels]
+    assert [c for _, c in looks] == [COLOURS[name] for name in labels]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == [*labels, "robust: ±0.01"]
 
 
@@ -229,7 +230,7 @@ def test_landscape_shows_the_scores_symmetrically():
     np.testing.assert_array_equal(mesh.get_array(), s.score)
     assert mesh.norm.vmax == -mesh.norm.vmin == np.abs(s.score).max()
     signs = dict(fragile="Fr", robust="Ro", antifragile="Af", undecided="–")
-    assert texts(ax) == [signs[l] for l in s.label.values.ravel()]
+    assert texts(ax) == [signs[name] for name in s.label.values.ravel()]
 
 
 def test_landscape_over_initialisations_is_the_mean_and_the_common_label():
@@ -267,7 +268,7 @@ def test_depth_runs_from_0_to_1_without_the_global_scope():
     ax = plot_depth({"a": a, "b": b}, kind="difference")
     drawn(ax)
     np.testing.assert_array_equal(line(ax, "b"), b.score.sel(kind="difference", filter="combined").values[:4])
-    assert [l.get_xdata()[-1] for l in ax.lines if l.get_label() in "ab"] == [1, 1]
+    assert [line.get_xdata()[-1] for line in ax.lines if line.get_label() in "ab"] == [1, 1]
 
 
 # Sizes
@@ -304,8 +305,8 @@ def test_no_panel_of_severity_is_cut_off(order):
     result = result.assign(pred=(result.severity > 0)*shift*(result.sample % 5 > 0) + 0*result.correct)
     axs = plot_severity({"a": result, "b": result}, "flips")
     for ax in axs:
-        (bottom, top), highest = ax.get_ylim(), max(c.get_paths()[0].vertices[:, 1].max() for a in axs
-                                                    for c in a.collections)
+        bottom, top = ax.get_ylim()
+        highest = max(c.get_paths()[0].vertices[:, 1].max() for a in axs for c in a.collections)
         assert bottom == 0 and 0.8 < highest <= top
 
 
@@ -405,12 +406,14 @@ class NoTorch:
     def find_spec(self, name, *rest):
         if name.split(".")[0] in ("torch", "torchvision"): raise ImportError(f"{name} must not be needed")
 sys.meta_path.insert(0, NoTorch())
-import matplotlib; matplotlib.use("Agg")
+import matplotlib
+matplotlib.use("Agg")
 from fragility_nb.core.results import load_result
 from fragility_nb.figures.plots import *
 load = lambda name: load_result(name + ".nc")
-axs = [plot_stress(load("stress"))[0], plot_comparison(dict(a=load("stress"), b=load("stress")))[0], plot_scores(load("scores"))[0],
-       plot_filter_response(load("filters"), "conv1"), plot_compactness(load("filters"), "conv1"), plot_landscape(load("landscape")),
+axs = [plot_stress(load("stress"))[0], plot_comparison(dict(a=load("stress"), b=load("stress")))[0],
+       plot_scores(load("scores"))[0], plot_filter_response(load("filters"), "conv1"),
+       plot_compactness(load("filters"), "conv1"), plot_landscape(load("landscape")),
        plot_training(load("log")), plot_depth(dict(a=load("scores")))]
 for i, ax in enumerate(axs): ax.figure.savefig(f"{i}.png")
 print(len(axs), [m for m in sys.modules if m.split(".")[0] in ("torch", "torchvision")])

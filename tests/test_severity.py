@@ -5,8 +5,8 @@ import xarray as xr
 from scipy.stats import CensoredData, ecdf
 
 from fragility_nb.core.results import load_result, provenance, save_result
-from fragility_nb.measure.severity import ALEXNET, ALEXNET_CLEAN, _survival, calibration, corruption_error
-from fragility_nb.measure.severity import corruption_scores, flip_rate, minimal_summary, stress_summary
+from fragility_nb.measure.severity import ALEXNET, ALEXNET_CLEAN, calibration, corruption_error
+from fragility_nb.measure.severity import corruption_scores, flip_rate, kaplan_meier, minimal_summary, stress_summary
 
 # CE, Geirhos et al. 2019
 RESNET50 = (79.8, 81.6, 82.6, 74.7, 88.6, 78.0, 79.9, 77.8, 74.8, 66.1, 56.6, 71.4, 84.8, 76.9, 76.8)
@@ -125,7 +125,7 @@ def test_weights_are_repetitions():
     rng = np.random.default_rng(2)
     v, c = np.sort(rng.exponential(size=20)), rng.random(20) < 0.3
     w = rng.multinomial(20, np.full(20, 0.05))
-    a, b = _survival(v, c, w[None]), _survival(np.repeat(v, w), np.repeat(c, w), np.ones((1, 20)))
+    a, b = kaplan_meier(v, c, w[None]), kaplan_meier(np.repeat(v, w), np.repeat(c, w), np.ones((1, 20)))
     for k in a: np.testing.assert_allclose(a[k], b[k])
 
 

@@ -3,8 +3,8 @@ from . import matrix, runner, scores, sequential, severity, sweeps
 from .sequential import PAIRS, count_pairs, accuracy_ratio, ratio_interval, look_slices
 from .sweeps import stress_sweep, filter_sweep, filter_landscape
 from .scores import (
-    KINDS, RULES, resampled_means, interval, area_weights, relative_performance, label_scores, synaptic_scores,
-    relabel, scale_scores, score_summary, average_inits, compactness, smallest_fraction, result_summary,
+    KINDS, resampled_means, interval, area_weights, relative_performance, label_scores, synaptic_scores, relabel,
+    scale_scores, score_summary, average_inits, compactness, smallest_fraction, result_summary,
 )
 from .severity import (
     ALEXNET, ALEXNET_CLEAN, stress_summary, auc_difference, flip_rate, corruption_scores, corruption_error,
@@ -14,7 +14,7 @@ from .matrix import StressPolicy, MixUp, CutMix, WorstOf, train_test_matrix, mat
 
 __all__ = [
     "PAIRS", "count_pairs", "accuracy_ratio", "ratio_interval", "look_slices", "stress_sweep", "filter_sweep",
-    "filter_landscape", "KINDS", "RULES", "resampled_means", "interval", "area_weights", "relative_performance",
+    "filter_landscape", "KINDS", "resampled_means", "interval", "area_weights", "relative_performance",
     "label_scores", "synaptic_scores", "relabel", "scale_scores", "score_summary", "average_inits", "compactness",
     "smallest_fraction", "result_summary", "ALEXNET", "ALEXNET_CLEAN", "stress_summary", "auc_difference",
     "flip_rate", "corruption_scores", "corruption_error", "calibration", "minimal_summary", "matrix_summary",
