@@ -7,8 +7,8 @@ __all__ = ['BN_PROBES', 'batch_statistics', 'recalibrate', 'recalibration', 'bn_
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #32930bca
 import copy
-import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,26 +17,30 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.checks import check_choice, check_number, unknown_name
+from ...core.checks import as_list, check_choice, check_number, unknown_name, warn_user
 from ...core.results import provenance
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
-from ...models.wrap import evaluating, forward_in_blocks, match_data, model_name
+from ...models.wrap import evaluating, forward_in_blocks, home, match_data, model_name
 from ...stress.stressors import GaussianNoise, apply_stress
 from ...engine.network import inference_copy, use_batch_statistics
 from ...measure.runner import check_seeds, subject_facts
 from .layers import BATCHNORM_TYPES, all_norms, find_batchnorms, has_running_statistics
-from .layers import no_batchnorm, possible_modes
+from .layers import no_batchnorm, usable_sizes
 from .residual import residual_features
 from .statistics import named_stresses, statistic_gap, statistic_stress, stress_label
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #4e36e423
 class _GroupedBatchNorm(nn.Module):
     "BatchNorm by the batch, for several batches in one pass."
-    def __init__(self, norm:nn.Module, size:list[int]):
+    def __init__(self,
+        norm:Any, # the BatchNorm it stands for
+        size:list[int], # [b], images of a batch: a list, since one is shared by all norms and changes from call to call
+    ):
         super().__init__()
         self.weight, self.bias, self.eps, self.size = norm.weight, norm.bias, norm.eps, size
-    def forward(self, x): # (G·b, C, …)
+
+    def forward(self, x:Tensor) -> Tensor: # (G·b, C, …)
         b, c = self.size[0], x.shape[1]
         g = len(x) // b
         y = x.reshape(g, b, c, -1).transpose(0, 1).reshape(b, g*c, -1) # a channel of a batch as a channel of its own
@@ -44,6 +48,7 @@ class _GroupedBatchNorm(nn.Module):
         y = F.batch_norm(y, None, None, w, t, True, 0., self.eps)
         return y.reshape(b, g, c, -1).transpose(0, 1).reshape(x.shape)
 
+# %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #f718e421
 class _ByBatch:
     "A private copy of a network that normalises by batches of a given size."
     def __init__(self, model:nn.Module, device:torch.device):
@@ -66,24 +71,35 @@ class _ByBatch:
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #e4ec4f01
 class _Images:
     "Images under one stress, by row; kept if they take no more than 256 MiB."
-    def __init__(self, data:ImageData, stressor, severity:float, seed:int=0):
-        self.data, self.how = data, (stressor, severity, seed)
-        self.kept = None
+    def __init__(self, data:ImageData, stressor:Any, severity:float, seed:int=0):
+        self.data, self.how, self.kept = data, (stressor, severity, seed), None
         if 4*len(data)*data.shape[1:].numel() <= 2**28: self.kept = self._made(torch.arange(len(data)))
-    def __len__(self): return len(self.data)
-    # (n, C, H, W)
-    def __getitem__(self, rows:Tensor) -> Tensor: return self._made(rows) if self.kept is None else self.kept[rows]
+
+    def __len__(self) -> int: return len(self.data)
+
+    def __getitem__(self, rows:Tensor) -> Tensor: # (n, C, H, W)
+        return self._made(rows) if self.kept is None else self.kept[rows]
+
     def _made(self, rows:Tensor) -> Tensor:
         some, (stressor, severity, seed) = self.data.take(rows), self.how
         x = some.batch(0, len(some))
         return x if stressor is None else apply_stress(stressor, x, severity, seed, some.index)
 
-def _right(net:nn.Module, images:_Images, device:torch.device) -> np.ndarray: # bool (N,)
+# %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #1b8900cb
+def _answered_right(net:nn.Module, images:_Images, device:torch.device) -> np.ndarray: # bool (N,)
     "Which images a network classifies rightly as it is."
+    rows = torch.arange(len(images)).split(256)
     with evaluating(net, device) as f, torch.inference_mode():
-        parts = [forward_in_blocks(f, images[torch.arange(i, min(i + 256, len(images)))].to(device)).argmax(1).cpu()
-                 for i in range(0, len(images), 256)]
-    return (torch.cat(parts) == images.data.labels).numpy()
+        answers = torch.cat([forward_in_blocks(f, images[part].to(device)).argmax(1).cpu() for part in rows])
+    return (answers == images.data.labels).numpy()
+
+def _right_by_batch(net:_ByBatch, images:_Images, size:int, seed:int, bar:tqdm) -> np.ndarray: # bool (N,)
+    "Answers in shuffled batches of one size; the last is filled up from the start."
+    order = torch.randperm(len(images), generator=generator("batches", seed))
+    rows = torch.cat([order, order[:-len(order) % size]])
+    right = (net.logits(images, rows, size).argmax(1) == images.data.labels[rows])[:len(order)]
+    bar.update()
+    return right[order.argsort()].numpy()
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #fc885c76
 def batch_statistics(
@@ -98,37 +114,34 @@ def batch_statistics(
     stress_seed:int=0, # of random stressors
     device:torch.device|str|None=None, # default: a GPU if there is one
     progress:bool=True, # show a progress bar
-) -> xr.Dataset: # correct (stress, severity, seed, batch_size, sample), accuracy; reference_correct (stress, severity, sample): by running statistics
-    "Accuracy when every BatchNorm normalises by the batch, over batch sizes, beside that with running statistics."
-    data, device, seeds = match_data(model, data), pick_device(device), check_seeds(seeds)
+) -> xr.Dataset: # correct (stress, severity, seed, batch_size, sample), accuracy; reference_correct, reference_accuracy
+    """Accuracy when every BatchNorm normalises by the batch, over batch sizes, beside that with running statistics.
+
+    The latter is `reference_accuracy` (stress, severity); a network that keeps no running statistics has none.
+    """
+    data, place, seeds = match_data(model, data), pick_device(device), check_seeds(seeds)
     if not any(isinstance(m, BATCHNORM_TYPES) for m in all_norms(model).values()): raise ValueError(no_batchnorm(model))
     stressors, names, severities = named_stresses(stressors, severities)
-    sizes = [2**i for i in range(10) if 2**i <= len(data)] if batch_sizes is None else batch_sizes
-    sizes, net = possible_modes("batch_sizes", sizes, model, data, len(data)), _ByBatch(model, device)
-    cells, parts, references = [(s, v) for s in stressors for v in severities], [], []
+    if batch_sizes is None: batch_sizes = _powers_of_two(len(data))
+    sizes = usable_sizes("batch_sizes", batch_sizes, model, data, len(data))
+    cells = [(s, v) for s in stressors for v in severities]
+    net, parts, references = _ByBatch(model, place), [], []
     with tqdm(total=len(cells)*len(seeds)*len(sizes), desc=f"batch statistics of {model_name(model)}", unit="pass",
               disable=not progress) as bar:
         for stressor, severity in cells:
             images = _Images(data, stressor, severity, stress_seed)
             parts.append([[_right_by_batch(net, images, b, r, bar) for b in sizes] for r in seeds])
-            if has_running_statistics(model): references.append(_right(model, images, device))
+            if has_running_statistics(model): references.append(_answered_right(model, images, place))
     coords = dict(stress=names, severity=severities, seed=seeds, batch_size=sizes)
     attrs = provenance("batch_statistics", **subject_facts(model, data), stressors=stress_label(stressors),
-                       stress_seed=stress_seed, device=device)
-    return _answers_as_result(parts, references, coords, data, attrs)
+                       stress_seed=stress_seed, device=str(place))
+    return _answers_result(parts, references, coords, data, attrs)
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #4874fece
-def _right_by_batch(net:_ByBatch, images:_Images, size:int, seed:int, bar) -> np.ndarray: # bool (N,)
-    "Answers in shuffled batches of one size; the last is filled up from the start."
-    order = torch.randperm(len(images), generator=generator("batches", seed))
-    rows = torch.cat([order, order[:-len(order) % size]])
-    right = (net.logits(images, rows, size).argmax(1) == images.data.labels[rows])[:len(order)]
-    bar.update()
-    return right[order.argsort()].numpy()
+def _powers_of_two(most:int) -> list[int]: return [2**i for i in range(10) if 2**i <= most]
 
-# parts: as nested as the coordinates
-def _answers_as_result(parts, references, coords:dict, data:ImageData, attrs:dict) -> xr.Dataset:
-    "Answers over (stress, severity, …) as one labelled result."
+def _answers_result(parts:Sequence, references:Sequence, coords:dict, data:ImageData, attrs:dict) -> xr.Dataset:
+    "Answers over (stress, severity, …), `parts` as nested as the coordinates, as one labelled result."
     shape = [len(v) for v in coords.values()]
     correct = np.asarray(parts).reshape(*shape, len(data))
     fields = dict(correct=((*coords, "sample"), correct), accuracy=(tuple(coords), correct.mean(-1)))
@@ -145,7 +158,7 @@ def recalibrate(
     n:int|None=None, # how many of them, drawn at random; default all
     *,
     mode:str="cumulative", # "cumulative": the mean over batches; "exponential": from the old statistics on
-    momentum:float=0.1, # of "exponential": share of a new batch
+    momentum:float=0.1, # of "exponential": share of a new batch, above 0 and at most 1
     stressor=None, # a stressor for the images; default: as they are
     severity:float=0., # of the stressor
     layers:Sequence[str]|str|None=None, # names of BatchNorm modules; the others keep their statistics. Default all
@@ -155,12 +168,12 @@ def recalibrate(
 ) -> nn.Module: # a new network in eval mode
     "A copy of a network whose BatchNorm statistics are estimated anew from n images."
     data = match_data(model, data)
-    n = len(data) if n is None else check_number("n", n, low=1, high=len(data), integer=True)
+    count = len(data) if n is None else int(check_number("n", n, low=1, high=len(data), integer=True))
     find_batchnorms(model, layers)
     _check_recalibration(mode, momentum, batch_size)
-    if min(map(len, _parts(n, batch_size))) == 1: possible_modes("n", [n if n == 1 else 1], model, data, len(data))
-    return _recalibrated(model, _Images(data, stressor, severity, seed), n, mode, momentum, layers, batch_size, seed,
-                         pick_device(device))
+    if min(map(len, _equal_parts(count, batch_size))) == 1: usable_sizes("n", 1, model, data, len(data))
+    return _recalibrated(model, _Images(data, stressor, severity, seed), count, mode, momentum, layers, batch_size,
+                         seed, pick_device(device))
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #106522ba
 def _check_recalibration(mode:str, momentum:float, batch_size:int) -> None:
@@ -168,25 +181,25 @@ def _check_recalibration(mode:str, momentum:float, batch_size:int) -> None:
     check_number("momentum", momentum, above=0, high=1)
     check_number("batch_size", batch_size, low=1, integer=True)
 
-def _parts(n:int, batch_size:int) -> list[np.ndarray]:
+def _equal_parts(n:int, batch_size:int) -> list[np.ndarray]:
     "0 … n − 1 in batches of equal size, at most `batch_size`: each counts alike in the mean."
     return np.array_split(np.arange(n), -(-n // batch_size))
 
-def _recalibrated(model, images:_Images, n:int, mode:str, momentum:float, layers, batch_size:int, seed:int,
-                  device) -> nn.Module:
+# %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #51e9b325
+def _recalibrated(model:nn.Module, images:_Images, n:int, mode:str, momentum:float, layers, batch_size:int, seed:int,
+                  device:torch.device) -> nn.Module:
     "The copy, after one pass over the first n of a random order."
-    home = next(model.parameters()).device
     net = copy.deepcopy(model).to(device).eval()
     norms = list(find_batchnorms(net, layers).values())
-    order, old = torch.randperm(len(images), generator=generator("images to estimate from", seed)), [m.momentum
-        for m in norms]
+    order = torch.randperm(len(images), generator=generator("images to estimate from", seed))
+    old = [m.momentum for m in norms]
     for m in norms:
         m.training, m.momentum = True, None if mode == "cumulative" else momentum
         if mode == "cumulative": m.reset_running_stats()
     with torch.no_grad():
-        for part in _parts(n, batch_size): net(images[order[torch.as_tensor(part)]].to(device))
-    for m, momentum in zip(norms, old): m.momentum = momentum
-    return net.eval().to(home)
+        for part in _equal_parts(n, batch_size): net(images[order[torch.as_tensor(part)]].to(device))
+    for m, before in zip(norms, old): m.momentum = before
+    return net.eval().to(home(model))
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #835be00d
 def recalibration(
@@ -200,70 +213,84 @@ def recalibration(
     # estimate from "clean" images, from "stressed" ones, or both; default: both if there are stressors
     images:Sequence[str]|str|None=None,
     modes:Sequence[str]|str="cumulative", # "cumulative", "exponential", or both
-    momentum:float=0.1, # of "exponential"
+    momentum:float=0.1, # of "exponential": share of a new batch, above 0 and at most 1
     layers:Sequence[str]|str|None=None, # names of BatchNorm modules; default all
     batch_size:int=100, # images of a batch in the estimate, at most
     seeds:Sequence[int]=(0,), # of which images are drawn
     stress_seed:int=0, # of random stressors
     device:torch.device|str|None=None, # default: a GPU if there is one
     progress:bool=True, # show a progress bar
-) -> xr.Dataset: # correct (stress, severity, mode, images, seed, n, sample), accuracy; reference_correct (stress, severity, sample): with the old statistics
-    "Accuracy after estimating BatchNorm's statistics anew from n clean or stressed images."
-    data, device, seeds = match_data(model, data), pick_device(device), check_seeds(seeds)
+) -> xr.Dataset: # correct (stress, severity, mode, images, seed, n, sample), accuracy; reference_correct, …
+    """Accuracy after estimating BatchNorm's statistics anew from n clean or stressed images.
+
+    `reference_correct` (stress, severity, sample) and `reference_accuracy` are with the old statistics.
+    """
+    data, place, seeds = match_data(model, data), pick_device(device), check_seeds(seeds)
     source = data if source is None else match_data(model, source)
     find_batchnorms(model, layers)
     stressors, names, severities = named_stresses(stressors, severities)
-    images = _listed_choice("images", images or (("clean", "stressed") if stressors != [None] else "clean"),
-                            ("clean", "stressed"))
-    modes = _listed_choice("modes", modes, ("cumulative", "exponential"))
+    if not images: images = "clean" if stressors == [None] else ("clean", "stressed")
+    images = _different("images", images, ("clean", "stressed"))
+    modes = _different("modes", modes, ("cumulative", "exponential"))
     for m in modes: _check_recalibration(m, momentum, batch_size)
-    n = possible_modes("n", [2**i for i in range(10) if 2**i <= len(source)] if n is None else n, model, source,
-                       len(source))
-    new = lambda held, mode, seed, k: _recalibrated(model, held, k, mode, momentum, layers, batch_size, seed, device)
+    if n is None: n = _powers_of_two(len(source))
+    n = usable_sizes("n", n, model, source, len(source))
+    new = lambda held, mode, seed, k: _recalibrated(model, held, k, mode, momentum, layers, batch_size, seed, place)
     coords = dict(stress=names, severity=severities, mode=modes, images=images, seed=seeds, n=n)
-    parts, references = _recalibrations(model, data, source, stressors, coords, new, stress_seed, device, progress)
+    parts, references = _recalibrations(model, data, source, stressors, coords, new, stress_seed, place, progress)
     attrs = provenance("recalibration", **subject_facts(model, data), source=source.name, source_hash=source.hash,
-                       stressors=stress_label(stressors), momentum=momentum,
-                       batch_size=batch_size, stress_seed=stress_seed, device=device)
-    return _answers_as_result(parts, references, coords, data, attrs)
+                       stressors=stress_label(stressors), momentum=momentum, batch_size=batch_size,
+                       stress_seed=stress_seed, device=str(place))
+    return _answers_result(parts, references, coords, data, attrs)
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #67ca0b38
-def _listed_choice(what:str, values, choices:Sequence[str]) -> list[str]:
+def _different(what:str, values:Sequence[str]|str, choices:Sequence[str]) -> list[str]:
     "One name or several, each known and once."
-    values = [check_choice(what, v, choices) for v in ([values] if isinstance(values, str) else values)]
+    values = [check_choice(what, v, choices) for v in as_list(values)]
     if not values or len(set(values)) < len(values):
         raise ValueError(f"Expected `{what}` to be different ones of {', '.join(choices)}, at least one, but got "
                          f"{values}.")
     return values
-SHIFT = 2**31 # images to estimate from are another draw of a random stress than the same images in the test
-def _recalibrations(model, data, source, stressors, coords:dict, new:Callable, stress_seed:int, device,
-                    progress:bool) -> tuple[list, list]:
+
+# %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #e5244252
+_ANOTHER_DRAW = 2**31 # images to estimate from are another draw of a random stress than the same images in the test
+
+def _recalibrations(model:nn.Module, data:ImageData, source:ImageData, stressors:Sequence, coords:dict, new:Callable,
+                    stress_seed:int, device:torch.device, progress:bool) -> tuple[list, list]:
     "Answers of every recalibrated network, and of the network as it is, stress by stress."
     settings = [(m, i, r, k) for m in coords["mode"] for i in coords["images"] for r in coords["seed"]
                 for k in coords["n"]]
-    cells, clean, parts, references = [(s, v) for s in stressors for v in coords["severity"]], _Images(source, None,
-        0.), [], []
-    known = {} # a network from clean images serves every stress
+    cells = [(s, v) for s in stressors for v in coords["severity"]]
+    networks = _Networks(source, new)
+    parts, references = [], []
     with tqdm(total=len(cells)*len(settings), desc=f"recalibrating {model_name(model)}", unit="network",
               disable=not progress) as bar:
         for stressor, severity in cells:
-            held, test = None, _Images(data, stressor, severity, stress_seed)
-            references.append(_right(model, test, device))
+            test, held = _Images(data, stressor, severity, stress_seed), None
+            references.append(_answered_right(model, test, device))
             if "stressed" in coords["images"] and severity:
-                held = _Images(source, stressor, severity, stress_seed + SHIFT)
+                held = _Images(source, stressor, severity, stress_seed + _ANOTHER_DRAW)
             for mode, which, seed, k in settings:
-                net = new(held, mode, seed, k) if which == "stressed" and severity else _known(known, new, clean, mode,
-                    seed, k)
-                parts.append(_right(net, test, device))
+                net = networks.of(held if which == "stressed" else None, mode, seed, k)
+                parts.append(_answered_right(net, test, device))
                 bar.update()
     return parts, references
-def _known(known:dict, new:Callable, clean:_Images, mode:str, seed:int, k:int) -> nn.Module:
-    "A network from clean images, made once."
-    if (mode, seed, k) not in known: known[mode, seed, k] = new(clean, mode, seed, k)
-    return known[mode, seed, k]
+
+class _Networks:
+    "The recalibrated networks; one from clean images serves every stress, so it is made once."
+    def __init__(self, source:ImageData, new:Callable):
+        self.clean, self.new, self.known = _Images(source, None, 0.), new, {}
+
+    def of(self, stressed:_Images|None, mode:str, seed:int, k:int) -> nn.Module:
+        "From the first k of the stressed images; `None`: of the clean ones."
+        if stressed is not None: return self.new(stressed, mode, seed, k)
+        key = mode, seed, k
+        if key not in self.known: self.known[key] = self.new(self.clean, *key)
+        return self.known[key]
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #8af3a86a
 BN_PROBES = ("residual_features", "statistic_gap", "statistic_stress", "batch_statistics", "recalibration")
+
 def bn_probe(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # test images; anything that `as_data` takes
@@ -277,21 +304,23 @@ def bn_probe(
     progress:bool=True, # show progress bars
     **options:dict, # of single probes, by name: `statistic_stress=dict(scope="global")`
 ) -> dict[str, xr.Dataset]: # name of a probe -> its result; `save_result` takes it as it is
-    "BatchNorm probed in every way that makes sense for a network (METHODS §3); what makes none is left out with a warning."
-    probes = _listed_choice("probes", probes, BN_PROBES)
+    "BatchNorm probed in each way that makes sense for a network (METHODS §3); a warning names what is left out."
+    probes = _different("probes", probes, BN_PROBES)
     for k, v in options.items():
         if k not in probes: raise unknown_name("options", k, probes)
         if not isinstance(v, dict): raise TypeError(f"Expected `{k}` to be a dict of its options, but got {v!r}.")
     left = _senseless(model, probes)
     if left == probes: raise ValueError(no_batchnorm(model))
-    if left: warnings.warn(f"Left out: {', '.join(left)}. {no_batchnorm(model)}", stacklevel=2)
+    if left: warn_user(f"Left out: {', '.join(left)}. {no_batchnorm(model)}")
     stress = dict(stressors=GaussianNoise() if stressors is None else stressors, severities=severities)
-    calls = dict(residual_features=(residual_features, dict(layers=layers)),
-                 statistic_gap=(statistic_gap, stress | dict(layers=layers)),
-                 statistic_stress=(statistic_stress, dict(layers=layers)), batch_statistics=(batch_statistics, stress),
-                 recalibration=(recalibration, stress | dict(source=source, layers=layers)))
-    common = dict(device=device, progress=progress)
-    return {k: calls[k][0](model, data, **common | calls[k][1] | options.get(k, {})) for k in probes if k not in left}
+    own = dict(residual_features=dict(layers=layers), statistic_gap=stress | dict(layers=layers),
+               statistic_stress=dict(layers=layers), batch_statistics=stress,
+               recalibration=stress | dict(source=source, layers=layers))
+    common:dict[str, Any] = dict(device=device, progress=progress)
+    return {k: _PROBES[k](model, data, **common | own[k] | options.get(k, {})) for k in probes if k not in left}
+
+_PROBES:dict[str, Callable] = dict(residual_features=residual_features, statistic_gap=statistic_gap,
+    statistic_stress=statistic_stress, batch_statistics=batch_statistics, recalibration=recalibration)
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #6c049cb7
 def _senseless(model:nn.Module, probes:Sequence[str]) -> list[str]:
