@@ -279,7 +279,8 @@ def _recalibrations(model:nn.Module, data:ImageData, source:ImageData, stressors
 class _Networks:
     "The recalibrated networks; one from clean images serves every stress, so it is made once."
     def __init__(self, source:ImageData, new:Callable):
-        self.clean, self.new, self.known = _Images(source, None, 0.), new, {}
+        self.clean, self.new = _Images(source, None, 0.), new
+        self.known:dict[tuple, nn.Module] = {}
 
     def of(self, stressed:_Images|None, mode:str, seed:int, k:int) -> nn.Module:
         "From the first k of the stressed images; `None`: of the clean ones."
@@ -312,8 +313,8 @@ def bn_probe(
     left = _senseless(model, probes)
     if left == probes: raise ValueError(no_batchnorm(model))
     if left: warn_user(f"Left out: {', '.join(left)}. {no_batchnorm(model)}")
-    stress = dict(stressors=GaussianNoise() if stressors is None else stressors, severities=severities)
-    own = dict(residual_features=dict(layers=layers), statistic_gap=stress | dict(layers=layers),
+    stress:dict[str, Any] = dict(stressors=GaussianNoise() if stressors is None else stressors, severities=severities)
+    own:dict[str, dict] = dict(residual_features=dict(layers=layers), statistic_gap=stress | dict(layers=layers),
                statistic_stress=dict(layers=layers), batch_statistics=stress,
                recalibration=stress | dict(source=source, layers=layers))
     common:dict[str, Any] = dict(device=device, progress=progress)

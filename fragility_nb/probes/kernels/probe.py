@@ -51,7 +51,8 @@ class KernelPlace:
 # %% ../../../nbs/api/probes/kernels/01_probe.ipynb #kn000008
 def _follow(model:nn.Module, data:ImageData) -> tuple[list[str], dict[str, str]]:
     "Paths of the convolutions in the order in which they are called, and the norm that reads the output of each."
-    order, norm, made = [], {}, {}
+    order, norm = list[str](), dict[str, str]()
+    made = {} # id of an output -> the output, and the convolution's path
     def leave(path, module, args, output):
         order.append(path)
         made[id(output)] = output, path # with the tensor itself, so that its id is not used again
@@ -211,7 +212,7 @@ def _add_share(net:nn.Module, graph:fx.Graph, change:fx.Node, conv:fx.Node, name
     weight = m.weight.double()
     reader = next(iter(conv.users)) if len(conv.users) == 1 else None
     norm = None if reader is None else _called(reader, net)
-    if reader is not None and type(norm) is nn.BatchNorm2d and norm.running_mean is not None:
+    if reader is not None and type(norm) is nn.BatchNorm2d and norm.running_var is not None:
         scale = (norm.running_var.double() + norm.eps).rsqrt()
         if norm.weight is not None: scale = scale * norm.weight.double()
         weight, at = weight * scale.view(-1, 1, 1, 1), reader
@@ -377,7 +378,7 @@ def kernel_history(
     place = find_kernel_place(net, data, layer, check_choice("remove", remove, ("weights", "feature_map")))
     layer, which = place.layer.name, _which(kernels, place)
     todo = {(i, epoch): path for i, paths in enumerate(inits) for epoch, path in paths.items()}
-    done, attrs = {}, {} # attrs: hears of an interruption
+    done, attrs = {}, dict[str, Any]() # attrs: hear of an interruption
     with sweep_bar(len(todo) * (len(which) + 1), progress) as bar:
         try:
             for (i, epoch), path in todo.items():

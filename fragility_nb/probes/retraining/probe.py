@@ -107,7 +107,7 @@ def layer_norms(
     data:ImageData, # a few of these are shown to it
 ) -> dict[str, str]: # name of a layer -> full name of the normalisation that takes its output
     "Which normalisation follows which convolution or linear layer directly."
-    made, found = {}, {}
+    made, found = {}, dict[str, str]() # id of an output -> layer and output; layer -> norm
     kinds = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
     def leave(name, module, args, output): made[id(output)] = name, output # the tensor, so that its id stays its own
     def enter(path, module, args):
@@ -160,14 +160,13 @@ class _Freezer:
 def _period_scores(freezer:_Freezer, at:int, model:nn.Module|None) -> xr.Dataset:
     "The scores of a period, from the folder or of `model`."
     path = None if freezer.folder is None else freezer.folder/f"scores-{at:03}.nc"
-    there = path is not None and path.is_file()
-    if model is None and not there:
-        raise FileNotFoundError(f"`{freezer.folder}` has no scores of epoch {at}, and its network is past: "
-                                f"remove the folder and start anew.")
-    if there:
-        old = load_result(path, "synaptic_scores")
+    if path is not None and path.is_file():
+        old:Any = load_result(path, "synaptic_scores")
         if model is None or (old.attrs["model_hash"], old.attrs["selective"]) == (model_hash(model), repr(freezer)):
             return old
+    if model is None:
+        raise FileNotFoundError(f"`{freezer.folder}` has no scores of epoch {at}, and its network is past: "
+                                f"remove the folder and start anew.")
     _check_learned(model, freezer.held, freezer.how, at)
     scores = score_layers(model, freezer.held, **freezer.how)
     frozen = _chosen_layers(freezer.rule, scores, freezer.settings, at)
@@ -223,7 +222,7 @@ def _split(model:nn.Module, train:Any, held_out:Any, plain:bool, seed:int) -> tu
     if held_out is not None and not isinstance(held_out, int|np.integer) or isinstance(held_out, bool):
         return train, match_data(model, held_out)
     if held_out is None and plain: return train, None
-    return split_holdout(train, 500 if held_out is None else held_out, seed)
+    return split_holdout(train, 500 if held_out is None else int(held_out), seed)
 
 def _frozen_with(model:nn.Module, held:ImageData, layers:Sequence[str]|str|None, norms:str) -> dict[str, list[str]]:
     "Layer -> full names of the parameters and modules that are frozen with it."
@@ -375,7 +374,7 @@ def _check_epsilons(epsilons:Any) -> list[float]:
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #81da2c7f
 def _check_inits(inits:Any) -> list[int]:
     "The seeds."
-    if isinstance(inits, int|np.integer): inits = range(int(check_number("inits", inits, low=1, integer=True)))
+    if isinstance(inits, int|np.integer): inits = range(int(check_number("inits", int(inits), low=1, integer=True)))
     seeds = [int(check_number("inits", s, low=0, integer=True)) for s in inits]
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"Expected `inits` to be different seeds, at least one, but got {seeds}.")
