@@ -8,6 +8,7 @@ __all__ = ['plot_statistic_gap', 'plot_channel_gaps', 'plot_residual', 'plot_emi
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #c9a4de21
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -232,7 +233,7 @@ def plot_batch_statistics(
 def _at(result:xr.Dataset, severities:Sequence[float]|None) -> xr.Dataset:
     "The severities asked for."
     if severities is None: return result
-    chosen = [float(v) for v in np.atleast_1d(severities)]
+    chosen:list[Any] = [float(v) for v in np.atleast_1d(severities)]
     for v in chosen: check_choice("severities", v, result.severity.values.tolist())
     return result.sel(severity=chosen)
 

@@ -199,7 +199,7 @@ def _source_curves(left:Axes, right:Axes, eps:np.ndarray, s:xr.Dataset) -> None:
 def _epsilon_axis(ax:Axes, eps:np.ndarray) -> None:
     "A tick at each ε; a logarithmic axis for more than two."
     if len(eps) > 2: ax.set_xscale("log")
-    ax.set_xticks(eps, short_numbers(eps))
+    ax.set_xticks(eps, short_numbers(list(eps)))
     ax.minorticks_off()
     ax.margins(x=0.12)
 

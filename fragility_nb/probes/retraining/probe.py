@@ -374,7 +374,7 @@ def _check_epsilons(epsilons:Any) -> list[float]:
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #81da2c7f
 def _check_inits(inits:Any) -> list[int]:
     "The seeds."
-    if isinstance(inits, int|np.integer): inits = range(int(check_number("inits", int(inits), low=1, integer=True)))
+    if not np.iterable(inits): inits = range(int(check_number("inits", inits, low=1, integer=True)))
     seeds = [int(check_number("inits", s, low=0, integer=True)) for s in inits]
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"Expected `inits` to be different seeds, at least one, but got {seeds}.")
