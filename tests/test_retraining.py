@@ -1,4 +1,4 @@
-"Selective training: frozen to the bit whatever the optimiser, killed and resumed, plain where nothing is frozen, paired."
+"Selective training: frozen to the bit whatever the optimiser, killed and resumed, plain where nothing is frozen."
 import copy
 
 import matplotlib

@@ -9,7 +9,6 @@ __all__ = ['plot_frozen', 'plot_periods', 'plot_retraining', 'plot_gain']
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
