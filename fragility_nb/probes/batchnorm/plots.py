@@ -237,6 +237,7 @@ def _at(result:xr.Dataset, severities:Sequence[float]|None) -> xr.Dataset:
     for v in chosen: check_choice("severities", v, result.severity.values.tolist())
     return result.sel(severity=chosen)
 
+# %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #aa85c5cf
 def _against(s:xr.Dataset, curves:dict[str, xr.Dataset], ax, xlabel:str, old:str) -> Axes|np.ndarray:
     "Accuracy with bands against a number of images, one panel for each stress."
     axs, own = make_panels(ax, s.sizes["stress"], (6.4, 4.), (4.2, 3.6)), ax is None
@@ -254,6 +255,7 @@ def _against(s:xr.Dataset, curves:dict[str, xr.Dataset], ax, xlabel:str, old:str
     draw_key(axs, axs[0].get_legend_handles_labels()[0] + dashed, ncols, own)
     return one_or_array(axs)
 
+# %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #14d1d01d
 def _number_curves(ax:Axes, curves:dict[str, xr.Dataset]) -> None:
     "The curves of one stress; the accuracy before as a dashed line, once for each severity."
     drawn = set()

@@ -276,6 +276,7 @@ def _recalibrations(model:nn.Module, data:ImageData, source:ImageData, stressors
                 bar.update()
     return parts, references
 
+# %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #ba3beb58
 class _Networks:
     "The recalibrated networks; one from clean images serves every stress, so it is made once."
     def __init__(self, source:ImageData, new:Callable):

@@ -77,6 +77,7 @@ def find_kernel_place(model:nn.Module, data:ImageData, layer:str|None, remove:st
                          f"mean over kernels needs company.")
     return place
 
+# %% ../../../nbs/api/probes/kernels/01_probe.ipynb #58865397
 def _first_convolution(model:nn.Module, order:Sequence[str]) -> Layer:
     "The first one that runs."
     found = [layer for layer in find_layers(model) if layer.path in order[:1]]
@@ -113,6 +114,7 @@ class _Scaled(nn.Sequential):
             if inside is None: raise
             return getattr(inside, name)
 
+# %% ../../../nbs/api/probes/kernels/01_probe.ipynb #df190c84
 def _with_factors(model:nn.Module, place:KernelPlace) -> tuple[nn.Module, str]:
     "A copy of the model with factors of 1 behind the place, and the name of that parameter."
     net = copy.deepcopy(model)

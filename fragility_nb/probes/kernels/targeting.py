@@ -225,6 +225,7 @@ def _scaled_runs(model:nn.Module, data:ImageData, place:KernelPlace, factors:Ten
             if mode: runs[mode] = correct[:, 1]
     return runs
 
+# %% ../../../nbs/api/probes/kernels/02_targeting.ipynb #f602aabd
 def _rebalanced(runs:dict[str, np.ndarray], grids:Sequence, group:np.ndarray, data:ImageData, attrs:dict) -> xr.Dataset:
     "The answers as a labelled result, with gains and their intervals."
     dims, shape = ("stress", "compress", "amplify"), (len(runs), len(grids[0]), len(grids[1]), len(data))

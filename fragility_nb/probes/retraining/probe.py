@@ -260,6 +260,7 @@ def _with_frozen(log:xr.Dataset, layers:list[str], first:Mapping[str, str]) -> x
     log = log.drop_dims("part", errors="ignore").assign_coords(layer=layers)
     return log.assign(frozen=(("epoch", "layer"), frozen))
 
+# %% ../../../nbs/api/probes/retraining/00_probe.ipynb #2e3591ca
 def _as_selective(log:xr.Dataset, freezer:_Freezer, layers:list[str]) -> xr.Dataset:
     "The log of `fit` with what was frozen in each epoch, and the scores of each period."
     out = _with_frozen(log, layers, {freezer.names[layer][0]: layer for layer in layers})
