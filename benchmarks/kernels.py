@@ -3,10 +3,11 @@
     python benchmarks/kernels.py            # a few minutes
     python benchmarks/kernels.py --quick    # fewer images and kernels
 
-The plain loop copies the network, zeroes weights and bias of one kernel, and classifies all images in batches. It is right, and what one
-writes first. Both are run on torchvision's ResNet-18 with its own stem and 64 kernels, on 28-pixel grey and on 32-pixel colour images (the
-sources' networks for MNIST and CIFAR-10), random weights and statistics. The answers must agree for every kernel and image. The two take
-turns; the ratio is that of the smallest CPU times, one thread by default. A third row has an FGSM made anew on every copy.
+The plain loop copies the network, zeroes weights and bias of one kernel, and classifies all images in batches. It is
+right, and what one writes first. Both are run on torchvision's ResNet-18 with its own stem and 64 kernels, on 28-pixel
+grey and on 32-pixel colour images (the sources' networks for MNIST and CIFAR-10), random weights and statistics. The
+answers must agree for every kernel and image. The two take turns; the ratio is that of the smallest CPU times, one
+thread by default. A third row has an FGSM made anew on every copy.
 
 Bar: 3, for the 28-pixel network.
 """
@@ -42,7 +43,7 @@ def network(size, channels):
 
 
 def images(model, size, channels, n):
-    "Random images, labelled as the network answers, with no class ahead of the others, so that every change of an answer shows."
+    "Random images, labelled as the network answers, no class ahead of the others: each change of an answer shows."
     x = torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         logits = torch.cat([model(part) for part in x.split(256)])
@@ -125,7 +126,8 @@ def main():
             adaptive(28, n // 2, kernels // 4)]
     print(f"{'ResNet-18':26}{'kernels':>8}{'images':>8}{'loop':>9}{'dropout':>9}{'ratio':>7}  equal")
     for r in rows:
-        print(f"{r['network']:26}{r['kernels']:8}{r['images']:8}{r['plain_s']:8.1f}s{r['dropout_s']:8.1f}s{r['ratio']:7.2f}  {r['equal']}")
+        print(f"{r['network']:26}{r['kernels']:8}{r['images']:8}{r['plain_s']:8.1f}s{r['dropout_s']:8.1f}s"
+              f"{r['ratio']:7.2f}  {r['equal']}")
     print(json.dumps(dict(bar=BAR, threads=args.threads, torch=torch.__version__,
                           passed=bool(np.all([r["equal"] for r in rows]) and rows[0]["ratio"] >= BAR), rows=rows)))
 

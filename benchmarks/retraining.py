@@ -2,10 +2,11 @@
 
     python benchmarks/retraining.py [--quick] [--data FOLDER] [--threads 1] [--device cpu]
 
-MNIST, ResNet-18 (7×7 stem, as in AIJ), `selective_fit` as it is when no option is given: a period of 10 epochs, 25 thresholds, 500 held-out images, batch 100.
-An epoch over a part of the training images and one whole scoring take turns in one process (CPU time where others use the machine, too); the epoch's time is
-scaled up to the 59,500 images that are trained on. The scoring is timed on a network that has learned, attack included. Bar: at most 25 %.
-Without MNIST in `--data` (or $FRAGILITY_DATA) the built-in digits stand in, enlarged to 28 pixels and taken again and again.
+MNIST, ResNet-18 (7×7 stem, as in AIJ), `selective_fit` as it is when no option is given: a period of 10 epochs, 25
+thresholds, 500 held-out images, batch 100. An epoch over a part of the training images and one whole scoring take turns
+in one process (CPU time where others use the machine, too); the epoch's time is scaled up to the 59,500 images that are
+trained on. The scoring is timed on a network that has learned, attack included. Bar: at most 25 %.
+Without MNIST in `--data` (or $FRAGILITY_DATA) the built-in digits stand in, enlarged to 28 pixels and repeated.
 """
 import argparse
 import inspect

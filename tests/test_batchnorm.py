@@ -1,4 +1,4 @@
-"""BatchNorm probed: against plain loops over copies, PyTorch's own training mode and NumPy; swapped norms; what must fail."""
+"BatchNorm probed: against plain loops over copies, PyTorch's training mode and NumPy; swapped norms; what must fail."
 import copy
 import warnings
 
@@ -61,7 +61,7 @@ def results(net, data, train):
 
 
 class Odd(nn.Module):
-    "Biases, a ReLU and a pooling between convolution and norm, no γ and β, a linear layer with a norm, a norm of the images and one of a sum."
+    "Biases, a ReLU and a pooling between, no γ and β, a norm after a linear layer, of the images and of a sum."
     def __init__(self):
         super().__init__()
         self.first, self.conv1, self.bn1 = nn.BatchNorm2d(1), nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6, affine=False)
@@ -419,6 +419,34 @@ def test_results_do_not_depend_on_memory_and_seeding(net, data):
     assert torch.equal(state, torch.get_rng_state())
 
 
+class Fixed(nn.Module):
+    "No weights at all: a norm without γ and β, and a buffer."
+    def __init__(self):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(1, affine=False)
+        self.register_buffer("w", torch.randn(64, 10, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, x): return self.bn(x).flatten(1) @ self.w
+
+
+def test_network_without_weights(data):
+    "Nothing to remove is one clear error; the statistics are estimated anew as in any network."
+    model = Fixed().eval()
+    with pytest.raises(ValueError, match="there are no weights to remove"): residual_features(model, data, **QUIET)
+    with pytest.raises(ValueError, match="there are no weights of its own to remove"):
+        residual_features(model, data, "bn", **QUIET)
+    new = recalibrate(model, data, device="cpu")
+    pixels = data.batch(0, len(data))
+    assert float(new.bn.running_mean) == pytest.approx(float(pixels.mean()), abs=0.02)
+    result = recalibration(model, data, n=(4, len(data)), **QUIET)
+    assert (result.correct.sel(n=len(data)).squeeze().values == recalibration_answers(new, data)).all()
+    assert statistic_stress(model, data, scales=(1, 4), shifts=0, **QUIET).sizes["layer"] == 2
+
+
+def recalibration_answers(net, data):
+    with torch.no_grad(): return (net(data.batch(0, len(data))).argmax(1) == data.labels).numpy()
+
+
 def test_probes_of_networks_without_running_statistics(data):
     for model, words in ((create_model("lenet1"), "no norm over channels"),
                          (create_model("cnn4", norm="layer"), "GroupNorm, which normalises each image")):
@@ -516,7 +544,8 @@ def test_swapped_networks_train_come_back_and_can_be_cut(norm, train, tmp_path):
     assert model_hash(plain) == before and torch.equal(model.network.conv2.weight, plain.network.conv2.weight)
     fit(model, few, epochs=1, batch_size=50, snapshots=1, folder=tmp_path/"run", progress=False)
     again = load_checkpoint(save_checkpoint(model, tmp_path/"a.safetensors"))
-    assert model_hash(again) == model_hash(model) and type(again.network.bn1) is type(model.network.bn1) and again.spec == model.spec
+    assert model_hash(again) == model_hash(model) and again.spec == model.spec
+    assert type(again.network.bn1) is type(model.network.bn1)
     assert torch.equal(predict(again, few), predict(model, few))
     assert model_hash(create_model(**model.spec, weights=tmp_path/"a.safetensors")) == model_hash(model)
     with warnings.catch_warnings():
@@ -567,7 +596,7 @@ def test_every_result_has_its_picture(results):
 def test_what_is_drawn_is_the_result(results):
     r = results["residual_features"]
     ax = plots.plot_residual(r, modes="running")
-    np.testing.assert_allclose([l for l in ax.get_lines() if l.get_marker() == "o"][0].get_xdata(),
+    np.testing.assert_allclose([line for line in ax.get_lines() if line.get_marker() == "o"][0].get_xdata(),
                                r.accuracy.sel(mode="running"))
     ax = plots.plot_batch_statistics(results["batch_statistics"], severities=[3])[1]
     np.testing.assert_allclose(ax.get_lines()[0].get_ydata(),

@@ -15,7 +15,7 @@ from fragility_nb.data.images import ImageData
 from fragility_nb.data.sets import load_data
 from fragility_nb.probes.kernels.scores import fragile_kernels, kernel_set, kernel_shares, permutation_test
 from fragility_nb.probes.kernels.scores import superiority, targeting_scores
-from fragility_nb.probes.kernels.probe import find_kernel_place, _removals, kernel_dropout, kernel_history
+from fragility_nb.probes.kernels.probe import _removals, find_kernel_place, kernel_dropout, kernel_history
 from fragility_nb.probes.kernels.targeting import adversarial_targeting, rebalance
 from fragility_nb.models.create import create_model
 from fragility_nb.models.wrap import predict
@@ -32,7 +32,7 @@ def images(n=96, channels=1, size=8, seed=0):
 
 
 def answered(model, data):
-    "The same images, labelled as the model answers, no class ahead of the others: then every change of an answer shows."
+    "The same images, labelled as the model answers, no class ahead of the others: each change of an answer shows."
     last = [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
     for m in last: m.bias.data -= predict(model, data).mean(0)
     return ImageData(data.images, predict(model, data).argmax(1), data.classes)
@@ -138,10 +138,27 @@ def test_dropout_is_the_plain_loop(name):
     want = plain(model, data, path)
     assert not want.all(), "nothing changed: the test would see nothing"
     assert (result.correct.values[0] == want).all()
-    assert result.accuracy.values[0] == pytest.approx(want.mean(1)) and float(result["mean"][0]) == pytest.approx(want.mean())
+    assert result.accuracy.values[0] == pytest.approx(want.mean(1))
+    assert float(result["mean"][0]) == pytest.approx(want.mean())
     if norm:
         maps = kernel_dropout(model, data, layer, "feature_map", **QUIET)
         assert maps.attrs["place"] == norm and (maps.correct.values[0] == plain(model, data, path, norm=norm)).all()
+
+
+def test_own_network_with_an_attribute_network_keeps_its_names():
+    class Own(nn.Module):
+        "Not wrapped: `network` is a part like any other."
+        def __init__(self):
+            super().__init__()
+            self.network = nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten())
+            self.head = nn.Linear(216, 4)
+
+        def forward(self, x): return self.head(self.network(x))
+
+    model, data = randomised(Own()), images()
+    weights, maps = (kernel_dropout(model, data, remove=r, **QUIET) for r in ("weights", "feature_map"))
+    assert weights.attrs["layer"] == weights.attrs["place"] == maps.attrs["layer"] == "network.0"
+    assert maps.attrs["place"] == "network.1"
 
 
 @pytest.mark.parametrize("name, layer, norm", [("resnet18", "conv1", "bn1"), ("squeezenet1_1", "features.0", None),
@@ -524,12 +541,12 @@ def test_figures_show_what_the_result_says(drawn):
     from fragility_nb.probes.kernels import plots as kp
     scores = drawn["scores"].sel(stress="clean")
     ax = kp.plot_kernel_dropout(drawn["dropout"], drawn["scores"])
-    points = [l for l in ax.lines if l.get_marker() in ("o", "*") and len(l.get_xdata()) == 1]
-    assert [float(l.get_ydata()[0])
-            for l in points] == pytest.approx(drawn["dropout"].accuracy.sel(stress="clean").values)
-    assert [l.get_color() for l in points] == [kp.LABEL_COLOURS[str(k)] for k in scores.label.values]
-    assert any(l.get_ydata()[0] == pytest.approx(float(drawn["dropout"]["mean"][0])) for l in ax.lines
-               if len(l.get_xdata()) == 2)
+    points = [line for line in ax.lines if line.get_marker() in ("o", "*") and len(line.get_xdata()) == 1]
+    assert [float(line.get_ydata()[0])
+            for line in points] == pytest.approx(drawn["dropout"].accuracy.sel(stress="clean").values)
+    assert [line.get_color() for line in points] == [kp.LABEL_COLOURS[str(k)] for k in scores.label.values]
+    assert any(line.get_ydata()[0] == pytest.approx(float(drawn["dropout"]["mean"][0])) for line in ax.lines
+               if len(line.get_xdata()) == 2)
     ax = kp.plot_kernels(drawn["dropout"], drawn["scores"], order="accuracy")
     assert len(ax.images) == 16 and ax.images[0].get_array().shape == (3, 3, 3)
     worst = int(scores.difference.values.argmin())
@@ -541,7 +558,7 @@ def test_figures_show_what_the_result_says(drawn):
     assert right.lines[1].get_ydata() == pytest.approx(drawn["targeting"].ratio.sel(attack="pgd",
         source="noise").values)
     ax = kp.plot_targeting_kernels(drawn["targeting"])
-    assert sum(len(l.get_xdata()) for l in ax.lines if l.get_marker() == "o") == 16
+    assert sum(len(line.get_xdata()) for line in ax.lines if line.get_marker() == "o") == 16
     axs = kp.plot_rebalance(drawn["balance"])
     assert len(axs) == 3 and np.allclose(axs[0].images[0].get_array(), drawn["balance"].gain.sel(stress="clean"))
     ax = kp.plot_kernel_history(drawn["history"], "adversarial")

@@ -1,20 +1,19 @@
 # Made by tools/public_names.py.
 from . import plots, probe, scores, targeting
 from .scores import (
-    LABELS, CELLS, label_kernels, fragile_kernels, kernel_set, kernel_shares, permutation_test, superiority,
-    targeting_scores, kernel_groups, rebalance_gain,
+    label_kernels, fragile_kernels, kernel_set, kernel_shares, permutation_test, superiority, kernel_groups,
+    targeting_scores, rebalance_gain,
 )
-from .probe import STRESSES, kernel_dropout, kernel_history
+from .probe import kernel_dropout, kernel_history
 from .targeting import adversarial_targeting, rebalance
 from .plots import (
-    LABEL_COLOURS, LABEL_MARKERS, EDGES, plot_kernel_dropout, plot_kernels, plot_targeting,
-    plot_targeting_kernels, plot_rebalance, plot_kernel_history, plot_kernel_shares,
+    LABEL_COLOURS, plot_kernel_dropout, plot_kernels, plot_targeting, plot_targeting_kernels, plot_rebalance,
+    plot_kernel_history, plot_kernel_shares,
 )
 
 __all__ = [
-    "LABELS", "CELLS", "label_kernels", "fragile_kernels", "kernel_set", "kernel_shares", "permutation_test",
-    "superiority", "targeting_scores", "kernel_groups", "rebalance_gain", "STRESSES", "kernel_dropout",
-    "kernel_history", "adversarial_targeting", "rebalance", "LABEL_COLOURS", "LABEL_MARKERS", "EDGES",
-    "plot_kernel_dropout", "plot_kernels", "plot_targeting", "plot_targeting_kernels", "plot_rebalance",
-    "plot_kernel_history", "plot_kernel_shares",
+    "label_kernels", "fragile_kernels", "kernel_set", "kernel_shares", "permutation_test", "superiority",
+    "kernel_groups", "targeting_scores", "rebalance_gain", "kernel_dropout", "kernel_history",
+    "adversarial_targeting", "rebalance", "LABEL_COLOURS", "plot_kernel_dropout", "plot_kernels",
+    "plot_targeting", "plot_targeting_kernels", "plot_rebalance", "plot_kernel_history", "plot_kernel_shares",
 ]
