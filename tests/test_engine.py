@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fragility_nb.engine import engine as engine_module
 from fragility_nb.models.activations import find_layers
 from fragility_nb.stress.attacks import FGSM, PGD
 from fragility_nb.engine.engine import EditEngine
 from fragility_nb.engine.job import Edits
+from fragility_nb.engine.steps import pointwise
 from fragility_nb.models.wrap import Normalized, model_hash
 from fragility_nb.models.create import create_model
 
@@ -319,8 +319,7 @@ def test_shapes_of_networks(name, stack):
     x = images(12)
     net = small(SMALL[name])
     y = own_labels(net, x)
-    engine = EditEngine(net, device="cpu")
-    engine.stack = stack
+    engine = EditEngine(net, device="cpu", stack=stack)
     for layer in find_layers(net):
         agree(engine.evaluate(masks(layer), torch.stack([x, 1 - x]), y), plain_logits(net, masks(layer), [x, 1 - x]), y)
     edits = global_masks(net)
@@ -482,7 +481,7 @@ def test_pointwise_is_one_product(layout, stride):
     x, w, b = torch.randn(32, 24, 4, 4), torch.randn(10, 12), torch.randn(10)
     x = x[:, :12].contiguous() if layout == "contiguous" else x.contiguous(memory_format=torch.channels_last)[:, 12:]
     if layout == "channels_last": x = x.contiguous(memory_format=torch.channels_last)
-    with torch.no_grad(), Products() as products: got = engine_module._pointwise(x, w, b, stride)
+    with torch.no_grad(), Products() as products: got = pointwise(x, w, b, stride)
     assert torch.allclose(got, F.conv2d(x, w[:, :, None, None], b, stride), atol=1e-5)
     assert products.by_image == 0
 

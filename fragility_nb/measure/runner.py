@@ -24,7 +24,7 @@ from ..models.activations import Layer, find_layers
 from ..stress.stressors import stress_id
 from ..stress.attacks import Attack, attack_images
 from ..stress.filters import FILTERS, FilterPlan
-from ..engine.job import Edits
+from ..engine.job import Edits, parse_bytes
 from ..engine.engine import EditEngine
 
 # %% ../../nbs/api/measure/01_runner.ipynb #7beb0545
@@ -130,20 +130,20 @@ class Evaluator:
     "The engine, and the images of a sweep chunk by chunk."
     def __init__(self, model:nn.Module, data:ImageData, settings:SweepOptions):
         self.model, self.data, self.s = model, data, settings
+        self.memory = parse_bytes(settings.memory)
         self.engine = EditEngine(model, bn_mode=settings.bn_mode, precision=settings.precision, device=settings.device,
-                                 memory=settings.memory)
+                                 memory=self.memory - self.memory // 4) # the images have their quarter
         few = data.batch(0, 3)
         self.attacked = settings.attack if settings.attack_mode == "fixed" else None
         self.adaptive = settings.attack if settings.attack_mode == "adaptive" else None
         self.at_once = self._at_once(4 * few[0].numel() * (2 if self.attacked else 1))
-        self.engine.memory -= self.engine.memory // 4 # the images have their quarter
         self.rows = self.engine.rows_with_gradient(few) if self.attacked else None
         self.kept = None, None # the last chunk: its place, its images
 
     def _at_once(self, row:int) -> int: # row: bytes of an image under all stresses
         "Images of a chunk: a multiple of a batch."
         unit = (self.s.batch_size or 100) if self.engine.by_batch else BLOCK
-        return max(int(self.engine.memory / 4 / row) // unit * unit, unit)
+        return max(int(self.memory / 4 / row) // unit * unit, unit)
 
     def images(self, rows:slice) -> Tensor: # (S, n, C, H, W): clean, and with a fixed attack adversarial
         if self.kept[0] != rows:
