@@ -18,7 +18,7 @@ from ..models.wrap import BLOCK
 from .graph import Untraceable
 from .steps import run_steps
 from .network import Cut, StepNetwork, inference_copy, needs_batch, use_batch_statistics
-from .job import Budget, Edits, Job, exact_float32, parse_bytes
+from .job import Budget, Edits, Job, exact_float32
 from .passes import BoundaryStore, attacked_passes, fixed_passes, tape_rows, whole_passes
 
 # %% ../../nbs/api/engine/05_engine.ipynb #a96fe4f2
@@ -35,14 +35,13 @@ class EditEngine:
     ):
         check_choice("bn_mode", bn_mode, ("running", "batch"))
         check_choice("precision", precision, ("float32", "bfloat16"))
-        here = pick_device(device)
-        one = 1 if stack is None and here.type == "cpu" else stack
-        self.budget = Budget(here, parse_bytes(memory), getattr(torch, precision), one)
-        self.net = inference_copy(model, here)
+        self.budget = Budget.of(pick_device(device), memory, precision, stack)
+        self.net = inference_copy(model, self.budget.device)
         if bn_mode == "batch": use_batch_statistics(self.net)
         self.by_batch = needs_batch(self.net) # whether an image's answer depends on the others of its batch
         self.network = _cuttable(self.net, self.budget.dtype)
-        self._places, self._store = dict[tuple, dict[frozenset, Cut]](), BoundaryStore() # shape -> parameters -> cut
+        self._shape:tuple[int, ...] = () # of the images that the network was measured at
+        self._cuts, self._store = dict[frozenset[str], Cut](), BoundaryStore()
 
     @property
     def traced(self) -> bool:
@@ -74,23 +73,18 @@ class EditEngine:
         "The way through the network that fits the job."
         network = self._ready(job.images)
         if network is None: return whole_passes(self.net, job, self.budget)
-        places = self._places[tuple(job.images.shape[1:])]
-        if job.edited not in places: places[job.edited] = Cut(network, job.edited)
-        if job.attack is not None: return attacked_passes(network, places[job.edited], job, self.budget)
-        return fixed_passes(network, places[job.edited], job, self.budget, self._store)
+        if job.edited not in self._cuts: self._cuts[job.edited] = Cut(network, job.edited)
+        place = self._cuts[job.edited]
+        if job.attack is not None: return attacked_passes(network, place, job, self.budget)
+        return fixed_passes(network, place, job, self.budget, self._store)
 
     def _ready(self, images:Tensor) -> StepNetwork|None: # images (n, C, H, W)
-        "The network, measured and tried at the first images of their shape; `None` if it cannot be cut."
+        "The network, measured at images of their shape; `None` if it cannot be cut."
         shape = tuple(images.shape[1:])
-        if self.network is None or shape in self._places: return self.network
-        self._store.forget()
-        self._places = {shape: {}}
-        few = (images[:8] if len(images) > 2 else images[[0, 0, -1]]).to(self.budget.device)
-        loose = 1e-3 if self.budget.dtype is torch.float32 and not self.by_batch else 5e-2
-        try: _check_same(self.network, self.net, few.contiguous(memory_format=torch.channels_last), loose)
-        except Untraceable as e:
-            _announce(e)
-            self.network = None
+        if self.network is not None and shape != self._shape:
+            self._store.forget()
+            self._cuts = {}
+            self.network, self._shape = _measured(self.network, self.net, images, self.budget, self.by_batch), shape
         return self.network
 
 # %% ../../nbs/api/engine/05_engine.ipynb #b5f4216e
@@ -106,6 +100,16 @@ def _announce(why:Untraceable) -> None:
     warn_user(f"This network cannot be cut ({why}), so all of it runs for each edit: same results, only slower.")
 
 # %% ../../nbs/api/engine/05_engine.ipynb #686c1181
+def _measured(network:StepNetwork, net:nn.Module, images:Tensor, budget:Budget, by_batch:bool) -> StepNetwork|None:
+    "The network, measured at the first images; `None` and a warning where its steps are another function than `net`."
+    few = images[:8] if len(images) > 2 else images[[0, 0, -1]]
+    few = few.to(budget.device).contiguous(memory_format=torch.channels_last)
+    try: _check_same(network, net, few, 1e-3 if budget.dtype is torch.float32 and not by_batch else 5e-2)
+    except Untraceable as e:
+        _announce(e)
+        return None
+    return network
+
 def _check_same(network:StepNetwork, net:nn.Module, few:Tensor, loose:float) -> None:
     "Measures the steps and compares them with the network itself on a few images (n, C, H, W)."
     with torch.no_grad():

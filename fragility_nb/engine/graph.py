@@ -135,6 +135,13 @@ def _out_of_place(node:fx.Node, net:nn.Module) -> None:
         raise Untraceable(f"`{node.name}` overwrites a constant")
     _lead_on(source, node)
 
+# %% ../../nbs/api/engine/00_graph.ipynb #graphone
+def _only_images(graph:fx.Graph) -> None:
+    "Takes out arguments of `forward` besides the images, where nobody reads them."
+    for n in [n for n in graph.nodes if n.op == "placeholder"][1:]:
+        if n.users: raise Untraceable(f"its forward takes the argument `{n.name}` besides the images")
+        graph.erase_node(n)
+
 # %% ../../nbs/api/engine/00_graph.ipynb #graphtrc
 def trace_graph(
     net:nn.Module, # in eval mode; images (N, C, H, W) -> logits (N, K); stays as it is
@@ -153,12 +160,6 @@ def trace_graph(
     for node in reversed(list(graph.nodes)): # results that nobody reads
         if not node.users and node.op not in ("output", "placeholder"): graph.erase_node(node)
     return graph
-
-def _only_images(graph:fx.Graph) -> None:
-    "Takes out arguments of `forward` besides the images, where nobody reads them."
-    for n in [n for n in graph.nodes if n.op == "placeholder"][1:]:
-        if n.users: raise Untraceable(f"its forward takes the argument `{n.name}` besides the images")
-        graph.erase_node(n)
 
 # %% ../../nbs/api/engine/00_graph.ipynb #graphdrw
 def draw_reads(

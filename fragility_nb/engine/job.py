@@ -53,6 +53,11 @@ def parse_bytes(
         raise ValueError(f"Expected `memory` to be a number of bytes such as '2GiB' or '500MB', but got {memory!r}.")
     return int(float(found[1]) * (1024 if found[3] else 1000) ** " kMGT".index(found[2] or " "))
 
+# %% ../../nbs/api/engine/03_job.ipynb #jobfit
+def _blocks_of(limit:float, each:int, most:int) -> int:
+    "How many images of `each` bytes fit into `limit`: a multiple of 32, at least 32."
+    return min(max(int(limit / max(each, 1)) // BLOCK * BLOCK, BLOCK), most)
+
 # %% ../../nbs/api/engine/03_job.ipynb #99b02f86
 _CACHE = 32 * 2**20 # bytes of activations in flight for which a CPU is fastest, measured
 
@@ -64,6 +69,11 @@ class Budget:
     dtype:torch.dtype=torch.float32 # of products
     stack:int|None=1 # edits that share a batch; None: as many as fit
 
+    @classmethod
+    def of(cls, device:torch.device, memory:str|int, precision:str, stack:int|None):
+        "A budget in the words of `EditEngine`; by default several edits share a batch on a GPU only."
+        alone = stack is None and device.type == "cpu"
+        return cls(device, parse_bytes(memory), getattr(torch, precision), 1 if alone else stack)
     def rows(self, peak:int) -> int: # peak: most bytes alive per image; a multiple of 32
         "Images at once."
         limit = min(_CACHE, self.memory / 4) if self.device.type == "cpu" else self.memory / 4
@@ -77,10 +87,6 @@ class Budget:
     def edits(self, peak:int, rows:int) -> int: # peak: most bytes alive per image; rows: images at once
         "Edits that share a batch."
         return int(self.memory / 4 / max(peak * rows, 1)) if self.stack is None else self.stack
-
-def _blocks_of(limit:float, each:int, most:int) -> int:
-    "How many images of `each` bytes fit into `limit`: a multiple of 32, at least 32."
-    return min(max(int(limit / max(each, 1)) // BLOCK * BLOCK, BLOCK), most)
 
 # %% ../../nbs/api/engine/03_job.ipynb #jobprec
 @contextlib.contextmanager
@@ -166,11 +172,7 @@ class Job:
         "Reports a share of one distinct edit, counted as the edits that it stands for."
         if self.progress: self.progress(len(self.rows) / len(self.first) * images / total)
 
-# %% ../../nbs/api/engine/03_job.ipynb #80390eac
-def _right(logits:Tensor, labels:Tensor) -> Tensor: # (N,) bool
-    "Whether the largest logit is the true class's; never where a logit is NaN or infinite."
-    return (logits.argmax(1) == labels) & torch.isfinite(logits).all(1)
-
+# %% ../../nbs/api/engine/03_job.ipynb #jobunits
 def fill_up(rows:Tensor, n:int) -> Tensor: # (n, …)
     "Rows, and the last one again until there are n."
     return torch.cat([rows, rows[-1:].expand(n - len(rows), *rows.shape[1:])]) if len(rows) < n else rows
@@ -191,6 +193,11 @@ def _checked_edit(new:Mapping[str, Tensor], job:Job) -> dict[str, Tensor]:
         if v.shape != want:
             raise ValueError(f"Expected `{name}` to be of shape {tuple(want)}, but got {tuple(v.shape)}.")
     return values
+
+# %% ../../nbs/api/engine/03_job.ipynb #80390eac
+def _right(logits:Tensor, labels:Tensor) -> Tensor: # (N,) bool
+    "Whether the largest logit is the true class's; never where a logit is NaN or infinite."
+    return (logits.argmax(1) == labels) & torch.isfinite(logits).all(1)
 
 # %% ../../nbs/api/engine/03_job.ipynb #jobblock
 def job_blocks(

@@ -152,19 +152,7 @@ def _join_relu(node:fx.Node, steps:dict[str, GraphStep]) -> None:
     steps[node.name] = norm
     del steps[source.name]
 
-# %% ../../nbs/api/engine/02_network.ipynb #netpool
-def _join_pooling(node:fx.Node, net:nn.Module, steps:dict[str, GraphStep]) -> None:
-    "Lets a linear layer read what an adaptive average pooling before it reads, where nobody else does."
-    linear = steps.get(node.name)
-    if not isinstance(linear, WeightedStep) or linear.conv is not F.linear: return
-    flatten = main_input(node)
-    if len(flatten.users) > 1 or not _is_flatten(flatten, net): return
-    pool = main_input(flatten)
-    size = _pooled_size(pool, net)
-    if len(pool.users) > 1 or size is None: return
-    steps[node.name] = PooledLinearStep(linear, node, pool, size)
-    del steps[flatten.name], steps[pool.name]
-
+# %% ../../nbs/api/engine/02_network.ipynb #netsize
 def _is_flatten(node:fx.Node, net:nn.Module) -> bool:
     "All but the batch into one dimension."
     m = called_module(node, net)
@@ -179,6 +167,19 @@ def _pooled_size(node:fx.Node, net:nn.Module) -> tuple[int, int]|None:
     elif node.target is F.adaptive_avg_pool2d: size = bound_arguments(node)["output_size"]
     if isinstance(size, int): return size, size
     return (size[0], size[1]) if size and all(isinstance(v, int) for v in size) else None
+
+# %% ../../nbs/api/engine/02_network.ipynb #netpool
+def _join_pooling(node:fx.Node, net:nn.Module, steps:dict[str, GraphStep]) -> None:
+    "Lets a linear layer read what an adaptive average pooling before it reads, where nobody else does."
+    linear = steps.get(node.name)
+    if not isinstance(linear, WeightedStep) or linear.conv is not F.linear: return
+    flatten = main_input(node)
+    if len(flatten.users) > 1 or not _is_flatten(flatten, net): return
+    pool = main_input(flatten)
+    size = _pooled_size(pool, net)
+    if len(pool.users) > 1 or size is None: return
+    steps[node.name] = PooledLinearStep(linear, node, pool, size)
+    del steps[flatten.name], steps[pool.name]
 
 # %% ../../nbs/api/engine/02_network.ipynb #netsteps
 def _network_steps(net:nn.Module) -> tuple[list[GraphStep], str, str]:

@@ -101,6 +101,13 @@ def _room(like:Tensor, rows:int, unit:int) -> Tensor: # (rows and a fill, …)
     layout = torch.channels_last if like.ndim == 4 else torch.contiguous_format
     return like.new_empty((rows + -rows % unit, *like.shape[1:])).contiguous(memory_format=layout)
 
+# %% ../../nbs/api/engine/04_passes.ipynb #passafter
+def _after(network:StepNetwork, place:Cut, calls:Sequence[Mapping], env:dict) -> Tensor: # logits, edit by edit
+    "What lies behind the cut, for one edit or several."
+    if len(calls) > 1: return _stacked(network, place, calls, env)
+    env |= network.constants
+    return run_steps(place.after, {**network.calls, **place.in_place, **calls[0]}, env, place.last_use)[network.end]
+
 # %% ../../nbs/api/engine/04_passes.ipynb #99622f3c
 def fixed_passes(
     network:StepNetwork, # measured at images of this shape
@@ -123,12 +130,6 @@ def fixed_passes(
                 for i, part in zip(group, logits.chunk(len(group))): done[i, batch] = job.judge(part, batch)
                 job.tell(len(group) * (batch.stop - batch.start), total)
     return done
-
-def _after(network:StepNetwork, place:Cut, calls:Sequence[Mapping], env:dict) -> Tensor: # logits, edit by edit
-    "What lies behind the cut, for one edit or several."
-    if len(calls) > 1: return _stacked(network, place, calls, env)
-    env |= network.constants
-    return run_steps(place.after, {**network.calls, **place.in_place, **calls[0]}, env, place.last_use)[network.end]
 
 # %% ../../nbs/api/engine/04_passes.ipynb #0d5cbc23
 def _stacked(network:StepNetwork, place:Cut, calls:Sequence[Mapping], env:dict) -> Tensor: # (edits · n, K)
@@ -201,6 +202,12 @@ def _any_attack(network:StepNetwork, place:Cut, calls:Mapping, b:_Batch, attack)
     make = attack if callable(attack) else attack.perturb
     return logits, make(_Edited(network, calls), b.x, b.y).detach()
 
+# %% ../../nbs/api/engine/04_passes.ipynb #passtape
+def tape_rows(network:StepNetwork, budget:Budget) -> int: # a multiple of 32
+    "How many images may pass the whole network at once with the tape of a gradient."
+    return budget.rows_with_gradient(image_bytes(network.shapes, *(s.name for s in network.steps)))
+
+# %% ../../nbs/api/engine/04_passes.ipynb #passprep
 class _Prepared:
     "The functions of each edit's steps; remembered while they fit into a quarter of the memory."
     def __init__(self, network:StepNetwork, job:Job, budget:Budget):
@@ -232,10 +239,6 @@ def attacked_passes(
             with torch.inference_mode(): done[i, 1, batch] = job.judge(network.run(x, calls), batch)
             job.tell(batch.stop - batch.start, job.n)
     return done.flatten(1)
-
-def tape_rows(network:StepNetwork, budget:Budget) -> int: # a multiple of 32
-    "How many images may pass the whole network at once with the tape of a gradient."
-    return budget.rows_with_gradient(image_bytes(network.shapes, *(s.name for s in network.steps)))
 
 # %% ../../nbs/api/engine/04_passes.ipynb #b63d94ad
 def whole_passes(

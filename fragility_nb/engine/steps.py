@@ -78,6 +78,7 @@ class OpaqueStep(GraphStep):
         wide = lambda v: v.float() if isinstance(v, Tensor) and v.is_floating_point() else v # no bfloat16 here
         return lambda *a, **k: functional_call(self.module, values, *torch.utils._pytree.tree_map(wide, (a, k)))
 
+# %% ../../nbs/api/engine/01_steps.ipynb #stepsconst
 class ConstantStep(GraphStep):
     "A parameter or buffer that functional code reads."
     def __init__(self, node:fx.Node, tensor:Tensor, name:str|None):
@@ -258,6 +259,7 @@ def run_steps(
         for dead in last_use.get(s.name, ()): env.pop(dead, None)
     return env
 
+# %% ../../nbs/api/engine/01_steps.ipynb #stepsneed
 def needed_steps(steps:Sequence[GraphStep], *wanted:str) -> list[GraphStep]:
     "The steps that the wanted values depend on."
     names, found = set(wanted), []
