@@ -7,6 +7,7 @@ __all__ = ['EditEngine']
 
 # %% ../../nbs/api/engine/05_engine.ipynb #53ad8f0b
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class EditEngine:
         images:Tensor, # (S, N, C, H, W) float in [0, 1]: the same images under S stresses; S = 1 with an attack
         labels:Tensor, # (N,) true classes
         *,
-        attack:Callable|None=None, # `attack(net, x, y) -> x`, made anew on each edited network; see "Adaptive attacks"
+        attack:Any=None, # `attack(net, x, y) -> x`, made anew on each edited network; see "Adaptive attacks"
         batch_size:int|None=None, # images at once; changes the result only with bn_mode "batch" (default 100)
         progress:Callable[[float], object]|None=None, # told the edits' worth of work just done; sums to len(edits)
     ) -> np.ndarray: # bool (E, S, N); with an attack S = 2: clean, attacked

@@ -101,7 +101,7 @@ def exact_float32(budget:Budget) -> Iterator[None]:
     finally: torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = old
 
 # %% ../../nbs/api/engine/03_job.ipynb #jobcheck
-def _check_job(images:Any, labels:Tensor, attack:Callable|None) -> None:
+def _check_job(images:Any, labels:Tensor, attack:Any) -> None:
     "Errors for wrong shapes."
     if not isinstance(images, Tensor) or images.ndim != 5 or not images.is_floating_point() or not images.numel():
         got = f"{tuple(images.shape)} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
@@ -131,7 +131,7 @@ class Job:
         images:Tensor, # (S, N, C, H, W) float in [0, 1]
         labels:Tensor, # (N,) true classes
         *,
-        attack:Callable|None=None, # with `step` or `perturb`, or a function (net, x, y) -> x
+        attack:Any=None, # with `step` or `perturb`, or a function (net, x, y) -> x
         batch_size:int|None=None, # images at once; default 100 where BatchNorm looks at the batch
         progress:Callable[[float], object]|None=None, # hears of edits done
     ):
