@@ -1,8 +1,8 @@
 """How much faster the engine is than the loops it replaces, and whether it judges every image alike.
 
-    python benchmarks/filter_sweep.py --quick                  # SqueezeNet only, a few layers: half a minute
-    python benchmarks/filter_sweep.py                          # six networks, 256 images of 32×32, 8 layers, 9 thresholds
-    python benchmarks/filter_sweep.py --full                   # 512 images, the loops at all 9 thresholds, three rounds: hours on 2 cores
+    python benchmarks/filter_sweep.py --quick   # SqueezeNet only, a few layers: half a minute
+    python benchmarks/filter_sweep.py           # six networks, 256 images of 32×32, 8 layers, 9 thresholds
+    python benchmarks/filter_sweep.py --full    # 512 images, loops at all 9 thresholds, three rounds: hours on 2 cores
     python benchmarks/filter_sweep.py --networks resnet18 --device cuda
 
 Three ways to the same answers, in one run, on the same images, weights and thresholds:
@@ -12,11 +12,12 @@ plain       for each threshold: deep copy, two forwards (clean images, adversari
 engine      `EditEngine`, with the fixed attack and with the attack made anew for each threshold
 
 The ways take turns layer by layer, so that a slow moment of the machine hits all. A loop does the same work for every
-threshold, so it runs at some of them (`--loop-thresholds`, others in each round) and its time is scaled up; the engine runs
-all of them, because what it shares among them is the point. Ratios are medians over the rounds. Every image that the loops
-judged is compared: how many differ, and how many of these are ties (the two largest logits equal to 1 part in 100,000).
-Networks are torchvision's with random weights; BatchNorm's statistics come from a few passes in training mode, and the
-labels are the unfiltered network's own predictions, so that each image whose class a filter changes is counted.
+threshold, so it runs at some of them (`--loop-thresholds`, others in each round) and its time is scaled up; the
+engine runs all of them, because what it shares among them is the point. Ratios are medians over the rounds. Every
+image that the loops judged is compared: how many differ, and how many of these are ties (the two largest logits equal
+to 1 part in 100,000). Networks are torchvision's with random weights; BatchNorm's statistics come from a few passes
+in training mode, and the labels are the unfiltered network's own predictions, so that each image whose class a filter
+changes is counted.
 """
 import argparse
 import copy
@@ -143,42 +144,63 @@ def chosen_layers(net, n):
     return [layers[i] for i in np.unique(np.linspace(0, len(layers) - 1, min(n, len(layers))).round().astype(int))]
 
 
-def measure(name, images, device, args, turn):
-    "All layers of one network, all ways, once."
+def subject(name, images, device, args):
+    "Network, clean and attacked images (2, N, C, H, W), and the network's own answers as labels (N,)."
     net = build(name, images, device)
     x = images[:args.images].to(device)
     with torch.inference_mode(): y = torch.cat([net(b).argmax(1) for b in x.split(args.batch_size)])
     y, attack = y.clone(), FGSM()
     bad = torch.cat([attack(net, bx, by) for bx, by in zip(x.split(args.batch_size), y.split(args.batch_size))])
-    batches, both = list(zip(*(t.split(args.batch_size) for t in (x, bad, y)))), torch.stack([x, bad])
-    edit_engine, startup = clock(device, lambda: EditEngine(net, device=device))
-    _, first = clock(device, lambda: edit_engine.evaluate(Edits((), 1, lambda i: {}), both[:, :32], y[:32]))
-    rough = EditEngine(net, device=device, precision="bfloat16") if args.bfloat16 else None
-    if rough: rough.evaluate(Edits((), 1, lambda i: {}), both[:, :32], y[:32])
-    seconds, compared, off, per_layer = dict.fromkeys(WAYS, 0.), dict(fixed=np.zeros(3, int),
-        adaptive=np.zeros(3, int)), 0., []
+    return net, torch.stack([x, bad]), y
+
+
+def warm(make, both, y):
+    "An engine that has measured the network."
+    made = make()
+    made.evaluate(Edits((), 1, lambda i: {}), both[:, :32], y[:32])
+    return made
+
+
+def one_layer(layer, net, both, y, engines, device, args, turn):
+    "One layer all ways: seconds of each, images compared by the two ways to attack, the distance of bfloat16."
+    path, (x, bad) = f"{layer.path}.weight", both
+    weights = [w for f in args.filters for w in thresholds(layer, f, args.thresholds)]
+    some = (np.linspace(0, len(weights), min(args.loop_thresholds, len(weights)), endpoint=False).astype(int)
+            + len(weights)//2 + turn) % len(weights)
+    batches = list(zip(*(t.split(args.batch_size) for t in (x, bad, y))))
+    looped = lambda passes: loop(passes, net, path, [weights[i] for i in some], batches)
+    took, compared, off, scale = dict.fromkeys(WAYS, 0.), {}, 0., len(weights) / len(some)
+    want, plainly = clock(device, lambda: looped(plain))
+    got, took["fixed"] = clock(device, lambda: engine(engines["exact"], path, weights, both, y))
+    took["plain"], compared["fixed"] = plainly * scale, compare(want, y, got[some])
+    if not args.fixed_only:
+        want, as_published = clock(device, lambda: looped(published))
+        new, took["adaptive"] = clock(device, lambda: engine(engines["exact"], path, weights, x[None], y,
+                                                             attack=FGSM()))
+        took["published"], compared["adaptive"] = as_published * scale, compare(want, y, new[some])
+    if "rough" in engines:
+        low, took["bfloat16"] = clock(device, lambda: engine(engines["rough"], path, weights, both, y))
+        off = float(abs(low.mean(-1) - got.mean(-1)).max()) # the unfiltered accuracy is 1 on clean images
+    return took, compared, off
+
+
+def measure(name, images, device, args, turn):
+    "All layers of one network, all ways, once."
+    net, both, y = subject(name, images, device, args)
+    exact, startup = clock(device, lambda: warm(lambda: EditEngine(net, device=device), both, y))
+    engines = dict(exact=exact)
+    if args.bfloat16: engines["rough"] = warm(lambda: EditEngine(net, device=device, precision="bfloat16"), both, y)
+    seconds, off, per_layer = dict.fromkeys(WAYS, 0.), 0., []
+    compared = dict(fixed=np.zeros(3, int), adaptive=np.zeros(3, int))
     for layer in chosen_layers(net, args.layers):
-        path = f"{layer.path}.weight"
-        weights = [w for f in args.filters for w in thresholds(layer, f, args.thresholds)]
-        some = (np.linspace(0, len(weights), min(args.loop_thresholds, len(weights)), endpoint=False).astype(int)
-                + len(weights)//2 + turn) % len(weights)
-        took, scale = dict.fromkeys(WAYS, 0.), len(weights) / len(some)
-        want, b = clock(device, lambda: loop(plain, net, path, [weights[i] for i in some], batches))
-        got, took["fixed"] = clock(device, lambda: engine(edit_engine, path, weights, both, y))
-        took["plain"], compared["fixed"] = b * scale, compared["fixed"] + compare(want, y, got[some])
-        if not args.fixed_only:
-            want, a = clock(device, lambda: loop(published, net, path, [weights[i] for i in some], batches))
-            new, took["adaptive"] = clock(device, lambda: engine(edit_engine, path, weights, x[None], y, attack=attack))
-            took["published"], compared["adaptive"] = a * scale, compared["adaptive"] + compare(want, y, new[some])
-        if rough:
-            low, took["bfloat16"] = clock(device, lambda: engine(rough, path, weights, both, y))
-            off = max(off, float(abs(low.mean(-1) - got.mean(-1)).max())) # the unfiltered accuracy is 1 on clean images
+        took, alike, distance = one_layer(layer, net, both, y, engines, device, args, turn)
+        off = max(off, distance)
         for k in WAYS: seconds[k] += took[k]
+        for k in alike: compared[k] += alike[k]
         per_layer.append(dict(layer=layer.name) | took)
         if args.verbose: print("  ", layer.name, *(f"{k} {v:.3f}" for k, v in took.items()), flush=True)
     ratios = {r: seconds[a] / seconds[b] if seconds[b] else 0. for r, (a, b) in ((r, r.split("/")) for r in RATIOS)}
-    return dict(network=name, seconds=seconds, startup=startup + first, ratios=ratios, bfloat16_off=off,
-                layers=per_layer,
+    return dict(network=name, seconds=seconds, startup=startup, ratios=ratios, bfloat16_off=off, layers=per_layer,
                 compared={k: dict(zip(("differ", "ties", "of"), map(int, v))) for k, v in compared.items()})
 
 
@@ -200,8 +222,8 @@ def table(rows):
     lines = [f"{'network':20}" + "".join(f"{k:>25}" for k in columns)
              + f"{'start-up s':>12}{'unlike/ties/of: fixed':>24}{'adaptive':>18}"]
     for r in rows:
-        ratios = "".join(f"{r['ratios'][k]:>15.1f} (≥ "
-                         f"{r['bars'].get(k, 0):>4g}){' ' if r['ratios'][k] >= r['bars'].get(k, 0) else '!'}"
+        bars = {k: r["bars"].get(k, 0) for k in columns}
+        ratios = "".join(f"{r['ratios'][k]:>15.1f} (≥ {bars[k]:>4g}){' ' if r['ratios'][k] >= bars[k] else '!'}"
                          for k in columns)
         alike = ["/".join(map(str, r["compared"][k].values())) for k in ("fixed", "adaptive")]
         lines.append(f"{r['network']:20}{ratios}{r['startup']:>12.2f}{alike[0]:>24}{alike[1]:>18}")
@@ -224,12 +246,12 @@ def arguments():
     p.add_argument("--rounds", type=int, default=1, help="ratios are medians over them")
     p.add_argument("--threads", type=int, help="default: torch's own choice")
     p.add_argument("--cpu-time", action="store_true",
-                   help="processor time instead of wall time: for a machine shared with others; with --threads 1")
+                   help="CPU time instead of wall time: for a machine shared with others; with --threads 1")
     p.add_argument("--json", help="write the numbers to this file")
     p.add_argument("--quick", action="store_true", help="SqueezeNet, 128 images, 4 layers, 5 thresholds")
     p.add_argument("--full", action="store_true", help="512 images, the loops at all thresholds, 3 rounds")
     p.add_argument("--bfloat16", action="store_true",
-                   help="the fixed attack in bfloat16, too (pays on processors and GPUs with units for it)")
+                   help="the fixed attack in bfloat16, too (pays on CPUs and GPUs with units for it)")
     p.add_argument("--fixed-only", action="store_true",
                    help="leave out the published procedure and the adaptive attack")
     p.add_argument("--verbose", action="store_true", help="print each layer")

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fragility_nb.engine import engine as engine_module
 from fragility_nb.models.activations import find_layers
 from fragility_nb.stress.attacks import FGSM, PGD
 from fragility_nb.engine.engine import EditEngine
 from fragility_nb.engine.job import Edits
+from fragility_nb.engine.steps import pointwise
 from fragility_nb.models.wrap import Normalized, model_hash
 from fragility_nb.models.create import create_model
 
@@ -26,7 +26,7 @@ zoo = torchvision.models
 
 
 class CifarBlock(nn.Module):
-    "A basic block of He et al. 2016 (§4.2) with option A: the shortcut takes every second pixel and pads channels with zeros."
+    "A basic block of He et al. 2016 (§4.2), option A: the shortcut takes every second pixel, pads channels with zeros."
     def __init__(self, w_in, w_out, stride):
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(w_in, w_out, 3, stride, 1, bias=False), nn.BatchNorm2d(w_out)
@@ -38,8 +38,8 @@ class CifarBlock(nn.Module):
         return F.relu(y + x)
 
 def cifar_resnet20(weights=None, num_classes=10):
-    blocks = [CifarBlock(w_in, w_out, s) for w_in, w_out,
-              s in [(16, 16, 1)]*3 + [(16, 32, 2)] + [(32, 32, 1)]*2 + [(32, 64, 2)] + [(64, 64, 1)]*2]
+    shapes = [(16, 16, 1)]*3 + [(16, 32, 2)] + [(32, 32, 1)]*2 + [(32, 64, 2)] + [(64, 64, 1)]*2
+    blocks = [CifarBlock(w_in, w_out, stride) for w_in, w_out, stride in shapes]
     return nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True), *blocks,
                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes))
 
@@ -160,7 +160,8 @@ def at_once(y):
 
 
 def loose(bn_mode, y):
-    "How near two logits make a tie: statistics of 8 images on 1×1 maps move Inception v4's logits by 1 % from one memory layout to the other."
+    """How near two logits make a tie: statistics of 8 images on 1×1 maps move Inception v4's logits by 1 % from one
+    memory layout to the other."""
     return 1e-5 if bn_mode == "running" else 1e-3 if len(y) == N else 5e-2
 
 
@@ -201,7 +202,8 @@ def test_zoo_adaptive(case, bn_mode):
 
 
 def attacked(net, attack, x, y, layout):
-    "Logits of the clean images, and which are right after FGSM on this network, in a memory layout; batches of half the images."
+    """Logits of the clean images, and which are right after FGSM on this network, in a memory layout; batches of half
+    the images."""
     clean, right, net = [], [], net.to(memory_format=layout)
     for bx, by in zip(x.split(at_once(y)), y.split(at_once(y))):
         leaf = bx.clone().requires_grad_()
@@ -215,12 +217,11 @@ def attacked(net, attack, x, y, layout):
 # Networks with a shape of their own
 
 class Branches(nn.Module):
-    "Two branches of different depth, one of them through a layer that both stages share, joined by cat and by addition."
+    "Two branches of different depth, one through a layer that both stages share, joined by cat and by addition."
     def __init__(self):
         super().__init__()
-        self.stem, self.left, self.shared, self.out = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3,
-            padding=1), nn.Linear(16, 10)
-        self.bn = nn.BatchNorm2d(8)
+        self.stem, self.bn, self.left = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1)
+        self.shared, self.out = nn.Conv2d(8, 8, 3, padding=1), nn.Linear(16, 10)
     def forward(self, x):
         x = F.relu(self.bn(self.stem(x)), inplace=True)
         a, b = self.left(x), self.shared(F.relu(self.shared(x)))
@@ -252,8 +253,8 @@ class InPlace(nn.Module):
     "What follows an activation in place reads the activated values, by whatever name."
     def __init__(self):
         super().__init__()
-        self.a, self.b, self.out, self.act = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1), nn.Linear(6,
-            10), nn.ReLU(inplace=True)
+        self.a, self.b = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.out, self.act = nn.Linear(6, 10), nn.ReLU(inplace=True)
     def forward(self, x):
         x = self.a(x)
         y = self.b(self.act(x))
@@ -264,8 +265,8 @@ class Attention(nn.Module):
     "A weight that its own module never uses: `attention.out_proj`."
     def __init__(self, batch_first=True):
         super().__init__()
-        self.patch, self.attention, self.out = nn.Conv2d(3, 8, 4, stride=4), nn.MultiheadAttention(8, 2,
-            batch_first=batch_first), nn.Linear(8, 10)
+        self.patch, self.attention = nn.Conv2d(3, 8, 4, stride=4), nn.MultiheadAttention(8, 2, batch_first=batch_first)
+        self.out = nn.Linear(8, 10)
         self.norm, self.first = nn.LayerNorm(8), batch_first
     def forward(self, x):
         x = self.patch(x).flatten(2).transpose(1, 2)
@@ -319,8 +320,7 @@ def test_shapes_of_networks(name, stack):
     x = images(12)
     net = small(SMALL[name])
     y = own_labels(net, x)
-    engine = EditEngine(net, device="cpu")
-    engine.stack = stack
+    engine = EditEngine(net, device="cpu", stack=stack)
     for layer in find_layers(net):
         agree(engine.evaluate(masks(layer), torch.stack([x, 1 - x]), y), plain_logits(net, masks(layer), [x, 1 - x]), y)
     edits = global_masks(net)
@@ -482,7 +482,7 @@ def test_pointwise_is_one_product(layout, stride):
     x, w, b = torch.randn(32, 24, 4, 4), torch.randn(10, 12), torch.randn(10)
     x = x[:, :12].contiguous() if layout == "contiguous" else x.contiguous(memory_format=torch.channels_last)[:, 12:]
     if layout == "channels_last": x = x.contiguous(memory_format=torch.channels_last)
-    with torch.no_grad(), Products() as products: got = engine_module._pointwise(x, w, b, stride)
+    with torch.no_grad(), Products() as products: got = pointwise(x, w, b, stride)
     assert torch.allclose(got, F.conv2d(x, w[:, :, None, None], b, stride), atol=1e-5)
     assert products.by_image == 0
 

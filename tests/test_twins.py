@@ -93,10 +93,9 @@ def test_sweep_and_scores_equal_the_twin(trained, digits):
         each = {kind: [] for kind in scores.kind.values}
         for name in FILTERS:
             clean, attacked = (twin_sweep(trained, data, images, layer, name, A) for images in (x, x_eps))
-            np.testing.assert_array_equal(result.correct.sel(stress="clean", layer=layer.name,
-                filter=name).sum("sample"), clean)
-            np.testing.assert_array_equal(result.correct.sel(stress="adversarial", layer=layer.name,
-                filter=name).sum("sample"), attacked)
+            right = result.correct.sel(layer=layer.name, filter=name).sum("sample")
+            np.testing.assert_array_equal(right.sel(stress="clean"), clean)
+            np.testing.assert_array_equal(right.sel(stress="adversarial"), attacked)
             with torch.no_grad(): p, p_eps = (int((trained(i).argmax(1) == data.labels).sum()) for i in (x, x_eps))
             kept = twin_filter(layer.weight.numpy().ravel(), name, A)[1]
             hat = [sum(k) / layer.weights for k in kept]
@@ -144,8 +143,8 @@ def test_interval_equals_a_plain_bootstrap():
         draws.append(np.trapezoid(y, dx=1 / (A - 1)))
     low, high = np.percentile(draws, [2.5, 97.5])
     spread = high - low
-    assert float(got.low) == pytest.approx(low, abs=0.08 * spread) and float(got.high) == pytest.approx(high,
-        abs=0.08 * spread)
+    assert float(got.low) == pytest.approx(low, abs=0.08 * spread)
+    assert float(got.high) == pytest.approx(high, abs=0.08 * spread)
 
 
 @pytest.mark.parametrize("n,p", [(100, 0.9), (200, 0.5), (544, 0.97)])

@@ -6,21 +6,21 @@
 __all__ = ['EditEngine']
 
 # %% ../../nbs/api/engine/05_engine.ipynb #53ad8f0b
-import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import check_choice
+from ..core.checks import check_choice, warn_user
 from ..data.sets import pick_device
 from ..models.wrap import BLOCK
 from .graph import Untraceable
-from .network import Cut, StepNetwork, inference_copy, needs_batch, run_plain, use_batch_statistics
-from .job import Edits, Job
-from .passes import attacked_passes, exact_float32, fixed_passes, parse_bytes, tape_rows
-from .passes import tensor_bytes, whole_passes
+from .steps import run_steps
+from .network import Cut, StepNetwork, inference_copy, needs_batch, use_batch_statistics
+from .job import Budget, Edits, Job, exact_float32
+from .passes import BoundaryStore, attacked_passes, fixed_passes, tape_rows, whole_passes
 
 # %% ../../nbs/api/engine/05_engine.ipynb #a96fe4f2
 class EditEngine:
@@ -28,26 +28,21 @@ class EditEngine:
     def __init__(self,
         model:nn.Module, # images (N, C, H, W) in [0, 1] -> logits (N, K); never changed
         *,
-        # statistics of "running": training; "batch": the images at hand, as in the published code
-        bn_mode:str="running",
+        bn_mode:str="running", # statistics of the training; "batch": of the images at hand, as in the published code
         precision:str="float32", # or "bfloat16": faster on hardware that has it, accuracies change a little
         device:torch.device|str|None=None, # default: a GPU if there is one
         memory:str|int="2GiB", # bytes that may be taken above model and data; splits batches, does not change results
+        stack:int|None=None, # edits that share a batch; default: one on a CPU, as many as fit on a GPU
     ):
         check_choice("bn_mode", bn_mode, ("running", "batch"))
         check_choice("precision", precision, ("float32", "bfloat16"))
-        self.device, self.memory = pick_device(device), parse_bytes(memory)
-        self.dtype = getattr(torch, precision)
-        self.net = inference_copy(model, self.device)
+        self.budget = Budget.of(pick_device(device), memory, precision, stack)
+        self.net = inference_copy(model, self.budget.device)
         if bn_mode == "batch": use_batch_statistics(self.net)
-        self.by_batch = needs_batch(self.net)
-        self.stack = 1 if self.device.type == "cpu" else None # edits in one batch; None: as many as fit
-        self.network, self._places, self._kept = self._cuttable(), {}, None
-
-    def _cuttable(self) -> StepNetwork|None:
-        "The network as steps, or `None` and a warning."
-        try: return StepNetwork(self.net, self.dtype)
-        except Untraceable as e: return _announce(e)
+        self.by_batch = needs_batch(self.net) # whether an image's answer depends on the others of its batch
+        self.network = _cuttable(self.net, self.budget.dtype)
+        self._shape:tuple[int, ...] = () # of the images that the network was measured at
+        self._cuts, self._store = dict[frozenset[str], Cut](), BoundaryStore()
 
     @property
     def traced(self) -> bool:
@@ -59,59 +54,71 @@ class EditEngine:
         images:Tensor, # (S, N, C, H, W) float in [0, 1]: the same images under S stresses; S = 1 with an attack
         labels:Tensor, # (N,) true classes
         *,
-        attack:Callable|None=None, # `attack(net, x, y) -> x`, made anew on each edited network; see "Adaptive attacks"
+        attack:Any=None, # `attack(net, x, y) -> x`, made anew on each edited network; see "Adaptive attacks"
         batch_size:int|None=None, # images at once; changes the result only with bn_mode "batch" (default 100)
-        # called with the edits' worth of work just done; sums to len(edits)
-        progress:Callable[[float], object]|None=None,
+        progress:Callable[[float], object]|None=None, # told the edits' worth of work just done; sums to len(edits)
     ) -> np.ndarray: # bool (E, S, N); with an attack S = 2: clean, attacked
-        "For each edit, stress and image: is the image classified rightly? NaN or infinity in the logits counts as wrong."
-        job = Job(self, edits, images, labels, attack, batch_size, progress)
-        with exact_float32(self):
-            how = (whole_passes if not self._ready(job.images) else attacked_passes if attack is not None
-                   else fixed_passes)
-            done = how(self, job) # (distinct edits, S·N)
+        "For each edit, stress and image: is the image classified rightly? NaN or infinite logits count as wrong."
+        job = Job(self.net, self.budget, edits, images, labels, attack=attack, batch_size=batch_size, progress=progress)
+        with exact_float32(self.budget): done = self._passes(job) # (distinct edits, S·N)
         return done.cpu().numpy().reshape(len(done), -1, job.n)[job.rows]
 
     def rows_with_gradient(self,
         images:Tensor, # (N, C, H, W) in [0, 1]; a few are enough
     ) -> int: # a multiple of 32
         "How many images may pass the whole network at once, with the tape of a gradient, within `memory`."
-        if not self._ready(images): return BLOCK
-        return tape_rows(self, sum(tensor_bytes(self.network.shapes, s.name) for s in self.network.steps))
+        network = self._ready(images)
+        return BLOCK if network is None else tape_rows(network, self.budget)
 
-    def _ready(self, images:Tensor) -> bool: # (n, C, H, W)
-        "Measures the network at the first images of their shape, and tries whether it still is the same function."
+    def _passes(self, job:Job) -> Tensor: # bool (distinct edits, S·N)
+        "The way through the network that fits the job."
+        network = self._ready(job.images)
+        if network is None: return whole_passes(self.net, job, self.budget)
+        if job.edited not in self._cuts: self._cuts[job.edited] = Cut(network, job.edited)
+        place = self._cuts[job.edited]
+        if job.attack is not None: return attacked_passes(network, place, job, self.budget)
+        return fixed_passes(network, place, job, self.budget, self._store)
+
+    def _ready(self, images:Tensor) -> StepNetwork|None: # images (n, C, H, W)
+        "The network, measured at images of their shape; `None` if it cannot be cut."
         shape = tuple(images.shape[1:])
-        if self.traced and shape not in self._places:
-            few = images[:8] if len(images) > 2 else images[[0, 0, -1]]
-            self._kept, self._places = None, {shape: {}}
-            try: _check_same(self, few.to(self.device).contiguous(memory_format=torch.channels_last))
-            except Untraceable as e: self.network = _announce(e)
-        return self.traced
-
-    def _place(self, job:"_Job") -> Cut:
-        "The cut for the parameters that a job edits."
-        places = self._places[tuple(job.images.shape[1:])]
-        if job.edited not in places: places[job.edited] = Cut(self.network, job.edited)
-        return places[job.edited]
+        if self.network is not None and shape != self._shape:
+            self._store.forget()
+            self._cuts = {}
+            self.network, self._shape = _measured(self.network, self.net, images, self.budget, self.by_batch), shape
+        return self.network
 
 # %% ../../nbs/api/engine/05_engine.ipynb #b5f4216e
+def _cuttable(net:nn.Module, dtype:torch.dtype) -> StepNetwork|None:
+    "The network as steps, or `None` and a warning."
+    try: return StepNetwork(net, dtype)
+    except Untraceable as e:
+        _announce(e)
+        return None
+
 def _announce(why:Untraceable) -> None:
     "Tells once that the slow path is taken."
-    warnings.warn(f"This network cannot be cut ({why}), so all of it runs for each edit: same results, only slower.",
-                  stacklevel=4)
+    warn_user(f"This network cannot be cut ({why}), so all of it runs for each edit: same results, only slower.")
 
 # %% ../../nbs/api/engine/05_engine.ipynb #686c1181
-def _check_same(engine:EditEngine, few:Tensor) -> None:
-    "Compares the steps with the network itself on a few images."
-    network = engine.network
+def _measured(network:StepNetwork, net:nn.Module, images:Tensor, budget:Budget, by_batch:bool) -> StepNetwork|None:
+    "The network, measured at the first images; `None` and a warning where its steps are another function than `net`."
+    few = images[:8] if len(images) > 2 else images[[0, 0, -1]]
+    few = few.to(budget.device).contiguous(memory_format=torch.channels_last)
+    try: _check_same(network, net, few, 1e-3 if budget.dtype is torch.float32 and not by_batch else 5e-2)
+    except Untraceable as e:
+        _announce(e)
+        return None
+    return network
+
+def _check_same(network:StepNetwork, net:nn.Module, few:Tensor, loose:float) -> None:
+    "Measures the steps and compares them with the network itself on a few images (n, C, H, W)."
     with torch.no_grad():
         try:
             network.measure(few)
-            got = run_plain(network.steps, network.calls,
-                            {network.start: few, **network.constants})[network.end].float()
+            env = {network.start: few, **network.constants}
+            got = run_steps(network.steps, network.calls, env)[network.end].float()
         except Exception as e: raise Untraceable(f"its steps fail: {type(e).__name__}: {e}") from e
-        want = engine.net(few.contiguous()).float()
-    loose = 1e-3 if engine.dtype is torch.float32 and not engine.by_batch else 5e-2
+        want = net(few.contiguous()).float()
     if got.shape != want.shape or not torch.allclose(got, want, rtol=loose, atol=loose*float(want.abs().max())):
         raise Untraceable("its steps give other logits than the network")
