@@ -21,7 +21,7 @@ from ...models.wrap import match_data
 from .criteria import NEVER, TKNP, Criterion
 from .probe import Coverage, coverage_facts, coverage_passes
 
-# %% ../../../nbs/api/probes/coverage/03_compare.ipynb #981983ef
+# %% ../../../nbs/api/probes/coverage/03_compare.ipynb #88a04d7c
 def _small(hit:Tensor|tuple[Tensor, ...]) -> Tensor: # (N, U, planes) bool, or (N, U) slots
     "A batch's hits in the smallest type."
     if isinstance(hit, tuple): return torch.stack(hit, 2)
@@ -79,14 +79,14 @@ def coverage_growth(
     return xr.Dataset(dict(coverage=(("criterion", "order", "inputs"), curves)),
                       dict(criterion=list(hits), order=range(len(perms)), inputs=at), attrs)
 
-# %% ../../../nbs/api/probes/coverage/03_compare.ipynb #1d15e6b8
+# %% ../../../nbs/api/probes/coverage/03_compare.ipynb #0b0fe3cd
 def _spearman(a:np.ndarray, b:np.ndarray) -> np.ndarray:
     "Rank correlation along the last axis, ties by their mean rank; NaN where one side is constant."
     a, b = (rankdata(v, axis=-1) - (v.shape[-1] + 1)/2 for v in (a, b))
     size = np.sqrt((a*a).sum(-1) * (b*b).sum(-1))
     return np.divide((a*b).sum(-1), size, out=np.full(size.shape, np.nan), where=size > 0)
 
-# %% ../../../nbs/api/probes/coverage/03_compare.ipynb #cdd68831
+# %% ../../../nbs/api/probes/coverage/03_compare.ipynb #3bdc099d
 def _interval(x:np.ndarray, y:np.ndarray, draws:np.ndarray, ci:float) -> tuple[float, float, float]:
     "Spearman's ρ of x and y (L,) with its percentile interval over `draws` (B, L) of layers; (−1, 1) where undefined."
     rho, boot = _spearman(x, y), _spearman(x[draws], y[draws])
@@ -94,7 +94,7 @@ def _interval(x:np.ndarray, y:np.ndarray, draws:np.ndarray, ci:float) -> tuple[f
     low, high = np.nanpercentile(boot, [50*(1 - ci), 50*(1 + ci)])
     return float(rho), float(low), float(high)
 
-def _correlations(table:xr.Dataset, columns:list[str], ci:float, n_boot:int, seed:int) -> xr.Dataset:
+def _correlations(table:xr.Dataset, columns:Sequence[str], ci:float, n_boot:int, seed:int) -> xr.Dataset:
     "Spearman's ρ of each criterion with each column, over the layers that have both."
     rng, out = np.random.default_rng(seed), np.zeros((3, table.sizes["criterion"], len(columns)))
     for j, name in enumerate(columns):
@@ -103,7 +103,7 @@ def _correlations(table:xr.Dataset, columns:list[str], ci:float, n_boot:int, see
         draws = rng.integers(0, len(y), (n_boot, len(y)))
         for i, x in enumerate(coverage): out[:, i, j] = _interval(x, y, draws, ci)
     names = ("correlation", "correlation_low", "correlation_high")
-    return xr.Dataset({k: (("criterion", "with"), v) for k, v in zip(names, out)}, {"with": columns})
+    return xr.Dataset({k: (("criterion", "with"), v) for k, v in zip(names, out)}, {"with": list(columns)})
 
 # %% ../../../nbs/api/probes/coverage/03_compare.ipynb #71b0cbe6
 def _gap_columns(gap:xr.Dataset, coverage:xr.Dataset, names:list[str]) -> dict[str, np.ndarray]:

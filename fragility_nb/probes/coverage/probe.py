@@ -40,7 +40,7 @@ def _checked_criteria(criteria:Sequence|Criterion|None) -> list[Any]:
         raise ValueError(f"Expected `criteria` to be different ones, at least one, but got {names}.")
     return [copy.copy(c) for c in criteria]
 
-# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #f2bf6ba4
+# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #397a36e0
 def _check_profile(run:"Coverage") -> None:
     "Refuses to count without a profile where one is needed, with that of another model, or of one read elsewhere."
     asking = [c.name for c in run.criteria if c.profiled]
@@ -192,7 +192,7 @@ def _same_units(result:xr.Dataset, words:list[str], what:str) -> None:
     if got == words: return
     raise ValueError(f"Expected `{what}` of the outputs {', '.join(words[:4])}, …, but got {', '.join(got[:4])}, ….")
 
-# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #d64f9f4d
+# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #4508703f
 def _state_of(result:xr.Dataset) -> dict[str, np.ndarray]:
     "Criterion -> its state, from a result."
     many = {k: result[f"first_{k}"].values for k in result.criterion.values if f"first_{k}" in result}
@@ -251,7 +251,7 @@ def neuron_coverage(
     names = {data.name, *(resume.attrs["data"].split(" + ") if resume is not None else ())}
     return run.compute(data=" + ".join(sorted(names)), data_hash=data.hash if resume is None else None)
 
-# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #cdee3c0f
+# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #65a5e2e6
 def _extended(ends:list[Tensor], mean:Tensor) -> list[Tensor]:
     "Lowest, highest and sum (U,) after another batch (N, U); `ends`: those before it, or an empty list."
     new = [mean.amin(0), mean.amax(0), mean.double().sum(0)]
@@ -281,7 +281,7 @@ def activation_profile(
     fields = dict(low=("unit", low), high=("unit", high), mean=("unit", total/len(data)))
     return _unit_coords(outputs).assign(fields).assign_attrs(attrs)
 
-# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #c231f4c9
+# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #2ef89bf5
 def _merged(states:list[np.ndarray]) -> np.ndarray:
     "The smaller of the first images; the union of patterns."
     if states[0].ndim == 1: return np.unique(np.concatenate(states))
