@@ -22,7 +22,7 @@ from ..figures.plots import plot_depth
 from .base import labelled_menu
 from .coverage import Panels
 
-# %% ../../nbs/api/explore/03_runs.ipynb #e0c354b7
+# %% ../../nbs/api/explore/03_runs.ipynb #f6249330
 def _parts_of(report) -> list[xr.Dataset]:
     "The datasets of a result."
     return [report] if isinstance(report, xr.Dataset) else [n.to_dataset() for n in report.subtree if n.data_vars]
@@ -44,7 +44,7 @@ def _readable(folder:Path) -> dict:
         except (OSError, ValueError): continue
     return found
 
-# %% ../../nbs/api/explore/03_runs.ipynb #c8b6d30e
+# %% ../../nbs/api/explore/03_runs.ipynb #ede8bcdb
 def _reports(runs) -> dict:
     "Name -> result, at least one."
     if isinstance(runs, Mapping) and not isinstance(runs, (xr.Dataset, xr.DataTree)):
@@ -84,7 +84,8 @@ def _facts(report) -> dict[str, str|float]:
         if part.attrs.get("kind") == "stress_summary" and "auc" in part:
             out |= {f"area {s}": float(part.auc.sel(stress=s)) for s in part.stress.values}
     scores = _scores_in(report)
-    return out if scores is None else out | _score_numbers(scores)
+    if scores is not None: out |= _score_numbers(scores)
+    return out
 
 def run_table(
     runs, # a folder with `result.nc` files below it, or a dict of name -> report (DataTree) or scores or filter sweep
@@ -92,7 +93,7 @@ def run_table(
     "What can be compared between runs."
     return pd.DataFrame([dict(run=name) | _facts(report) for name, report in _reports(runs).items()])
 
-# %% ../../nbs/api/explore/03_runs.ipynb #1613dd68
+# %% ../../nbs/api/explore/03_runs.ipynb #41967a6d
 _MARKERS = "osD^vPX" # of the runs, in turn
 
 def _draw_runs(ax:Axes, table:pd.DataFrame, x:str, y:str, total:int) -> None:
