@@ -77,6 +77,10 @@ _STYLE = """<style>
 .fragility-explorer .widget-select select, .fragility-explorer pre {
     font: 12px/1.4 var(--jp-code-font-family, monospace); margin: 0}
 .fragility-explorer pre {padding: 0 4px}
+</style>"""
+
+# %% ../../nbs/api/explore/00_base.ipynb #aea8d740
+_CELLS_STYLE = """<style>
 .fragility-stage {position: relative; width: fit-content; max-width: 100%; overflow: hidden; margin: 0}
 .fragility-stage > .widget-image {margin: 0}
 .fragility-cells {position: absolute; cursor: pointer; margin: 0}
@@ -116,6 +120,7 @@ def value_slider(
     return widgets.SelectionSlider(options=options, description=label, tooltip=tooltip, continuous_update=True,
                                    layout=widgets.Layout(width=f"{max(300, 240 + 8*longest)}px"), style=_WORDS)
 
+# %% ../../nbs/api/explore/00_base.ipynb #7e0c6400
 def number_slider(
     label:str, # what stands before it
     n:int, # how many numbers
@@ -144,7 +149,7 @@ class _Controlled:
 
 # %% ../../nbs/api/explore/00_base.ipynb #ad8ecabf
 class _Drawn(_Controlled):
-    "A figure of the state, the numbers in it, and the code that makes it. Subclasses paint."
+    "A figure of the state. Subclasses paint."
     size = (9.2, 4.3) # inches, at 100 dpi
     name = "explorer" # of files
     call = "explore" # the function that makes this
@@ -164,6 +169,9 @@ class _Drawn(_Controlled):
         with rc_context(FONT): self._paint(figure, self.state)
         return figure
 
+# %% ../../nbs/api/explore/00_base.ipynb #49a916cf
+class _Saved(_Drawn):
+    "What is chosen, as files and as code."
     def table(self) -> pd.DataFrame:
         "The numbers of what is chosen."
         raise NotImplementedError
@@ -187,7 +195,7 @@ class _Drawn(_Controlled):
     def __repr__(self): return f"{self.call}({', '.join(f'{k}={v!r}' for k, v in self.state.items())})"
 
 # %% ../../nbs/api/explore/00_base.ipynb #1ffb7e0a
-def _export_buttons(explorer:_Drawn, message:widgets.HTML) -> widgets.VBox:
+def _export_buttons(explorer:_Saved, message:widgets.HTML) -> widgets.VBox:
     "Buttons that write files and show code; `message` says where a file is."
     written = widgets.Textarea(layout=widgets.Layout(display="none", width="98%", height="6em"), description="code")
     def button(word, tooltip, act):
@@ -209,7 +217,7 @@ def _rows(controls:Iterable[widgets.Widget]) -> widgets.HBox:
     return widgets.HBox(list(controls), layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 6px"))
 
 # %% ../../nbs/api/explore/00_base.ipynb #96eeed69
-class Explorer(_Drawn):
+class Explorer(_Saved):
     "Controls beside a picture that follows them. Subclasses make the controls and paint a figure."
     def __init__(self,
         controls:Mapping[str, widgets.Widget], # by the name of the setting
@@ -222,7 +230,7 @@ class Explorer(_Drawn):
         self.message, self.drawn = widgets.HTML(), 0
         self._waiting:asyncio.TimerHandle|None = None # the drawing that is on its way
         for c in self.controls.values(): c.observe(self._changed, "value")
-        style = widgets.HTML(_STYLE, layout=widgets.Layout(display="none"))
+        style = widgets.HTML(_STYLE + _CELLS_STYLE, layout=widgets.Layout(display="none"))
         self.stage = widgets.Box([self.picture])
         self.stage.add_class("fragility-stage")
         self.view = widgets.VBox([style, _rows(self.controls.values()), self.stage, *below,

@@ -20,6 +20,16 @@ from ..probes.coverage.plots import criterion_label
 from .base import FONT, Explorer, check_result, figure_png, labelled_menu, value_slider
 
 # %% ../../nbs/api/explore/02_coverage.ipynb #00b21005
+def _empty(ax:Axes) -> None:
+    "Takes out what was drawn; ticks stay."
+    if legend := ax.get_legend(): legend.remove()
+    for artist in [*ax.lines, *ax.patches, *ax.collections, *ax.texts]: artist.remove()
+    ax.set_title("", loc="left")
+    ax.set_axis_on()
+    ax.relim()
+    ax.autoscale(True)
+
+# %% ../../nbs/api/explore/02_coverage.ipynb #40522405
 class Panels(Explorer):
     "An explorer whose picture is always the same panels: their axes and ticks are made once, what is in them anew."
     _held:Figure|None = None # the figure that is painted again and again
@@ -36,13 +46,8 @@ class Panels(Explorer):
     ) -> list[Axes]:
         "Empty axes at these places of the figure."
         for ax, place in zip(figure.axes, places):
-            if legend := ax.get_legend(): legend.remove()
-            for artist in [*ax.lines, *ax.patches, *ax.collections, *ax.texts]: artist.remove()
-            ax.set_title("", loc="left")
+            _empty(ax)
             ax.set_position(place)
-            ax.set_axis_on()
-            ax.relim()
-            ax.autoscale(True)
         return figure.axes or [figure.add_axes(place) for place in places]
 
 # %% ../../nbs/api/explore/02_coverage.ipynb #de45c3f9
@@ -57,6 +62,7 @@ def _draw_layers(ax:Axes, result:xr.Dataset, criterion:str, chosen:str) -> None:
     total = float(result.coverage.sel(criterion=criterion))
     ax.set_title(f"{criterion_label(criterion)}: {100*total:.1f} % of all", loc="left", fontsize=11)
 
+# %% ../../nbs/api/explore/02_coverage.ipynb #6cfe0fbb
 def _draw_reached(ax:Axes, first_image:np.ndarray, n:int, layer:str, growth:xr.DataArray|None) -> None:
     "The share of a layer's units reached after so many of the n inputs; growth (inputs) of the whole network above it."
     first, units = np.sort(first_image[first_image >= 0]) + 1, len(first_image)

@@ -130,6 +130,7 @@ def _draw_map(ax:Axes, v:np.ndarray, word:str) -> None:
     ax.set(xticks=[], yticks=[])
     ax.set_title(word, fontsize=9)
 
+# %% ../../nbs/api/explore/04_live.ipynb #95d13f54
 def _draw_answers(ax:Axes, share:np.ndarray, classes:Sequence[str], label:int) -> None: # share: (2, K)
     "Top answers with confidence, clean and stressed."
     top = np.argsort(-share.max(0), kind="stable")[:5]
@@ -306,6 +307,7 @@ def _layer_maps(model:nn.Module, layer:str, image:Tensor, label:Tensor,
         model(z)
     return x[0].cpu().numpy(), z[0].cpu().numpy(), maps
 
+# %% ../../nbs/api/explore/04_live.ipynb #7f83564c
 def _tiled(w:np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
     "Kernels (K, h, w) side by side with gaps of one cell, and the upper left corner (row, column) of each."
     k, h, width = w.shape
@@ -329,6 +331,7 @@ def _draw_kernels(ax:Axes, w:np.ndarray, fragile:list[bool], chosen:int) -> None
     ax.set_axis_off()
     ax.set_title("orange frame: fragile, black: chosen", loc="left", fontsize=9)
 
+# %% ../../nbs/api/explore/04_live.ipynb #d8ef10f5
 def _draw_drops(ax:Axes, table:pd.DataFrame, chosen:int) -> None:
     "Accuracy drop of every kernel, the chosen one dark."
     colours = ["black" if k == chosen else COLOURS["antifragile"] for k in table.kernel]

@@ -87,6 +87,7 @@ def _facts(report) -> dict[str, str|float]:
     if scores is not None: out |= _score_numbers(scores)
     return out
 
+# %% ../../nbs/api/explore/03_runs.ipynb #5ecd5069
 def run_table(
     runs, # a folder with `result.nc` files below it, or a dict of name -> report (DataTree) or scores or filter sweep
 ) -> pd.DataFrame: # one row a run: run, model, data, seed, and every number that its result has in store

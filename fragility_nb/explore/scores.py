@@ -61,6 +61,7 @@ def _filters_of(result, what:str="result") -> xr.Dataset:
     check_result(result, "filter_sweep", what, ("accuracy", "reference_accuracy", "removed", "weights"))
     return _with_epoch(result)
 
+# %% ../../nbs/api/explore/01_scores.ipynb #8fa5694d
 def _fitting(scores:xr.Dataset, result:xr.Dataset) -> xr.Dataset:
     "Scores that came along, if they are those of the result's layers and epochs."
     scores = _with_epoch(check_result(scores, "synaptic_scores", "scores", ("score", "low", "high", "label")))
@@ -89,14 +90,14 @@ class _Subject:
         x = min(0.17, 0.035 + 0.0066*max(map(len, self.layers)))
         self.box = x, 0.12, 0.45 - x, 0.77 # of the landscape: left, bottom, width, height as shares of the figure
 
-    def options(self) -> dict[str, list]:
-        "What each setting can be."
-        return dict(kind=[str(k) for k in self.scores.kind.values],
-                    filter=[str(f) for f in self.scores["filter"].values][::-1],
-                    init=["mean", *self.inits] if len(self.inits) > 1 else self.inits or [0],
-                    layer=self.layers, epoch=self.epochs)
-
 # %% ../../nbs/api/explore/01_scores.ipynb #808694e4
+def _options_of(subject:_Subject) -> dict[str, list]:
+    "What each setting can be."
+    inits = ["mean", *subject.inits] if len(subject.inits) > 1 else subject.inits or [0]
+    return dict(kind=[str(k) for k in subject.scores.kind.values],
+                filter=[str(f) for f in subject.scores["filter"].values][::-1], init=inits, layer=subject.layers,
+                epoch=subject.epochs)
+
 def _scores_of(subject:_Subject, state:dict, **cell) -> xr.Dataset:
     "The scores of some cells under the band of the state, of one initialisation or of all."
     s = subject.scores
@@ -105,6 +106,7 @@ def _scores_of(subject:_Subject, state:dict, **cell) -> xr.Dataset:
     s = relabel(s.sel(cell), state["band"])
     return average_inits(s) if several else s
 
+# %% ../../nbs/api/explore/01_scores.ipynb #0379c6ec
 def _curves_of(subject:_Subject, state:dict) -> tuple[dict[str, np.ndarray], np.ndarray]:
     "Relative performance (threshold,) by stress, and the baseline (threshold,), of the chosen cell."
     out = []
@@ -152,6 +154,7 @@ def _landscape_frame(figure:Figure, ax:Axes, mesh, subject:_Subject) -> None:
         bar.ax.annotate(word, (0, y), xytext=(0, 5*side), xycoords="axes fraction", textcoords="offset points",
                         va="bottom" if side > 0 else "top")
 
+# %% ../../nbs/api/explore/01_scores.ipynb #2f6aa1a3
 def _response_frame(ax:Axes, subject:_Subject) -> None:
     "Axes of the response, the same for every cell."
     ax.set(xlim=(0, 1), ylim=(0, 1.05*float(np.nanmax(subject.relative.values, initial=1))))
@@ -214,6 +217,7 @@ def _draw_response(painting:_Painting, state:dict) -> None:
     painting.areas = [c for c in painting.right.get_children() if c not in before]
     _write_key(painting, state)
 
+# %% ../../nbs/api/explore/01_scores.ipynb #d432cae6
 def _write_key(painting:_Painting, state:dict) -> None:
     "The scores of the chosen cell in words."
     subject = painting.subject
@@ -260,6 +264,7 @@ class _LayerList:
         "A row that was chosen is the layer that is shown."
         if not self.silent and change["new"] is not None: self.choose(change["new"])
 
+# %% ../../nbs/api/explore/01_scores.ipynb #822fb8e5
 def _table_lines(rows:pd.DataFrame) -> tuple[str, list[tuple[str, str]]]:
     "The head of the table as HTML, and a line of fixed width for each layer."
     width = max(5, *map(len, rows.layer))
@@ -272,7 +277,7 @@ def _table_lines(rows:pd.DataFrame) -> tuple[str, list[tuple[str, str]]]:
 # %% ../../nbs/api/explore/01_scores.ipynb #afe8823a
 def _score_controls(subject:_Subject, models:list[str]) -> dict[str, widgets.Widget]:
     "Menus and sliders; those without a choice are hidden."
-    options = subject.options()
+    options = _options_of(subject)
     band = widgets.FloatSlider(0.01, min=0, max=0.2, step=0.005, readout_format=".3f", description="band τ",
                                tooltip="scores within ±τ count as robust", layout=widgets.Layout(width="300px"),
                                style=dict(description_width="64px"))
@@ -315,7 +320,7 @@ class ScoresExplorer(Explorer):
     def _take_over(self) -> None:
         "The menus of another model, with what was chosen where it has that too."
         have = self.state
-        for key, options in self.subject.options().items():
+        for key, options in _options_of(self.subject).items():
             control = self.controls[key]
             if tuple(control.options) == tuple(options): continue
             control.options = options
@@ -365,6 +370,7 @@ def _prepared(subject:_Subject, size:tuple[float, float]) -> tuple[Figure, _Pain
     for artist in painting.changing(): artist.set_visible(True)
     return figure, painting, canvas.copy_from_bbox(figure.bbox)
 
+# %% ../../nbs/api/explore/01_scores.ipynb #0aa2faf5
 def explore_scores(
     result, # of `filter_sweep` or `filter_landscape`, or a report's; or several by name: dict of model -> result
     scores=None, # of `synaptic_scores`; a dict where `result` is one; default: computed, with the result's intervals

@@ -31,11 +31,22 @@ def criterion_label(
     if kind == "nc" and len(rest) == 2: return f"NC(t = {rest[1]}), {rest[0]}"
     return f"{kind.upper()}(k = {rest[0]})" if rest and kind in ("kmnc", "tknc", "tknp") else str(name).upper()
 
-# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #cca3a175
 def _axes(ax:Axes|None, size:tuple[float, float]) -> Axes:
     "The given Axes, or those of a new figure of this size in inches."
     return ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
 
+_DASHES = (0, (4, 2)) # of lines
+
+# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #cca3a175
+def _growth_line(ax:Axes, c:xr.DataArray, name:str, colour:str) -> None:
+    "One criterion's growth (order, inputs): median and band of the random orders, dashes for the given one."
+    drawn = c.isel(order=slice(1, None)) if c.sizes["order"] > 1 else c
+    low, middle, high = (drawn.quantile(q, "order").values for q in (0.05, 0.5, 0.95))
+    ax.fill_between(c.inputs, low, high, color=colour, alpha=0.22, lw=0)
+    ax.plot(c.inputs, middle, color=colour, lw=2.2, label=criterion_label(name))
+    ax.plot(c.inputs, c.isel(order=0), color=colour, lw=1.2, ls=_DASHES)
+
+# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #94cde70e
 def plot_growth(
     growth:xr.Dataset, # of `coverage_growth`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -45,15 +56,10 @@ def plot_growth(
     check_kind(growth, "coverage_growth", "growth")
     ax = _axes(ax, (6.8, 4.2))
     for name, colour in zip(chosen_names("criterion", criterion, growth.criterion.values), SERIES * 3):
-        c = growth.coverage.sel(criterion=name)
-        drawn = c.isel(order=slice(1, None)) if c.sizes["order"] > 1 else c
-        low, middle, high = (drawn.quantile(q, "order").values for q in (0.05, 0.5, 0.95))
-        ax.fill_between(c.inputs, low, high, color=colour, alpha=0.22, lw=0)
-        ax.plot(c.inputs, middle, color=colour, lw=2.2, label=criterion_label(name))
-        ax.plot(c.inputs, c.isel(order=0), color=colour, lw=1.2, ls=(0, (4, 2)))
+        _growth_line(ax, growth.coverage.sel(criterion=name), name, colour)
     ax.set(xscale="log", ylim=(0, 1.02), xlim=(1, None))
     ax.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
-    given = Line2D([], [], color="0.4", lw=1.2, ls=(0, (4, 2)), label="the given order")
+    given = Line2D([], [], color="0.4", lw=1.2, ls=_DASHES, label="the given order")
     ax.legend(handles=[*ax.get_legend_handles_labels()[0], given], frameon=False, loc="center left",
               bbox_to_anchor=(1.01, 0.5), fontsize=text_points(1.05))
     dress_axes(ax, f"Growth of coverage, {growth.attrs.get('model', 'network')}", "number of inputs",
@@ -69,6 +75,7 @@ def _unit_row(ax:Axes, i:int, covered:np.ndarray, first:np.ndarray, part:bool, n
     colours = _BLUES(np.clip(0.2 + 0.8*(covered if part else rank), 0, 1))
     colours[covered == 0] = to_rgba(COLOURS["fragile"])
     ax.imshow(colours[None], extent=(0, 1, i + 0.42, i - 0.42), aspect="auto", interpolation="nearest")
+    ax.text(1.01, i, f"{100*covered.mean():.0f} % of {len(covered)}", va="center", fontsize=text_points(1.05))
     if len(covered) <= 130:
         ax.vlines(np.arange(1, len(covered))/len(covered), i - 0.42, i + 0.42, color="white", lw=0.5)
 
@@ -95,8 +102,6 @@ def plot_coverage_map(
     for i, layer in enumerate(layers):
         mine = one.layer.values == layer
         _unit_row(ax, i, one.covered.values[mine], one["first"].values[mine], part, n)
-        share = float(one.layer_coverage.sel(layer_name=layer))
-        ax.text(1.01, i, f"{100*share:.0f} % of {mine.sum()}", va="center", fontsize=text_points(1.05))
     ax.set(xlim=(0, 1), ylim=(len(layers) - 0.5, -0.5), xticks=[])
     ax.set_yticks(range(len(layers)), layers)
     _shade_key(ax, part)
@@ -135,6 +140,7 @@ def _findings(result:xr.Dataset, n:int) -> np.ndarray:
     if not len(good): raise ValueError("Expected `result` to hold findings, but it has none.")
     return good[np.unique(np.linspace(0, len(good) - 1, min(n, len(good))).round().astype(int))]
 
+# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #77290bb1
 def plot_generated(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     n:int=6, # columns: findings, spread over the result
@@ -156,6 +162,13 @@ def plot_generated(
     return axs
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #a9bf7bee
+def _source_bars(ax:Axes, values:np.ndarray, colour:str, write:bool=False) -> None:
+    "A bar for each source; its number after it, if it is a count."
+    ax.barh(range(len(values)), values, color=colour, height=0.62, alpha=0.85)
+    for i, v in enumerate(values if write else []):
+        ax.annotate(str(int(v)), (v, i), xytext=(4, 0), textcoords="offset points", va="center")
+
+# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #e71562be
 def plot_sources(
     comparison:xr.Dataset, # of `compare_sources`
     criterion:str|None=None, # default: the first one
@@ -169,11 +182,9 @@ def plot_sources(
         axs = plt.subplots(1, 2, figsize=(9.4, 1.2 + 0.36*len(sources)), sharey=True, layout="constrained")[1]
     left, right = np.ravel(axs)
     y, share = np.arange(len(sources)), comparison.coverage.sel(criterion=name)
-    left.barh(y, share.mean("model"), color=COLOURS["clean"], height=0.62, alpha=0.85)
+    _source_bars(left, share.mean("model").values, COLOURS["clean"])
     for m in range(share.sizes["model"]): left.plot(share.isel(model=m), y, "o", ms=4, mfc="white", mec="0.2", zorder=3)
-    right.barh(y, comparison.disagreements, color=COLOURS["fragile"], height=0.62, alpha=0.85)
-    for i, d in enumerate(comparison.disagreements.values):
-        right.annotate(str(int(d)), (d, i), xytext=(4, 0), textcoords="offset points", va="center")
+    _source_bars(right, comparison.disagreements.values, COLOURS["fragile"], write=True)
     left.set(xlim=(0, 1), ylim=(len(sources) - 0.5, -0.5))
     right.set(xlim=(0, 1.08*n))
     left.set_yticks(y, sources)
@@ -201,6 +212,19 @@ def _label_key(ax:Axes, labels:Sequence[str]) -> None:
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #7c9b3f5d
 _CORRELATION = ("correlation", "correlation_low", "correlation_high")
 
+# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #0f5f878f
+def _draw_points(ax:Axes, one:xr.Dataset) -> None:
+    "Each layer at its coverage and score, with the score's interval, in the colour of its label."
+    x, labels = one.coverage.values, [str(v) for v in one.label.values]
+    ax.axhline(0, color="0.4", lw=1, zorder=1)
+    for at, score, low, high, label in zip(x, one.score.values, one.low.values, one.high.values, labels):
+        ax.plot([at, at], [low, high], color=COLOURS[label], lw=2.2, alpha=0.6)
+        ax.plot([at], [score], "o", ms=7, color=COLOURS[label], mec="0.2", mew=0.6)
+    if one.sizes["layer"] <= 12: _label_points(ax, x, one.score.values, one.layer.values)
+    ax.set(xlim=(-0.03, 1.12))
+    _label_key(ax, labels)
+
+# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #a17914b6
 def plot_coverage_scores(
     table:xr.Dataset, # of `coverage_table`, with scores
     criterion:str|None=None, # default: the first one
@@ -211,14 +235,8 @@ def plot_coverage_scores(
     if "score" not in table:
         raise ValueError("Expected `table` with scores (`coverage_table(coverage, scores)`), but it has none.")
     one = table.sel(criterion=chosen_names("criterion", criterion, table.criterion.values)[0])
-    ax, x, labels = _axes(ax, (6.4, 4.2)), one.coverage.values, [str(v) for v in one.label.values]
-    ax.axhline(0, color="0.4", lw=1, zorder=1)
-    for at, score, low, high, label in zip(x, one.score.values, one.low.values, one.high.values, labels):
-        ax.plot([at, at], [low, high], color=COLOURS[label], lw=2.2, alpha=0.6)
-        ax.plot([at], [score], "o", ms=7, color=COLOURS[label], mec="0.2", mew=0.6)
-    if one.sizes["layer"] <= 12: _label_points(ax, x, one.score.values, one.layer.values)
-    ax.set(xlim=(-0.03, 1.12))
-    _label_key(ax, labels)
+    ax = _axes(ax, (6.4, 4.2))
+    _draw_points(ax, one)
     rho, low, high = (float(one[k].sel({"with": "score"})) for k in _CORRELATION)
     title = f"rank correlation {rho:+.2f} [{low:+.2f}, {high:+.2f}], {one.sizes['layer']} layers".replace("-", "−")
     dress_axes(ax, title, f"coverage of the layer, {criterion_label(one.criterion.item())}",

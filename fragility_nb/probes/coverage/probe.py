@@ -131,12 +131,8 @@ class Coverage:
         return self
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #4aa6e886
-def _coverage_result(
-    state:dict[str, np.ndarray], # criterion -> first images (U, slots), or the patterns seen (P,)
-    table:xr.Dataset, # of `_unit_coords`, or an earlier result
-    attrs:dict, # of `provenance`
-) -> xr.Dataset: # as `neuron_coverage` gives it
-    "State as a labelled result."
+def _coverage_result(state:dict[str, np.ndarray], table:xr.Dataset, attrs:dict) -> xr.Dataset:
+    "First images (U, slots) or patterns (P,) by criterion as a labelled result; `table` has the units' coordinates."
     units = {k: v for k, v in state.items() if v.ndim == 2}
     patterns = {k: v for k, v in state.items() if v.ndim == 1}
     share = np.array([(v >= 0).mean(1) for v in units.values()]).reshape(len(units), -1) # (criterion, unit)
@@ -270,16 +266,15 @@ def activation_profile(
     progress:bool=True, # show a progress bar
 ) -> xr.Dataset: # low, high, mean (unit)
     "The range and mean of every unit's output over a set of images (Ma et al. 2018)."
-    data = match_data(model, data)
+    data, ends = match_data(model, data), []
     outputs = find_outputs(model, data.batch(0, 1), layers, when)
     reader = lambda net: UnitReader(net, outputs, ranges=False)
-    ends:list[Tensor] = []
     for units in coverage_passes(model, reader, data, batch_size, device, progress): ends = _extended(ends, units.mean)
     low, high, total = (t.numpy() for t in ends)
     attrs = provenance("activation_profile", model=model_name(model), model_hash=model_hash(model), data=data.name,
                        data_hash=data.hash, when=when, n=len(data))
-    fields = dict(low=("unit", low), high=("unit", high), mean=("unit", total/len(data)))
-    return _unit_coords(outputs).assign(fields).assign_attrs(attrs)
+    table = _unit_coords(outputs).assign(low=("unit", low), high=("unit", high), mean=("unit", total/len(data)))
+    return table.assign_attrs(attrs)
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #2ef89bf5
 def _merged(states:list[np.ndarray]) -> np.ndarray:

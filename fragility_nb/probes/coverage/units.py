@@ -110,6 +110,15 @@ def _channel_axis(name:str, module:nn.Module, y) -> int:
     raise ValueError(f"Expected layer `{name}` to put out (N, units) or (N, channels, …), but got {tuple(y.shape)}, "
                      "which has no channel axis. Choose the convolution and linear layers inside it.")
 
+def _output_of(model:nn.Module, name:str, path:str, trail:_Trail, when:str) -> Output:
+    "Where the units of a layer are read, from its trail."
+    axis, words, end = _channel_axis(name, model.get_submodule(path), trail.output), [name], path
+    if when == "after":
+        words += [short_name(model, p) for p in trail.modules[1:]] + [trail.function]*bool(trail.function)
+        end = trail.modules[-1]
+    function = when == "after" and bool(trail.function)
+    return Output(name, end, axis, trail.output.shape[axis], function, " → ".join(words))
+
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #d19f7bc8
 def find_outputs(
     model:nn.Module, # images in [0, 1] -> logits
@@ -119,18 +128,9 @@ def find_outputs(
 ) -> list[Output]: # in the order of `layers`
     "Where each layer's units are read, found by following one image through the network."
     check_choice("when", when, ("before", "after"))
-    modules, found = submodule_paths(model, layers), []
+    modules = submodule_paths(model, layers)
     with evaluating(model) as net, torch.no_grad(): trails = _trace(net, image[:1].to(home(net)), modules)
-    for name, path in modules.items():
-        trail = trails[name]
-        axis = _channel_axis(name, net.get_submodule(path), trail.output)
-        words, end = [name], path
-        if when == "after":
-            words += [short_name(model, p) for p in trail.modules[1:]] + [trail.function]*bool(trail.function)
-            end = trail.modules[-1]
-        found.append(Output(name, end, axis, trail.output.shape[axis], len(words) > 1 and bool(trail.function),
-                            " → ".join(words)))
-    return found
+    return [_output_of(model, name, path, trails[name], when) for name, path in modules.items()]
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #5ee2c07a
 def coverage_units(
@@ -149,6 +149,11 @@ def _scaled(mean:Tensor, spans:list[slice], low:Tensor, high:Tensor) -> Tensor: 
         torch.sub(mean[:, span], low[:, layer:layer + 1], out=out[:, span]).div_(width.where(width > 0, torch.inf))
     return torch.nn.functional.threshold(out, 1e-6, 0., inplace=True)
 
+def _layer_ends(mean:Tensor, spans:list[slice]) -> tuple[Tensor, Tensor]: # (N, L) each
+    "The smallest and the largest mean of each layer."
+    ends = [torch.aminmax(mean[:, s].T.contiguous(), dim=0) for s in spans]
+    return torch.stack([e.min for e in ends], 1), torch.stack([e.max for e in ends], 1)
+
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #86c914ba
 @dataclass(frozen=True, eq=False)
 class Units:
@@ -162,8 +167,7 @@ class Units:
 
     @cached_property
     def spans(self) -> list[slice]: # (L,) where the units of each layer stand
-        ends = np.cumsum(self.sizes)
-        return [slice(int(e - s), int(e)) for e, s in zip(ends, self.sizes)]
+        return [slice(int(end - size), int(end)) for end, size in zip(np.cumsum(self.sizes), self.sizes)]
 
     @cached_property
     def deepxplore(self) -> Tensor: # (N, U) in [0, 1]
@@ -175,9 +179,7 @@ class Units:
     @cached_property
     def mean_first(self) -> Tensor: # (N, U) in [0, 1]
         "The mean over positions, then scaled to [0, 1] over the units of the layer."
-        ends = [torch.aminmax(self.mean[:, s].T.contiguous(), dim=0) for s in self.spans]
-        return _scaled(self.mean, self.spans, torch.stack([e.min for e in ends], 1),
-                       torch.stack([e.max for e in ends], 1))
+        return _scaled(self.mean, self.spans, *_layer_ends(self.mean, self.spans))
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #72e7105e
 def _reduced(y:Tensor, axis:int, ranges:bool) -> tuple[Tensor, ...]: # (N, C), then, with `ranges`, (N,) and (N,)
