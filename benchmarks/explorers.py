@@ -1,4 +1,4 @@
-"""How long a change of a control takes until its picture is encoded: 21 layers × 10 epochs, 150 × 20, and explorers that ask a small network."""
+"""How long a change of a control takes until its picture is encoded: 21 × 10 and 150 × 20 cells, live explorers."""
 import argparse
 import json
 import sys
@@ -16,7 +16,7 @@ from fragility_nb.explore.scores import explore_scores  # noqa: E402
 
 
 def moves_of(explorer, name, n):
-    "Milliseconds of each of n changes of a control, by the clock and of the processor."
+    "Milliseconds of each of n changes of a control, by the clock and of the CPU."
     control, out = explorer.controls[name], []
     options = getattr(control, "options", None) or [0.005*i for i in range(3, 23)]
     if name == "image": options = list(range(20))
@@ -30,7 +30,8 @@ def moves_of(explorer, name, n):
 
 def live():
     "The explorers of a small network, on 100 digits."
-    from fragility_nb import GaussianNoise, create_model, explore_batchnorm, explore_kernels, explore_stress, fit, kernel_dropout, load_data
+    from fragility_nb import GaussianNoise, create_model, fit, kernel_dropout, load_data
+    from fragility_nb import explore_batchnorm, explore_kernels, explore_stress
     model, data = create_model("cnn3"), load_data("digits").take(range(100))
     fit(model, load_data("digits", "train"), epochs=2, lr=3e-3, progress=False)
     yield "stress", explore_stress(model, data, GaussianNoise(), severity=2.5), ("image", "severity", "method")
@@ -41,8 +42,8 @@ def live():
 def explorers():
     "Name, explorer, controls."
     for size in ((21, 10), (150, 20)):
-        yield "scores {} × {}".format(*size), explore_scores(landscape(*size)), ("layer", "epoch", "kind", "filter",
-            "band")
+        controls = ("layer", "epoch", "kind", "filter", "band")
+        yield "scores {} × {}".format(*size), explore_scores(landscape(*size)), controls
     yield "coverage", explore_coverage(coverage()), ("criterion", "layer")
     yield "runs", explore_runs(reports()), ("model", "x", "kind")
     yield from live()
@@ -57,5 +58,6 @@ if __name__ == "__main__":
             ms, cpu = moves_of(explorer, name, n)
             numbers = dict(median=np.median(ms), p95=np.quantile(ms, 0.95), cpu=np.median(cpu))
             rows.append(dict(explorer=what, control=name) | {k: round(float(v), 1) for k, v in numbers.items()})
-            print("{explorer:<16} {control:<9} median {median:6.1f} ms, 95 % {p95:6.1f} ms, processor {cpu:6.1f} ms".format(**rows[-1]), flush=True)
+            line = "{explorer:<16} {control:<9} median {median:6.1f} ms, 95 % {p95:6.1f} ms, CPU {cpu:6.1f} ms"
+            print(line.format(**rows[-1]), flush=True)
     print(json.dumps(rows))

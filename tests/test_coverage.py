@@ -1,4 +1,4 @@
-"Coverage against a slow twin, image by image, in any batches and any order; what cannot be counted is refused."
+"""Coverage against a slow twin, image by image, in any batches and any order; what cannot be counted is refused."""
 import numpy as np
 import pytest
 import torch
@@ -17,7 +17,7 @@ from fragility_nb.probes.coverage.units import Units, find_outputs
 from fragility_nb.probes.coverage.compare import coverage_growth, coverage_table
 from fragility_nb.data.sets import load_data
 from fragility_nb.models.create import create_model
-from fragility_nb.models.wrap import model_hash
+from fragility_nb.models.wrap import Normalized, model_hash
 from fragility_nb.stress.stressors import GaussianNoise
 
 THRESHOLDS = (0., 0.25, 0.5, 0.75)
@@ -34,30 +34,39 @@ def scale(v):
     return np.zeros_like(v) if low == high else (v - low) / (high - low)
 
 
+def leaders(means):
+    "The two strongest units of a layer; among equals the first ones."
+    return sorted(range(len(means)), key=lambda u: (-means[u], u))[:2]
+
+
+def slots_hit(v, a, b, k):
+    "Criterion and slot that a unit's mean v hits, whose profiled range is a to b."
+    if v > b: yield from (("snac", 0), ("nbc", 1))
+    if v < a: yield "nbc", 0
+    if a < b and a <= v <= b: yield f"kmnc_{k}", min(int(np.floor((v - a) / (b - a) * k)), k - 1)
+
+
+def unit_hits(layer, low, high, k):
+    "Unit, criterion and slot that an image hits in a layer of (C, positions)."
+    means = layer.mean(1)
+    scaled = {"deepxplore": scale(layer).mean(1), "mean-first": scale(means)}
+    for u, v in enumerate(means):
+        yield from ((u, f"nc_{r}_{t:g}", 0) for r, s in scaled.items() for t in THRESHOLDS if s[u] > t)
+        yield from ((u, *slot) for slot in slots_hit(v, low[u], high[u], k))
+        if u in leaders(means): yield u, "tknc_2", 0
+
+
 def twin(maps, low, high, k=5):
-    "The sets of (layer, unit[, slot]) that the images hit, one image and one unit at a time. `maps`: layers of (N, C, positions)."
+    """The sets of (layer, unit, slot) that the images hit, one image and one unit at a time.
+
+    `maps`: layers of (N, C, positions).
+    """
     hit = {c.name: {} for c in criteria(k) if c.name != "tknp_2"}
     patterns = set()
     for n in range(len(maps[0])):
-        pattern = []
-        for l, layer in enumerate(maps):
-            means = layer[n].mean(1)
-            scaled = {"deepxplore": scale(layer[n]).mean(1), "mean-first": scale(means)}
-            top = sorted(range(len(means)), key=lambda u: (-means[u], u))[:2]
-            pattern.append(frozenset(top))
-            for u, v in enumerate(means):
-                put = lambda name, slot=0: hit[name].setdefault((l, u, slot), n)
-                for r, s in scaled.items():
-                    for t in THRESHOLDS:
-                        if s[u] > t: put(f"nc_{r}_{t:g}")
-                a, b = low[l][u], high[l][u]
-                if v > b:
-                    put("snac")
-                    put("nbc", 1)
-                if v < a: put("nbc", 0)
-                if a < b and a <= v <= b: put(f"kmnc_{k}", min(int(np.floor((v - a) / (b - a) * k)), k - 1))
-                if u in top: put("tknc_2")
-        patterns.add(tuple(pattern))
+        for i, layer in enumerate(maps):
+            for u, name, slot in unit_hits(layer[n], low[i], high[i], k): hit[name].setdefault((i, u, slot), n)
+        patterns.add(tuple(frozenset(leaders(layer[n].mean(1))) for layer in maps))
     return hit, len(patterns)
 
 
@@ -77,7 +86,7 @@ def profile_of(low, high):
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 12))
 def test_every_criterion_equals_its_twin(seed, n, batch):
-    "Activations on a grid, so that both sides compute the same numbers; ties, constants and values on the bounds are frequent."
+    "Activations on a grid, so that both sides compute the same numbers; ties, constants, values on bounds are many."
     rng = np.random.default_rng(seed)
     maps = [rng.integers(-4, 5, (n, c, p)).astype(np.float64) / 4 for c, p in ((4, 4), (3, 1), (6, 2))]
     if seed % 3 == 0: maps[0][:] = 0.5  # a constant layer
@@ -95,7 +104,7 @@ def test_every_criterion_equals_its_twin(seed, n, batch):
         first = c.compute()
         starts = np.cumsum([0] + [m.shape[1] for m in maps])
         expected = np.full(first.shape, -1)
-        for (l, u, slot), where in hit[c.name].items(): expected[starts[l] + u, slot] = where
+        for (i, u, slot), where in hit[c.name].items(): expected[starts[i] + u, slot] = where
         np.testing.assert_array_equal(first, expected, err_msg=c.name)
         c.update(as_units(maps, torch.arange(n)))  # the same images again
         np.testing.assert_array_equal(c.compute(), expected)
@@ -120,7 +129,7 @@ def test_a_real_network_equals_the_twin(trained, digits, when):
     for name in result.criterion.values:
         slots = {c.name: getattr(c, "slots", 1) for c in criteria(20)}[name]
         share = np.zeros(result.sizes["unit"])
-        for l, u, _ in hit[name]: share[starts[l] + u] += 1/slots
+        for i, u, _ in hit[name]: share[starts[i] + u] += 1/slots
         assert (np.abs(result.covered.sel(criterion=name) - share) > 1e-6).mean() < 0.05, name
         assert abs(float(result.coverage.sel(criterion=name)) - share.mean()) < 0.006, name
     assert int(result.patterns[0]) == patterns
@@ -152,11 +161,9 @@ def test_merge_resume_save(trained, digits, tmp_path):
     np.testing.assert_array_equal(merge_coverage(a, a).coverage, a.coverage)  # the same images twice count once
     with pytest.raises(ValueError, match="criteria"):
         neuron_coverage(trained, digits, [NC(0)], resume=a, device="cpu", progress=False)
-    with pytest.raises(ValueError, match="model_hash"):
-        merge_coverage(neuron_coverage(create_model("cnn4", seed=3), digits.take(range(9)), device="cpu",
-                                       progress=False),
-                                                                      neuron_coverage(trained, digits.take(range(9)),
-                                                                          device="cpu", progress=False))
+    few = digits.take(range(9))
+    pair = [neuron_coverage(m, few, device="cpu", progress=False) for m in (create_model("cnn4", seed=3), trained)]
+    with pytest.raises(ValueError, match="model_hash"): merge_coverage(*pair)
 
 
 def test_a_constant_layer_is_not_covered_and_nothing_is_nan(digits):
@@ -188,8 +195,8 @@ def test_outputs_follow_the_tensor_not_the_name():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b, self.c, self.act = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4,
-                2), nn.ReLU(inplace=True)
+            self.a, self.b = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, padding=1)
+            self.c, self.act = nn.Linear(4, 2), nn.ReLU(inplace=True)
         def forward(self, x):
             x = self.act(self.a(x))
             y = self.b(x)
@@ -202,6 +209,20 @@ def test_outputs_follow_the_tensor_not_the_name():
     v = torch.relu(model.a(x)).detach().numpy().reshape(40, 4, -1)
     expected = (np.stack([scale(i).mean(1) for i in v]) > 0.25).any(0)
     np.testing.assert_array_equal(result.covered.values[0, :4] > 0, expected)
+
+
+def test_an_own_network_keeps_its_names():
+    "`network.` is left out where `Normalized` put it there, not where the network's author did."
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
+                                         nn.Linear(144, 2))
+        def forward(self, x): return self.network(x)
+    own, x = Own().eval(), torch.rand(2, 1, 8, 8)
+    assert [o.words for o in find_outputs(own, x)] == ["network.0 → network.1 → relu", "network.4"]
+    wrapped = Normalized(own.network, 0.5, 0.5).eval()
+    assert [o.words for o in find_outputs(wrapped, x)] == ["0 → 1 → relu", "4"]
 
 
 def test_growth_is_the_coverage_of_each_prefix(trained, digits):
@@ -293,7 +314,7 @@ def test_statistic_gap_is_pytorchs_batch_statistics(trained, digits):
 def test_table_without_batchnorm_and_scores(digits):
     model = create_model("lenet1", image_size=8)
     table = coverage_table(neuron_coverage(model, digits.take(range(8)), [NC(0.5)], device="cpu", progress=False))
-    assert "mean_gap_size" not in table and "score" not in table and list(table.layer.values) == ["conv1", "conv2",
-        "linear"]
+    assert "mean_gap_size" not in table and "score" not in table
+    assert list(table.layer.values) == ["conv1", "conv2", "linear"]
     with pytest.raises(ValueError, match="BatchNorm with running statistics"):
         statistic_gap(model, digits, progress=False)

@@ -1,4 +1,4 @@
-"The search against a slow loop; constraints held exactly; nothing depends on the batch; findings that can be trained on."
+"""The search against a slow loop; constraints held exactly; nothing depends on the batch; findings as training data."""
 import copy
 
 import numpy as np
@@ -14,8 +14,9 @@ from fragility_nb.probes.coverage.probe import Coverage, activation_profile, neu
 from fragility_nb.data.images import ImageData
 from fragility_nb.data.sets import load_data
 from fragility_nb.probes.coverage.constraints import CONSTRAINTS, Blackout, Light, Occl, joint_objective
-from fragility_nb.probes.coverage.differential import compare_sources, generate_differential, generate_transformed
-from fragility_nb.probes.coverage.differential import generated_data, input_sources, save_generated
+from fragility_nb.probes.coverage.differential import generate_differential, generated_data, save_generated
+from fragility_nb.probes.coverage.sources import compare_sources, input_sources
+from fragility_nb.probes.coverage.transformed import generate_transformed
 from fragility_nb.models.create import create_model
 from fragility_nb.models.wrap import model_hash, predict
 from fragility_nb.models.checkpoints import save_checkpoint
@@ -52,12 +53,12 @@ def slow_loop(models, seeds, move, step, steps):
         for t in range(steps + 1):
             x = x.detach().requires_grad_()
             logits = [n(x)[0] for n in nets]
-            answers = [int(l.argmax()) for l in logits]
+            answers = [int(f.argmax()) for f in logits]
             if len(set(answers)) > 1: break
             if t == steps:
                 t = -1
                 break
-            value = sum(l[answers[0]] for l in logits[1:]) - 1.5*logits[0][answers[0]]
+            value = sum(f[answers[0]] for f in logits[1:]) - 1.5*logits[0][answers[0]]
             g = torch.autograd.grad(value, x)[0]
             change = move(change, step * g / (g.square().mean().sqrt() + 1e-5), x0)
             x = (x0 + change).clamp(0, 1)
@@ -125,8 +126,8 @@ def test_the_result_is_true(models, seeds, found):
                                           predict(m, torch.from_numpy(r.image.values)).argmax(1))
             np.testing.assert_array_equal(r.seed_answer.sel(model=name), predict(m, seeds).argmax(1))
         differ = (r.answer != r.answer.isel(model=0)).any("model").values
-        assert set(r.outcome.values[differ]) <= {"found",
-                                                 "already disagreeing"} and set(r.outcome.values[~differ]) <= {"not found"}
+        assert set(r.outcome.values[differ]) <= {"found", "already disagreeing"}
+        assert set(r.outcome.values[~differ]) <= {"not found"}
         assert ((r.outcome == "already disagreeing") == (r.step == 0)).all() and int(r.step.max()) <= 20
         for name, m in models.items():
             before = neuron_coverage(m, seeds, [NC(0)], device="cpu", progress=False)
@@ -152,7 +153,8 @@ def test_models_and_random_state_come_back_unchanged(models, seeds):
     m.network.conv1.weight.requires_grad_(False)
     before, state = model_hash(m), torch.random.get_rng_state()
     generate_differential(models | {"cnn4": m}, seeds.take(range(8)), steps=2, device="cpu", progress=False)
-    assert model_hash(m) == before and m.network.bn1.training and not m.network.conv1.weight.requires_grad and m.network.conv2.weight.requires_grad
+    assert model_hash(m) == before and m.network.bn1.training
+    assert not m.network.conv1.weight.requires_grad and m.network.conv2.weight.requires_grad
     assert torch.equal(torch.random.get_rng_state(), state) and all(p.grad is None for p in m.parameters())
 
 
@@ -170,8 +172,8 @@ def test_models_that_disagree_on_every_seed(models, seeds):
 
 
 @pytest.mark.parametrize("options, message", [
-    (dict(models=1), "at least 2 networks"), (dict(models=[create_model("cnn3"), create_model("cnn3", num_classes=7)]),
-                                              "does not fit"),
+    (dict(models=1), "at least 2 networks"),
+    (dict(models=[create_model("cnn3"), create_model("cnn3", num_classes=7)]), "does not fit"),
     (dict(models=[create_model("cnn3"), create_model("cnn3", in_chans=3)]), "does not fit"),
     (dict(constraint="light!"), "Did you mean 'light'"),
     (dict(threshold=1.5), "`threshold`"), (dict(step=0), "`step`"), (dict(steps=0), "`steps`"),
@@ -196,8 +198,8 @@ def test_findings_are_a_data_set(models, seeds, found, tmp_path):
     assert data.labels.tolist() == [labels[i] for i in data.index.tolist()]
     again = load_data(str(save_generated(r, tmp_path / "images")), progress=False)
     assert len(again) == len(data) and again.classes == data.classes
-    key = lambda d: sorted((int(y), (x * 255).round().byte().flatten().tolist()) for x,
-                           y in zip(d.batch(0, len(d)), d.labels))
+    pixels = lambda x: (x * 255).round().byte().flatten().tolist()
+    key = lambda d: sorted((int(y), pixels(x)) for x, y in zip(d.batch(0, len(d)), d.labels))
     assert key(again) == key(data)
     net, train = copy.deepcopy(models["cnn3"]), load_data("digits", "train").take(range(200))
     before = (predict(net, data).argmax(1) == data.labels).double().mean()
@@ -219,9 +221,8 @@ def test_transformed_images_raise_coverage(models, seeds, criterion):
     shares = []
     for x in torch.from_numpy(r.image.values).split(1): shares.append(float(run.update(x).compute().coverage[0]))
     assert shares[-1] == pytest.approx(float(r.coverage[1])) and (np.diff([float(r.coverage[0]), *shares]) > 0).all()
-    np.testing.assert_array_equal(r.violation,
-                                  predict(m,
-                                          torch.from_numpy(r.image.values)).argmax(1).numpy() != r.seed_answer.values)
+    answers = predict(m, torch.from_numpy(r.image.values)).argmax(1).numpy()
+    np.testing.assert_array_equal(r.violation, answers != r.seed_answer.values)
     again = generate_transformed(m, seeds, batch_size=7, **options)
     np.testing.assert_array_equal(again.image, r.image)
 

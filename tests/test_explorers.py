@@ -1,4 +1,4 @@
-"""The explorers in plain Python: figures without a front end, settings, files, code that makes the same figure, bad input."""
+"""The explorers in plain Python: figures without a front end, settings, files, code of the same figure, bad input."""
 import asyncio
 import copy
 import io
@@ -121,14 +121,14 @@ def test_another_model_has_its_own_cells(result):
 
 
 def test_table_sorts_and_chooses(explorer):
-    explorer.fold.selected_index = 0
-    explorer.sorting.value = "score"
+    explorer.rows.fold.selected_index = 0
+    explorer.rows.sorting.value = "score"
     order = explorer.table().sort_values("score").layer.tolist()
-    assert [layer for _, layer in explorer.layers.options] == order
-    explorer.layers.value = order[-1]
+    assert [layer for _, layer in explorer.rows.layers.options] == order
+    explorer.rows.layers.value = order[-1]
     assert explorer.state["layer"] == order[-1]
     explorer.controls["layer"].value = order[1]
-    assert explorer.layers.value == order[1]
+    assert explorer.rows.layers.value == order[1]
 
 
 @pytest.mark.parametrize("small", [dict(layers=1, epochs=1), dict(layers=1, epochs=3), dict(layers=3, epochs=1),
@@ -222,8 +222,7 @@ def test_live_kernels(trained, some):
     result = kernel_dropout(trained, some, attack=FGSM(0.03), kernels=[0, 2, 5], device="cpu", progress=False)
     explorer = explore_kernels(result, trained, some, FGSM(0.03), kernel=2, image=7)
     before, maps = explorer.picture.value, explorer._compute(explorer.state)["maps"]
-    conv = dict(trained.named_modules())["network." + result.layer if "network."
-                                         + result.layer in dict(trained.named_modules()) else result.layer]
+    conv = trained.network.get_submodule(result.layer)
     seen = []
     hook = conv.register_forward_hook(lambda m, a, out: seen.append(out.detach()[0, 2].numpy()))
     trained(some.batch(7, 8))
@@ -299,7 +298,8 @@ def test_a_fault_of_the_network_is_told(trained, some):
         await asyncio.sleep(0.05)
         while explorer._busy or explorer._waiting: await asyncio.sleep(0.05)
     asyncio.run(move())
-    assert "no &lt;memory&gt;" in explorer.message.value and explorer.picture.value == before and explorer.spinner.value == ""
+    assert "no &lt;memory&gt;" in explorer.message.value and explorer.spinner.value == ""
+    assert explorer.picture.value == before
 
 
 def test_holes_in_a_result(result):

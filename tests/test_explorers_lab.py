@@ -1,4 +1,4 @@
-"""The explorers in a real JupyterLab: every control changes the picture, nothing complains; the same after reopening and restarting."""
+"""The explorers in a real JupyterLab: controls change the picture, nothing complains, also reopened and restarted."""
 import re
 
 import nbformat
@@ -20,7 +20,7 @@ model, data = create_model("cnn3"), load_data("digits").take(range(100))
 fit(model, load_data("digits", "train"), epochs=2, lr=3e-3, progress=False)
 kernels = kernel_dropout(model, data, progress=False)"""
 EXPLORERS = dict(scores="explore_scores(landscape(21, 10, samples=20))", coverage="explore_coverage(coverage())",
-                 runs="compare_runs(reports())",
+                 runs="explore_runs(reports())",
                  stress="explore_stress(model, data, [GaussianNoise(), GaussianBlur()], severity=2.5)",
                  kernels="explore_kernels(kernels, model, data)",
                  batchnorm="explore_batchnorm(model, data, [GaussianNoise(), GaussianBlur()], severity=1.)")
@@ -41,7 +41,7 @@ BOX = 0.035 + 0.0066*14, 0.12, 0.45 - 0.035 - 0.0066*14, 0.77
 
 
 @pytest.fixture(scope="module")
-def page(lab, browser):
+def page(lab, browser):  # noqa: F811 (fixtures)
     "All explorers in one notebook, run."
     page, complaints = opened(lab, browser, put(lab, NOTEBOOK, IMPORTS, *EXPLORERS.values()), viewport=LAPTOP)
     page.evaluate(WATCH)
@@ -114,8 +114,8 @@ def test_every_control_changes_the_picture(page, name):
 def control(page, name):
     "A control to be moved quickly: a function that moves it to the n-th value, and one that reads its place."
     if sliders(page, name).count():
-        handle, readout = sliders(page, name).first, explorer(page,
-            name).locator(".widget-hslider:visible .widget-readout").first
+        handle = sliders(page, name).first
+        readout = explorer(page, name).locator(".widget-hslider:visible .widget-readout").first
         handle.focus()
         return lambda n: page.keyboard.press("ArrowRight" if n else "Home"), readout.text_content
     menu = menus(page, name).nth(3)
@@ -163,7 +163,7 @@ def pixels(path): return np.asarray(Image.open(path).convert("RGB"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_buttons_write_files_and_code(lab, page, name):
+def test_buttons_write_files_and_code(lab, page, name):  # noqa: F811 (fixtures)
     press = lambda word: explorer(page, name).get_by_role("button", name=word).click()  # noqa: E731
     for suffix, size in (("png", 5000), ("svg", 10_000), ("csv", 30)):
         file = lab.root/f"{name}.{suffix}"
@@ -202,7 +202,7 @@ def test_next_failing_image(page):
     assert number.text_content() != before
 
 
-def test_reopened_and_restarted(lab, browser, page):
+def test_reopened_and_restarted(lab, browser, page):  # noqa: F811 (fixtures)
     notebook = save(lab, page, NOTEBOOK)
     assert failures(notebook) == [] and not [o for c in notebook.cells for o in c.outputs if o.output_type == "stream"]
     page.reload()  # the kernel lives on, and so do the widgets
@@ -225,15 +225,14 @@ def test_reopened_and_restarted(lab, browser, page):
     again.close()
     lab.stop()
     # Not ours: when the kernel connects, ipywidgets 8.1 restores the kernel's widgets and declares itself restored,
-    # perhaps before it has
-    # read the saved ones; a view that waited 2 s for its model then gives up (jupyterlab#15361). The stills are there
-    # then, see above.
+    # perhaps before it has read the saved ones; a view that waited 2 s for its model then gives up
+    # (jupyterlab#15361). The stills are there then, see above.
     # JupyterLab may be asking the old kernel's debugger something at the moment of the restart.
     ours = [c for c in complaints if "model not found" not in c and "restore the debugger state" not in c]
     assert page.complaints == [] and ours == [] and log_errors(lab) == ""
 
 
-def log_errors(lab):
+def log_errors(lab):  # noqa: F811 (fixtures)
     "What the server and its kernels complained of, but for messages to a page that was closed."
     with open(lab.log.name) as file: text = file.read()
     text = re.sub(r"Task exception was never retrieved\nfuture: "
@@ -242,7 +241,7 @@ def log_errors(lab):
     return found[0] if found else ""
 
 
-def test_without_a_kernel(lab, browser):
+def test_without_a_kernel(lab, browser):  # noqa: F811 (fixtures)
     "The stills are what a trusted notebook shows where there is no kernel, and nothing complains."
     notebook = nbformat.read(lab.root/NOTEBOOK, as_version=4)
     for key in ("kernelspec", "language_info"): notebook.metadata.pop(key, None)

@@ -1,17 +1,17 @@
 # Made by tools/public_names.py.
 from . import base, coverage, live, runs, scores
 from .base import figure_png, check_result, Explorer
-from .scores import DARK, point_scores, ScoresExplorer, explore_scores
+from .scores import point_scores, ScoresExplorer, explore_scores
 from .coverage import CoverageExplorer, explore_coverage
 from .runs import run_table, RunsExplorer, explore_runs
 from .live import (
-    ATTRIBUTIONS, LiveExplorer, attribute, StressExplorer, explore_stress, warn_of_another, KernelsExplorer,
-    explore_kernels, BatchNormExplorer, explore_batchnorm,
+    LiveExplorer, attribute, StressExplorer, explore_stress, warn_of_another, KernelsExplorer, explore_kernels,
+    BatchNormExplorer, explore_batchnorm,
 )
 
 __all__ = [
-    "figure_png", "check_result", "Explorer", "DARK", "point_scores", "ScoresExplorer", "explore_scores",
-    "CoverageExplorer", "explore_coverage", "run_table", "RunsExplorer", "explore_runs", "ATTRIBUTIONS",
-    "LiveExplorer", "attribute", "StressExplorer", "explore_stress", "warn_of_another", "KernelsExplorer",
-    "explore_kernels", "BatchNormExplorer", "explore_batchnorm",
+    "figure_png", "check_result", "Explorer", "point_scores", "ScoresExplorer", "explore_scores",
+    "CoverageExplorer", "explore_coverage", "run_table", "RunsExplorer", "explore_runs", "LiveExplorer",
+    "attribute", "StressExplorer", "explore_stress", "warn_of_another", "KernelsExplorer", "explore_kernels",
+    "BatchNormExplorer", "explore_batchnorm",
 ]

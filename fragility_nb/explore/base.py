@@ -9,8 +9,9 @@ __all__ = ['figure_png', 'check_result', 'Explorer']
 import asyncio
 import html
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import ipywidgets as widgets
 import numpy as np
@@ -31,16 +32,13 @@ def figure_png(
     redraw:bool=True, # False: the canvas holds what is wanted
 ) -> bytes: # PNG
     "What a figure shows, quickly encoded."
-    if redraw: figure.canvas.draw()
-    out = io.BytesIO()
-    Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB").save(out, "png", compress_level=1)
+    canvas, out = cast(FigureCanvasAgg, figure.canvas), io.BytesIO()
+    if redraw: canvas.draw()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(out, "png", compress_level=1)
     return out.getvalue()
 
-# %% ../../nbs/api/explore/00_base.ipynb #fe092018
-def _small_png(
-    png:bytes, # of a figure: few colours
-) -> bytes: # PNG with a palette of 256 colours
-    "The same picture in about a third of the bytes, for files that are kept."
+def _small_png(png:bytes) -> bytes: # of a figure: few colours
+    "The same picture with a palette of 256 colours, in about a third of the bytes, for files that are kept."
     out = io.BytesIO()
     Image.open(io.BytesIO(png)).quantize(256, Image.Quantize.MAXCOVERAGE).save(out, "png", optimize=True)
     return out.getvalue()
@@ -70,9 +68,7 @@ def check_result(
 
 # %% ../../nbs/api/explore/00_base.ipynb #57111a02
 _WIDGETS = "application/vnd.jupyter.widget-view+json" # media type of widgets in a notebook
-
-# %% ../../nbs/api/explore/00_base.ipynb #ef8d7642
-FONT = {"font.size": 8.5} # points, of figures that are 920 pixels wide
+FONT:dict[Any, Any] = {"font.size": 8.5} # points, of figures that are 920 pixels wide
 
 # %% ../../nbs/api/explore/00_base.ipynb #e5210f9d
 _STYLE = """<style>
@@ -81,13 +77,18 @@ _STYLE = """<style>
 .fragility-explorer .widget-select select, .fragility-explorer pre {
     font: 12px/1.4 var(--jp-code-font-family, monospace); margin: 0}
 .fragility-explorer pre {padding: 0 4px}
+</style>"""
+
+# %% ../../nbs/api/explore/00_base.ipynb #aea8d740
+_CELLS_STYLE = """<style>
 .fragility-stage {position: relative; width: fit-content; max-width: 100%; overflow: hidden; margin: 0}
 .fragility-stage > .widget-image {margin: 0}
 .fragility-cells {position: absolute; cursor: pointer; margin: 0}
 .fragility-cells .widget-slider {
     margin: 0 !important; padding: 0 !important; min-width: 0 !important; min-height: 0 !important; flex: 1 1 0}
 .fragility-cells .slider-container, .fragility-cells .noUi-target {
-    width: 100% !important; height: 100% !important; min-width: 0 !important; margin: 0 !important; padding: 0 !important;
+    width: 100% !important; height: 100% !important; min-width: 0 !important;
+    margin: 0 !important; padding: 0 !important;
     border: none !important; background: none !important; box-shadow: none !important}
 .fragility-cells .slider-container:focus-within:has(:focus-visible) {outline: 2px solid #555; outline-offset: -2px}
 .fragility-cells .widget-vslider .noUi-base::before {content: ''; position: absolute; inset: -100% 0 0 0}
@@ -96,30 +97,43 @@ _STYLE = """<style>
 .fragility-cells .noUi-handle {opacity: 0; pointer-events: none}
 </style>"""
 
-# %% ../../nbs/api/explore/00_base.ipynb #96eeed69
-class Explorer:
-    "Controls beside a picture. Subclasses make the controls and paint a figure."
-    size = (9.2, 4.3) # inches, at 100 dpi
-    name = "explorer" # of files
-    call = "explore" # the function that makes this
+# %% ../../nbs/api/explore/00_base.ipynb #0925ddf8
+_WORDS = dict(description_width="64px") # room for a control's label
 
-    def __init__(self,
-        controls:Mapping[str, widgets.Widget], # by the name of the setting
-        start:Mapping, # settings to begin with
-        below:Sequence[widgets.Widget]=(), # widgets under the picture
-    ):
-        self.controls = dict(controls)
-        for key, value in start.items(): self._set(key, value)
-        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", object_fit="contain"))
-        self.message, self.drawn, self._waiting, self._loop = widgets.HTML(), 0, None, None
-        for c in self.controls.values(): c.observe(self._changed, "value")
-        style = widgets.HTML(_STYLE, layout=widgets.Layout(display="none"))
-        self.stage = widgets.Box([self.picture])
-        self.stage.add_class("fragility-stage")
-        self.view = widgets.VBox([style, _bar(self.controls.values()), self.stage, *below, self._exports(),
-                                  self.message])
-        self.view.add_class("fragility-explorer")
-        self.redraw()
+def labelled_menu(
+    label:str, # what stands before it
+    options:Sequence, # values, or pairs (word, value)
+    tooltip:str, # what it is for
+    width:int=216, # pixels
+) -> widgets.Dropdown:
+    "A labelled menu."
+    return widgets.Dropdown(options=options, description=label, tooltip=tooltip, style=_WORDS,
+                            layout=widgets.Layout(width=f"{width}px"))
+
+def value_slider(
+    label:str, # what stands before it
+    options:Sequence, # values, or pairs (word, value)
+    tooltip:str, # what it is for
+) -> widgets.SelectionSlider:
+    "A labelled slider over given values, with room for the longest."
+    longest = max((len(str(o[0] if isinstance(o, tuple) else o)) for o in options), default=0)
+    return widgets.SelectionSlider(options=options, description=label, tooltip=tooltip, continuous_update=True,
+                                   layout=widgets.Layout(width=f"{max(300, 240 + 8*longest)}px"), style=_WORDS)
+
+# %% ../../nbs/api/explore/00_base.ipynb #7e0c6400
+def number_slider(
+    label:str, # what stands before it
+    n:int, # how many numbers
+    tooltip:str, # what it is for
+) -> widgets.IntSlider:
+    "A labelled slider over 0 … n − 1."
+    return widgets.IntSlider(0, min=0, max=n - 1, description=label, tooltip=tooltip,
+                             layout=widgets.Layout(width="300px"))
+
+# %% ../../nbs/api/explore/00_base.ipynb #06d0c960
+class _Controlled:
+    "Controls by the name of their setting."
+    controls:dict[str, Any] # name of the setting -> widget
 
     def _set(self, key:str, value) -> None:
         "One setting, checked."
@@ -133,11 +147,15 @@ class Explorer:
         "The settings as they stand."
         return {k: c.value for k, c in self.controls.items()}
 
-    def figure(self) -> Figure:
-        "A new figure of what is chosen, for papermill, the site and files."
-        figure = self._canvas()
-        with rc_context(FONT): self._paint(figure, self.state)
-        return figure
+# %% ../../nbs/api/explore/00_base.ipynb #ad8ecabf
+class _Drawn(_Controlled):
+    "A figure of the state. Subclasses paint."
+    size = (9.2, 4.3) # inches, at 100 dpi
+    name = "explorer" # of files
+    call = "explore" # the function that makes this
+
+    def _arguments(self) -> str: return "result"
+    def _paint(self, figure:Figure, state:dict) -> None: raise NotImplementedError
 
     def _canvas(self) -> Figure:
         "An empty figure that is drawn off the screen."
@@ -145,6 +163,15 @@ class Explorer:
         FigureCanvasAgg(figure)
         return figure
 
+    def figure(self) -> Figure:
+        "A new figure of what is chosen, for papermill, the site and files."
+        figure = self._canvas()
+        with rc_context(FONT): self._paint(figure, self.state)
+        return figure
+
+# %% ../../nbs/api/explore/00_base.ipynb #49a916cf
+class _Saved(_Drawn):
+    "What is chosen, as files and as code."
     def table(self) -> pd.DataFrame:
         "The numbers of what is chosen."
         raise NotImplementedError
@@ -155,8 +182,62 @@ class Explorer:
         made = f"explorer = {self.call}({self._arguments()}{settings})"
         return f"from fragility_nb import {self.call}\n\n{made}\nexplorer.figure()"
 
-    def _arguments(self) -> str: return "result"
-    def _paint(self, figure:Figure, state:dict) -> None: raise NotImplementedError
+    def save(self,
+        path:str|Path, # ends with .png, .svg or .csv
+    ) -> Path: # as given
+        "The figure as .png or .svg, or the numbers of what is chosen as .csv."
+        path = Path(path)
+        check_choice("suffix of `path`", path.suffix, (".png", ".svg", ".csv"))
+        if path.suffix == ".csv": self.table().to_csv(path, index=False)
+        else: self.figure().savefig(path, dpi=100)
+        return path
+
+    def __repr__(self): return f"{self.call}({', '.join(f'{k}={v!r}' for k, v in self.state.items())})"
+
+# %% ../../nbs/api/explore/00_base.ipynb #1ffb7e0a
+def _export_buttons(explorer:_Saved, message:widgets.HTML) -> widgets.VBox:
+    "Buttons that write files and show code; `message` says where a file is."
+    written = widgets.Textarea(layout=widgets.Layout(display="none", width="98%", height="6em"), description="code")
+    def button(word, tooltip, act):
+        b = widgets.Button(description=word, tooltip=tooltip, layout=widgets.Layout(width="auto"))
+        b.on_click(lambda _: act())
+        return b
+    def write(suffix):
+        path = explorer.save(explorer.name + suffix)
+        message.value = f"Saved as <code>{html.escape(str(path))}</code> beside the notebook."
+    def tell():
+        written.value, written.layout.display = explorer.code(), None
+    files = [button(f"save {s.upper()}", f"save as {s.upper()} beside the notebook", lambda s=s: write(f".{s}"))
+             for s in ("png", "svg", "csv")]
+    code = button("show code", "code that makes this very figure", tell)
+    return widgets.VBox([widgets.HBox([*files, code]), written])
+
+def _rows(controls:Iterable[widgets.Widget]) -> widgets.HBox:
+    "Controls in rows that wrap."
+    return widgets.HBox(list(controls), layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 6px"))
+
+# %% ../../nbs/api/explore/00_base.ipynb #96eeed69
+class Explorer(_Saved):
+    "Controls beside a picture that follows them. Subclasses make the controls and paint a figure."
+    def __init__(self,
+        controls:Mapping[str, widgets.Widget], # by the name of the setting
+        start:Mapping, # settings to begin with
+        below:Sequence[widgets.Widget]=(), # widgets under the picture
+    ):
+        self.controls = dict(controls)
+        for key, value in start.items(): self._set(key, value)
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", object_fit="contain"))
+        self.message, self.drawn = widgets.HTML(), 0
+        self._waiting:asyncio.TimerHandle|None = None # the drawing that is on its way
+        for c in self.controls.values(): c.observe(self._changed, "value")
+        style = widgets.HTML(_STYLE + _CELLS_STYLE, layout=widgets.Layout(display="none"))
+        self.stage = widgets.Box([self.picture])
+        self.stage.add_class("fragility-stage")
+        self.view = widgets.VBox([style, _rows(self.controls.values()), self.stage, *below,
+                                  _export_buttons(self, self.message), self.message])
+        self.view.add_class("fragility-explorer")
+        self.redraw()
+
     def _png(self) -> bytes:
         with rc_context(FONT): return figure_png(self.figure())
 
@@ -175,32 +256,6 @@ class Explorer:
         try: self._waiting = asyncio.get_running_loop().call_later(0.015, self.redraw)
         except RuntimeError: self.redraw()
 
-    def save(self, path:str|Path) -> Path: # as given
-        "The figure as .png or .svg, or the numbers of what is chosen as .csv."
-        path = Path(path)
-        check_choice("suffix of `path`", path.suffix, (".png", ".svg", ".csv"))
-        if path.suffix == ".csv": self.table().to_csv(path, index=False)
-        else: self.figure().savefig(path, dpi=100)
-        return path
-
-    def _exports(self) -> widgets.HBox:
-        "Buttons for files and for code."
-        self.written = widgets.Textarea(layout=widgets.Layout(display="none", width="98%", height="6em"),
-                                        description="code")
-        def button(word, tooltip, act):
-            b = widgets.Button(description=word, tooltip=tooltip, layout=widgets.Layout(width="auto"))
-            b.on_click(lambda _: act())
-            return b
-        def write(suffix):
-            self.message.value = (f"Saved as <code>{html.escape(str(self.save(self.name + suffix)))}</code> beside "
-                                  f"the notebook.")
-        def tell():
-            self.written.value, self.written.layout.display = self.code(), None
-        files = [button(f"save {s.upper()}", f"save as {s.upper()} beside the notebook", lambda s=s: write(f".{s}"))
-                 for s in ("png", "svg", "csv")]
-        code = button("show code", "code that makes this very figure", tell)
-        return widgets.VBox([widgets.HBox([*files, code]), self.written])
-
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         "The widgets where a front end has them, else the figure."
         if self._waiting is not None:
@@ -216,35 +271,9 @@ class Explorer:
         display(still, raw=True, metadata={"needs_background": "light"})
         if _WIDGETS in bundle: display(bundle, raw=True)
 
-    def __repr__(self): return f"{self.call}({', '.join(f'{k}={v!r}' for k, v in self.state.items())})"
-
-# %% ../../nbs/api/explore/00_base.ipynb #b441489e
-def _bar(controls) -> widgets.HBox:
-    "Controls in rows that wrap."
-    return widgets.HBox(list(controls), layout=widgets.Layout(flex_flow="row wrap", grid_gap="0 6px"))
-
-# %% ../../nbs/api/explore/00_base.ipynb #0925ddf8
-def labelled_menu(label:str, options, tooltip:str, width:int=216) -> widgets.Dropdown: # width: pixels
-    "A labelled menu."
-    return widgets.Dropdown(options=options, description=label, tooltip=tooltip,
-                            layout=widgets.Layout(width=f"{width}px"),
-                            style=dict(description_width="64px"))
-
-def value_slider(label:str, options, tooltip:str) -> widgets.SelectionSlider:
-    "A labelled slider over given values, with room for the longest."
-    longest = max((len(str(o[0] if isinstance(o, tuple) else o)) for o in options), default=0)
-    layout, style = widgets.Layout(width=f"{max(300, 240 + 8*longest)}px"), dict(description_width="64px")
-    return widgets.SelectionSlider(options=options, description=label, tooltip=tooltip, continuous_update=True,
-                                   layout=layout, style=style)
-
-def number_slider(label:str, n:int, tooltip:str) -> widgets.IntSlider:
-    "A labelled slider over 0 … n − 1."
-    return widgets.IntSlider(0, min=0, max=n - 1, description=label, tooltip=tooltip,
-                             layout=widgets.Layout(width="300px"))
-
 # %% ../../nbs/api/explore/00_base.ipynb #46c11c02
 class Cells:
-    "Cells of a picture, chosen by click and by key: an unseen slider over each column, or over each row where rows are fewer."
+    "Cells of a picture, chosen by click and by key: unseen sliders over its columns, or its rows if these are fewer."
     def __init__(self,
         rows:Sequence[str], # names, from the top
         columns:Sequence[str], # names, from the left
@@ -256,27 +285,20 @@ class Cells:
         self.none = n = len(across) # the place that is no cell
         share = n/(n + 0.5) # places lie in the middle of their cells, the last one half a cell beyond
         layout = widgets.Layout(**({"height": f"{100*share}%"} if self.upright else {"width": f"{100*share}%"}))
-        orientation = "vertical" if self.upright else "horizontal"
-        look = dict(orientation=orientation, readout=False, behavior="snap", layout=layout)
+        look = dict(orientation="vertical" if self.upright else "horizontal", readout=False, behavior="snap",
+                    layout=layout)
         self.sliders = [widgets.IntSlider(self._turn(n), min=0, max=n, tooltip=f"{name}: click a cell", **look)
                         for name in lines]
         for s in self.sliders: s.observe(self._moved, "value")
-        self.view = self._over(box, share)
+        self.view = _laid_over(self.sliders, self.upright, box, share)
 
     def _turn(self, place:int) -> int: # upright sliders count from below
         return self.none - place if self.upright else place
 
-    def _over(self, box:tuple, share:float) -> widgets.Box:
-        "The sliders, laid over the cells and half a cell more."
-        left, bottom, width, height = (100*v for v in box)
-        wide, high, flow = (width, height/share, "row") if self.upright else (width/share, height, "column")
-        layout = widgets.Layout(left=f"{left}%", top=f"{100 - bottom - height}%", width=f"{wide}%", height=f"{high}%",
-                                overflow="hidden", flex_flow=flow, align_items="flex-end")
-        view = widgets.Box(self.sliders, layout=layout)
-        view.add_class("fragility-cells")
-        return view
-
-    def show(self, row:int, column:int) -> None:
+    def show(self,
+        row:int, # of the chosen cell, from the top
+        column:int, # from the left
+    ) -> None:
         "Puts the sliders where the chosen cell is."
         line, place = (column, row) if self.upright else (row, column)
         self.silent = True
@@ -289,4 +311,15 @@ class Cells:
         if not self.silent and place < self.none: self.choose(*((place, line) if self.upright else (line, place)))
 
     def close(self) -> None:
+        "Takes the sliders away."
         for w in (*self.sliders, self.view): w.close()
+
+def _laid_over(sliders:list, upright:bool, box:tuple[float, float, float, float], share:float) -> widgets.Box:
+    "The sliders, laid over the cells and half a cell more."
+    left, bottom, width, height = (100*v for v in box)
+    wide, high, flow = (width, height/share, "row") if upright else (width/share, height, "column")
+    layout = widgets.Layout(left=f"{left}%", top=f"{100 - bottom - height}%", width=f"{wide}%", height=f"{high}%",
+                            overflow="hidden", flex_flow=flow, align_items="flex-end")
+    view = widgets.Box(sliders, layout=layout)
+    view.add_class("fragility-cells")
+    return view

@@ -7,7 +7,8 @@ __all__ = ['Coverage', 'neuron_coverage', 'activation_profile', 'merge_coverage'
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #51953e1a
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,41 @@ from ...models.activations import submodule_paths
 from .units import Output, UnitReader, Units, coverage_units, find_outputs
 from .criteria import CRITERIA, NC, NEVER, TKNP, Criterion
 
+# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #4d43d5ba
+def _checked_criteria(criteria:Sequence|Criterion|None) -> list[Any]:
+    "Own copies of the criteria: objects with reset, update and compute, of different names; by default NC at four t."
+    if criteria is None: criteria = [NC(t) for t in (0, 0.25, 0.5, 0.75)]
+    criteria = list(criteria) if isinstance(criteria, (list, tuple)) else [criteria]
+    for c in criteria:
+        if isinstance(c, type) or not all(hasattr(c, k) for k in ("reset", "update", "compute", "name")):
+            raise TypeError(f"Expected `criteria` to hold criteria such as `NC(0.25)`, but got {c!r}. Known: "
+                            f"{', '.join(CRITERIA)}.")
+    names = [c.name for c in criteria]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"Expected `criteria` to be different ones, at least one, but got {names}.")
+    return [copy.copy(c) for c in criteria]
+
+# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #397a36e0
+def _check_profile(run:"Coverage") -> None:
+    "Refuses to count without a profile where one is needed, with that of another model, or of one read elsewhere."
+    asking = [c.name for c in run.criteria if c.profiled]
+    if run.profile is None and asking:
+        raise ValueError(f"Expected `profile` with the criterion {asking[0]}: what is a unit's usual range? See "
+                         "`activation_profile`.")
+    if run.profile is None: return
+    facts = check_kind(run.profile, "activation_profile", "profile").attrs
+    if facts["model_hash"] != run.hash:
+        raise ValueError(f"Expected `profile` of this model ({run.hash}), but got one of {facts['model']} "
+                         f"({facts['model_hash']}).")
+    if facts["when"] != run.when:
+        raise ValueError(f"Expected `profile` read {run.when} the activation, but got one read {facts['when']} it.")
+
+def _check_finite(units:Units, outputs:Sequence[Output]) -> None:
+    "An error that names the first layer with a value that is not finite."
+    if torch.isfinite(units.mean).all(): return
+    bad = next(o.layer for o, s in zip(outputs, units.spans) if not torch.isfinite(units.mean[:, s]).all())
+    raise FloatingPointError(f"`model` gives NaN or infinity in layer `{bad}`.")
+
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #dd0618b7
 class Coverage:
     "Coverage of one network, batch by batch: `update` with images, `compute` the result, `reset` to start anew."
@@ -36,27 +72,13 @@ class Coverage:
         when:str="after", # read units "before" or "after" normalisation and activation
         profile:xr.Dataset|None=None, # of `activation_profile`; for KMNC, NBC and SNAC
     ):
-        self.model, self.layers, self.when, self.profile = model, layers, check_choice("when", when,
-            ("before", "after")), profile
-        criteria = [NC(t) for t in (0, 0.25, 0.5, 0.75)] if criteria is None else criteria
-        self.criteria = [copy.copy(c) for c in (criteria if isinstance(criteria, (list, tuple)) else [criteria])]
-        _check_criteria(self.criteria)
+        self.model, self.layers, self.profile = model, layers, profile
+        self.when = check_choice("when", when, ("before", "after"))
+        self.criteria = _checked_criteria(criteria)
         submodule_paths(model, layers)
-        self.hash, self.outputs, self.n = model_hash(model), None, 0
-        if profile is not None: self._check_profile(check_kind(profile, "activation_profile", "profile"))
-        elif any(c.profiled for c in self.criteria):
-            raise ValueError(f"Expected `profile` with the criterion "
-                             f"{next(c.name for c in self.criteria if c.profiled)}: what is a unit's "
-                             f"usual range? See `activation_profile`.")
-
-    def _check_profile(self, profile:xr.Dataset) -> None:
-        "Refuses the profile of another model, or of the same one read elsewhere."
-        if profile.attrs["model_hash"] != self.hash:
-            raise ValueError(f"Expected `profile` of this model ({self.hash}), but got one of "
-                             f"{profile.attrs['model']} ({profile.attrs['model_hash']}).")
-        if profile.attrs["when"] != self.when:
-            raise ValueError(f"Expected `profile` read {self.when} the activation, but got one read "
-                             f"{profile.attrs['when']} it.")
+        self.hash, self.n = model_hash(model), 0
+        self.outputs:list[Output] = [] # of `find_outputs`, once there was an image
+        _check_profile(self)
 
     def prepare(self,
         image:Tensor, # (1, C, H, W) in [0, 1]
@@ -70,7 +92,7 @@ class Coverage:
     def reset(self) -> None:
         "Forgets all images."
         self.n = 0
-        for c in self.criteria: c.reset(sum(o.units for o in self.outputs or ()), self.profile)
+        for c in self.criteria: c.reset(sum(o.units for o in self.outputs), self.profile)
 
     def reader(self, net:nn.Module) -> UnitReader:
         "Reads from the passes of `net` what the criteria need."
@@ -78,67 +100,80 @@ class Coverage:
 
     def take(self, units:Units) -> None:
         "Takes in a batch that was reduced already."
-        if not torch.isfinite(units.mean).all():
-            raise FloatingPointError("`model` gives NaN or infinity in " + _first_bad(units, self.outputs) + ".")
+        _check_finite(units, self.outputs)
         for c in self.criteria: c.update(units)
         self.n += len(units.index)
 
     def update(self,
         images:Tensor, # (N, C, H, W) in [0, 1]
-        index:Tensor|None=None, # (N,) place of each image in its source; default: numbers go on
+        index:Tensor|None=None, # (N,) place of each image in its source; default: numbers follow the last ones
         device:torch.device|str|None=None, # default: where the model is
     ) -> "Coverage":
         "Shows a batch of images to the network."
-        if self.outputs is None: self.prepare(images[:1])
+        if not self.outputs: self.prepare(images[:1])
         index = torch.arange(self.n, self.n + len(images)) if index is None else index
-        with evaluating(self.model,
-                        device) as net, torch.inference_mode(False), torch.no_grad(), self.reader(net) as reader:
+        with (evaluating(self.model, device) as net, torch.inference_mode(False), torch.no_grad(),
+              self.reader(net) as reader):
             forward_in_blocks(net, images.to(device) if device else images)
             self.take(reader.units(index))
         return self
 
     def compute(self, **facts) -> xr.Dataset:
-        "The result so far."
-        state = {c.name: c.compute() for c in self.criteria}
-        return _coverage_result(state, self.outputs,
-                                provenance("neuron_coverage", **coverage_facts(self), n=self.n, **facts))
+        "The result so far, as of `neuron_coverage`; `facts` join its attributes."
+        attrs = provenance("neuron_coverage", **coverage_facts(self), n=self.n, **facts)
+        return _coverage_result({c.name: c.compute() for c in self.criteria}, _unit_coords(self.outputs), attrs)
 
     def load(self,
         result:xr.Dataset, # of `neuron_coverage`: the same model, layers, criteria and profile
     ) -> "Coverage":
-        "Goes on from a result."
-        _same_run(result, coverage_facts(self), "resume")
-        _same_units(result, [o.words for o in self.outputs], "resume")
-        for c in self.criteria: _load_state(c, _state_of(result)[c.name])
-        self.n = int(result.attrs["n"])
+        "Resumes from a result."
+        _load_result(self, result)
         return self
 
-# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #4d43d5ba
-def _check_criteria(criteria:list) -> None:
-    "Objects with reset, update and compute, of different names."
-    for c in criteria:
-        if isinstance(c, type) or not all(hasattr(c, k) for k in ("reset", "update", "compute", "name")):
-            raise TypeError(f"Expected `criteria` to hold criteria such as `NC(0.25)`, but got {c!r}. Known: "
-                            f"{', '.join(CRITERIA)}.")
-    names = [c.name for c in criteria]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"Expected `criteria` to be different ones, at least one, but got {names}.")
+# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #4aa6e886
+def _coverage_result(state:dict[str, np.ndarray], table:xr.Dataset, attrs:dict) -> xr.Dataset:
+    "First images (U, slots) or patterns (P,) by criterion as a labelled result; `table` has the units' coordinates."
+    units = {k: v for k, v in state.items() if v.ndim == 2}
+    patterns = {k: v for k, v in state.items() if v.ndim == 1}
+    share = np.array([(v >= 0).mean(1) for v in units.values()]).reshape(len(units), -1) # (criterion, unit)
+    first = np.array([_smallest(v) for v in units.values()], dtype=np.int32).reshape(len(units), -1)
+    mine = [table.layer.values == n for n in table.layer_name.values]
+    layers = np.array([[s[m].mean() for m in mine] for s in share]).reshape(len(units), -1)
+    fields = dict(coverage=("criterion", share.mean(1) if len(units) else np.zeros(0)),
+                  covered=(("criterion", "unit"), share.astype(np.float32)),
+                  first=(("criterion", "unit"), first), layer_coverage=(("criterion", "layer_name"), layers))
+    fields |= {f"first_{k}": (("unit", f"slot_{k}"), v) for k, v in units.items() if v.shape[1] > 1}
+    fields |= {f"pattern_{k}": (f"seen_{k}", v) for k, v in patterns.items()}
+    coords = {k: table[k] for k in _UNIT_COORDS if k in table.coords} | dict(criterion=list(units))
+    if patterns:
+        fields["patterns"] = ("pattern_criterion", [len(v) for v in patterns.values()])
+        coords["pattern_criterion"] = list(patterns)
+    return xr.Dataset(fields, coords, attrs)
 
-def _first_bad(units:Units, outputs:Sequence[Output]) -> str:
-    "The first layer with a value that is not finite."
-    return next(f"layer `{o.layer}`" for o, s in zip(outputs, units.spans)
-                if not torch.isfinite(units.mean[:, s]).all())
+# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #c320f6ba
+_UNIT_COORDS = ("unit", "layer", "index", "layer_name", "output", "layer_units")
 
-# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #1bb5ef1a
-def coverage_facts(run:Coverage) -> dict:
-    "What two runs must share to be merged."
-    return dict(model=model_name(run.model), model_hash=run.hash, when=run.when,
-                criteria="; ".join(c.name for c in run.criteria),
-                profile_hash=_profile_hash(run.profile))
+def _unit_coords(outputs:Sequence[Output]) -> xr.Dataset:
+    "The unit table as coordinates."
+    table = coverage_units(outputs)
+    words = np.array([o.words for o in outputs], dtype=object)
+    coords = dict(unit=table.index.values, layer=("unit", table.layer.values.astype(object)),
+                  index=("unit", table["index"].values), layer_name=[o.layer for o in outputs],
+                  output=("layer_name", words), layer_units=("layer_name", [o.units for o in outputs]))
+    return xr.Dataset(coords=coords)
+
+def _smallest(first:np.ndarray) -> np.ndarray:
+    "(U, slots) to (U,): the first image that hit any slot, −1 if none did."
+    out = np.where(first < 0, NEVER, first).min(1)
+    return np.where(out == NEVER, -1, out)
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #a9c8db3e
-def _profile_hash(profile:xr.Dataset|None) -> str|None:
-    return None if profile is None else array_hash(dict(low=profile.low.values, high=profile.high.values))
+def coverage_facts(run:Coverage) -> dict:
+    "What two runs must share to be merged."
+    p = run.profile
+    profile_hash = None if p is None else array_hash(dict(low=p.low.values, high=p.high.values))
+    return dict(model=model_name(run.model), model_hash=run.hash, when=run.when,
+                criteria="; ".join(c.name for c in run.criteria), profile_hash=profile_hash)
 
 def _same_run(result:xr.Dataset, facts:dict, what:str) -> None:
     "Refuses a result of another model, or of other criteria."
@@ -150,58 +185,45 @@ def _same_run(result:xr.Dataset, facts:dict, what:str) -> None:
 def _same_units(result:xr.Dataset, words:list[str], what:str) -> None:
     "Refuses other layers, or layers read elsewhere."
     got = [str(w) for w in result.output.values]
-    if got != words:
-        raise ValueError(f"Expected `{what}` of the outputs {', '.join(words[:4])}, …, but got {', '.join(got[:4])}, "
-                         f"….")
+    if got == words: return
+    raise ValueError(f"Expected `{what}` of the outputs {', '.join(words[:4])}, …, but got {', '.join(got[:4])}, ….")
 
-def _load_state(c, state:np.ndarray) -> None:
-    "Puts back what `compute` gave."
-    if isinstance(c, TKNP): c.seen = state.astype(np.int64)
-    else: c.first[:, :c.slots] = torch.from_numpy(np.where(state < 0, NEVER, state).astype(np.int32))
-
-# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #4aa6e886
-def _coverage_result(state:dict[str, np.ndarray], outputs, attrs:dict) -> xr.Dataset:
-    "State as a labelled result. `outputs`: of `find_outputs`, or an earlier result."
-    table = outputs if isinstance(outputs, xr.Dataset) else _unit_coords(outputs)
-    names, layer_of = table.layer_name.values, table.layer.values
-    units = {k: v for k, v in state.items() if v.ndim == 2}
-    share = np.array([(v >= 0).mean(1) for v in units.values()]).reshape(len(units), -1) # (criterion, unit)
-    first = np.array([_smallest(v) for v in units.values()], dtype=np.int32).reshape(len(units), -1)
-    layers = np.array([[s[layer_of == n].mean() for n in names] for s in share]).reshape(len(units), -1)
-    fields = dict(coverage=("criterion", share.mean(1) if len(units) else np.zeros(0)),
-                  covered=(("criterion", "unit"), share.astype(np.float32)),
-                  first=(("criterion", "unit"), first), layer_coverage=(("criterion", "layer_name"), layers))
-    fields |= {f"first_{k}": (("unit", f"slot_{k}"), v) for k, v in units.items() if v.shape[1] > 1}
-    patterns = {k: v for k, v in state.items() if v.ndim == 1}
-    fields |= {f"pattern_{k}": (f"seen_{k}", v) for k, v in patterns.items()}
-    coords = {k: v for k, v in table.coords.items()
-              if k in ("layer", "index", "output", "layer_units", "layer_name", "unit")} | dict(criterion=list(units))
-    if patterns:
-        fields["patterns"] = ("pattern_criterion", [len(v) for v in patterns.values()])
-        coords["pattern_criterion"] = list(patterns)
-    return xr.Dataset(fields, coords, attrs)
-
-# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #c320f6ba
-def _unit_coords(outputs:Sequence[Output]) -> xr.Dataset:
-    "The unit table as coordinates."
-    table = coverage_units(outputs)
-    return xr.Dataset(coords=dict(unit=table.index.values, layer=("unit", table.layer.values.astype(object)),
-                                  index=("unit", table["index"].values),
-                                  layer_name=[o.layer for o in outputs],
-                                  output=("layer_name", np.array([o.words for o in outputs], dtype=object)),
-                                  layer_units=("layer_name", [o.units for o in outputs])))
-
-def _smallest(first:np.ndarray) -> np.ndarray:
-    "(U, slots) to (U,): the first image that hit any slot, −1 if none did."
-    out = np.where(first < 0, NEVER, first).min(1)
-    return np.where(out == NEVER, -1, out)
-
+# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #4508703f
 def _state_of(result:xr.Dataset) -> dict[str, np.ndarray]:
     "Criterion -> its state, from a result."
     many = {k: result[f"first_{k}"].values for k in result.criterion.values if f"first_{k}" in result}
     state = {str(k): many.get(k, result.first.sel(criterion=k).values[:, None]) for k in result.criterion.values}
-    return state | {k.removeprefix("pattern_"): v.values for k,
-                    v in result.data_vars.items() if k.startswith("pattern_")}
+    patterns = [str(k) for k in result.data_vars if str(k).startswith("pattern_")]
+    return state | {k.removeprefix("pattern_"): result[k].values for k in patterns}
+
+def _load_result(run:Coverage, result:xr.Dataset) -> None:
+    "Puts back what `compute` gave."
+    _same_run(result, coverage_facts(run), "resume")
+    _same_units(result, [o.words for o in run.outputs], "resume")
+    for c in run.criteria:
+        state = _state_of(result)[c.name]
+        if isinstance(c, TKNP): c.seen = state.astype(np.int64)
+        else: c.first[:, :c.slots] = torch.from_numpy(np.where(state < 0, NEVER, state).astype(np.int32))
+    run.n = int(result.attrs["n"])
+
+# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #ab2e46cb
+def coverage_passes(
+    model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
+    reader:Callable[[nn.Module], UnitReader], # of the copy that is run
+    data:ImageData, # N images
+    batch_size:int, # images at once
+    device:torch.device|str|None, # default: a GPU if there is one
+    progress:bool, # show a progress bar
+) -> Iterator[Units]:
+    "The units of every batch."
+    check_number("batch_size", batch_size, low=1, integer=True)
+    device = pick_device(device)
+    starts = tqdm(range(0, len(data), batch_size), desc=f"coverage of {model_name(model)}", unit="batch",
+                  disable=not progress)
+    with evaluating(model, device) as net, torch.no_grad(), reader(net) as read:
+        for i in starts:
+            forward_in_blocks(net, data.batch(i, i + batch_size).to(device))
+            yield read.units(data.index[i:i + batch_size])
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #f1ed5a9b
 def neuron_coverage(
@@ -212,11 +234,11 @@ def neuron_coverage(
     layers:Sequence[str]|str|None=None, # names of submodules; default: all convolution and linear layers
     when:str="after", # read units "before" or "after" normalisation and activation
     profile:xr.Dataset|None=None, # of `activation_profile`; for KMNC, NBC and SNAC
-    resume:xr.Dataset|None=None, # a result to go on from
+    resume:xr.Dataset|None=None, # an earlier result, to be added to; default: start anew
     batch_size:int=256, # images at once; does not change the result
     device:torch.device|str|None=None, # default: a GPU if there is one
     progress:bool=True, # show a progress bar
-) -> xr.Dataset: # coverage (criterion), covered and first (criterion, unit), layer_coverage (criterion, layer_name)
+) -> xr.Dataset: # coverage (criterion); covered, first (criterion, unit); layer_coverage (criterion, layer_name)
     "What share of a network's units a set of images reaches, by every criterion in one pass."
     data = match_data(model, data)
     run = Coverage(model, criteria, layers=layers, when=when, profile=profile).prepare(data.batch(0, 1))
@@ -225,16 +247,12 @@ def neuron_coverage(
     names = {data.name, *(resume.attrs["data"].split(" + ") if resume is not None else ())}
     return run.compute(data=" + ".join(sorted(names)), data_hash=data.hash if resume is None else None)
 
-# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #ab2e46cb
-def coverage_passes(model:nn.Module, reader:Callable, data:ImageData, batch_size:int, device, progress:bool):
-    "The units of every batch."
-    check_number("batch_size", batch_size, low=1, integer=True)
-    device = pick_device(device)
-    with evaluating(model, device) as net, torch.no_grad(), reader(net) as read:
-        for i in tqdm(range(0, len(data), batch_size), desc=f"coverage of {model_name(model)}", unit="batch",
-                      disable=not progress):
-            forward_in_blocks(net, data.batch(i, i + batch_size).to(device))
-            yield read.units(data.index[i:i + batch_size])
+# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #65a5e2e6
+def _extended(ends:list[Tensor], mean:Tensor) -> list[Tensor]:
+    "Lowest, highest and sum (U,) after another batch (N, U); `ends`: those before it, or an empty list."
+    new = [mean.amin(0), mean.amax(0), mean.double().sum(0)]
+    if not ends: return new
+    return [torch.minimum(ends[0], new[0]), torch.maximum(ends[1], new[1]), ends[2] + new[2]]
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #a42bbbd2
 def activation_profile(
@@ -248,22 +266,27 @@ def activation_profile(
     progress:bool=True, # show a progress bar
 ) -> xr.Dataset: # low, high, mean (unit)
     "The range and mean of every unit's output over a set of images (Ma et al. 2018)."
-    data = match_data(model, data)
+    data, ends = match_data(model, data), []
     outputs = find_outputs(model, data.batch(0, 1), layers, when)
-    low = high = total = None
-    for units in coverage_passes(model, lambda net: UnitReader(net, outputs, ranges=False), data, batch_size, device,
-                                 progress):
-        a, b, s = units.mean.amin(0), units.mean.amax(0), units.mean.double().sum(0)
-        low, high, total = (a, b, s) if low is None else (torch.minimum(low, a), torch.maximum(high, b), total + s)
+    reader = lambda net: UnitReader(net, outputs, ranges=False)
+    for units in coverage_passes(model, reader, data, batch_size, device, progress): ends = _extended(ends, units.mean)
+    low, high, total = (t.numpy() for t in ends)
     attrs = provenance("activation_profile", model=model_name(model), model_hash=model_hash(model), data=data.name,
                        data_hash=data.hash, when=when, n=len(data))
-    fields = {k: ("unit", v.numpy()) for k, v in dict(low=low, high=high, mean=total/len(data)).items()}
-    return _unit_coords(outputs).assign(fields).assign_attrs(attrs)
+    table = _unit_coords(outputs).assign(low=("unit", low), high=("unit", high), mean=("unit", total/len(data)))
+    return table.assign_attrs(attrs)
+
+# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #2ef89bf5
+def _merged(states:list[np.ndarray]) -> np.ndarray:
+    "The smaller of the first images; the union of patterns."
+    if states[0].ndim == 1: return np.unique(np.concatenate(states))
+    out = np.min([np.where(s < 0, NEVER, s) for s in states], 0)
+    return np.where(out == NEVER, -1, out).astype(np.int32)
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #2f1e771c
 def merge_coverage(
     *results:xr.Dataset, # of `neuron_coverage`: the same model, layers, criteria and profile
-) -> xr.Dataset:
+) -> xr.Dataset: # of the same dims
     "Coverage of all the images of several runs together."
     if not results: raise ValueError("Expected `results` to be at least one result, but got none.")
     one = check_kind(results[0], "neuron_coverage", "results")
@@ -272,13 +295,7 @@ def merge_coverage(
         _same_run(r, facts, "results")
         _same_units(r, [str(w) for w in one.output.values], "results")
     states = [_state_of(r) for r in results]
-    state = {k: _merged([s[k] for s in states]) for k in states[0]}
     names = sorted({part for r in results for part in r.attrs.get("data", "data").split(" + ")})
-    return _coverage_result(state, one, provenance("neuron_coverage", **facts,
-                                                   n=sum(int(r.attrs["n"]) for r in results), data=" + ".join(names)))
-
-def _merged(states:list[np.ndarray]) -> np.ndarray:
-    "The smaller of the first images; the union of patterns."
-    if states[0].ndim == 1: return np.unique(np.concatenate(states))
-    out = np.min([np.where(s < 0, NEVER, s) for s in states], 0)
-    return np.where(out == NEVER, -1, out).astype(np.int32)
+    facts |= dict(n=sum(int(r.attrs["n"]) for r in results), data=" + ".join(names))
+    return _coverage_result({k: _merged([s[k] for s in states]) for k in states[0]}, one,
+                            provenance("neuron_coverage", **facts))
