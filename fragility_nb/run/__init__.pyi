@@ -4,7 +4,7 @@ from .machine import cpu_count, thread_share, list_gpus, pick_gpus
 from .cluster import WorkerDied, Engine, LocalEngine, stop_on_interrupt
 from .dask_engine import DaskEngine, slurm_options, slurm_script
 from .parameters import list_templates, find_template, template_parameters, check_parameters, plain_value
-from .studies import is_done, run_study, notebook_page, warm_up, run_cells, run_model, summary_table, run_demo
+from .studies import is_done, notebook_page, run_study, warm_up, run_cells, run_model, summary_table, run_demo
 from .study_files import load_study, check_study
 from .grid import PRELOAD, study_status, time_left, run_grid
 from .collect import collect_study, study_table, save_collection, report_study
@@ -12,7 +12,7 @@ from .collect import collect_study, study_table, save_collection, report_study
 __all__ = [
     "cpu_count", "thread_share", "list_gpus", "pick_gpus", "WorkerDied", "Engine", "LocalEngine",
     "stop_on_interrupt", "DaskEngine", "slurm_options", "slurm_script", "list_templates", "find_template",
-    "template_parameters", "check_parameters", "plain_value", "is_done", "run_study", "notebook_page", "warm_up",
+    "template_parameters", "check_parameters", "plain_value", "is_done", "notebook_page", "run_study", "warm_up",
     "run_cells", "run_model", "summary_table", "run_demo", "load_study", "check_study", "PRELOAD", "study_status",
     "time_left", "run_grid", "collect_study", "study_table", "save_collection", "report_study",
 ]
