@@ -170,7 +170,8 @@ def _serve(fd:int) -> NoReturn:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) # forks have it blocked, too, until their call begins
     _prctl(36, 1) # PR_SET_CHILD_SUBREAPER: the children of a worker that died come here
-    folder, running = None, {} # process -> its call
+    running:dict[int, int] = {} # process -> its call
+    folder = None
     try:
         folder, preload = link.recv()
         _prctl(1, signal.SIGKILL) # while it imports, it does not listen

@@ -62,7 +62,7 @@ def _assignments(source:str) -> list[dict]:
         about = dict(default=ast.get_source_segment(source, node.value), type=kind,
                      help=comments.get(node.end_lineno or 0, ""))
         targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
-        rows += [dict(parameter=t.id) | about for t in targets if isinstance(t, ast.Name)]
+        rows += [dict(parameter=t.id, **about) for t in targets if isinstance(t, ast.Name)]
     return rows
 
 # %% ../../nbs/api/run/03_parameters.ipynb #a785348b

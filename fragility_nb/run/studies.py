@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 
@@ -378,7 +379,7 @@ def run_model(
     out = Path(out)
     check_parameters("model_report", params)
     check_number("snapshots", snapshots, low=0, high=epochs, integer=True)
-    where = dict(data=data, root=root, image_size=image_size)
+    where:dict[str, Any] = dict(data=data, root=root, image_size=image_size)
     report = dict(progress=progress, device=device, **where, **params)
     if Path(model).is_file():
         return run_study("model_report", out, checkpoint=str(Path(model).resolve()), **report)
@@ -396,7 +397,7 @@ def summary_table(
 ) -> pd.DataFrame: # one row per model
     "The figures that one line has room for."
     from fragility_nb.measure.scores import result_summary
-    return pd.DataFrame({name: result_summary(load_result(path)) for name, path in results.items()}).T
+    return pd.DataFrame({name: result_summary(cast(Any, load_result(path))) for name, path in results.items()}).T
 
 # %% ../../nbs/api/run/04_studies.ipynb #6ea0d83f
 def run_demo(
