@@ -59,6 +59,10 @@ def told_interval(
     "A number with its interval behind it."
     return f"{form(value)} ({form(low)} … {form(high)})"
 
+def _inside(value:float, low:float, high:float) -> str:
+    "A score with its interval, inside brackets."
+    return f"{signed_text(value)}; {signed_text(low)} … {signed_text(high)}"
+
 # %% ../../nbs/api/run/08_report.ipynb #f4162c8c
 def stress_words(
     name:str, # of a stress in a result
@@ -95,6 +99,9 @@ def facts_table(
     return "| | |\n|:--|:--|\n" + "\n".join(f"| {k.replace('_', ' ')} | {v} |" for k, v in facts.items())
 
 # %% ../../nbs/api/run/08_report.ipynb #f571ea3c
+def _wrong_kind(name:str, value, words:str, example:str) -> TypeError:
+    return TypeError(f"Expected `{name}` to be {words}, but got {value!r}. By papermill: -y '{{{name}: {example}}}'.")
+
 def check_list(
     name:str, # of the parameter
     value, # as it came
@@ -103,17 +110,15 @@ def check_list(
     of:str="", # what it holds, as " of numbers"
 ) -> None:
     "Refuses what is not a list (or a dict): on a command line, `-p` gives text, and `-y` what was meant."
-    if isinstance(value, kind): return
-    raise TypeError(f"Expected `{name}` to be a {kind.__name__}{of}, but got {value!r}. By papermill: -y "
-                    f"'{{{name}: {example}}}'.")
+    if not isinstance(value, kind): raise _wrong_kind(name, value, f"a {kind.__name__}{of}", example)
 
 def check_numbers(
     name:str, # of the parameter
     values, # as they came
 ) -> None:
     "Refuses what is not a list of numbers, or is empty."
-    good = isinstance(values, list) and values and not any(isinstance(x, (str, list)) for x in values)
-    check_list(name, values if good or not isinstance(values, list) else tuple(values), "[0, 1]", of=" of numbers")
+    if not isinstance(values, list) or not values or any(isinstance(x, (str, list)) for x in values):
+        raise _wrong_kind(name, values, "a list of numbers", "[0, 1]")
 
 def check_levels(
     name:str, # of the parameter
@@ -179,7 +184,7 @@ def layers_with(
     some = scores.isel(layer=np.flatnonzero(scores.label.values == label))
     some = some.isel(layer=np.argsort(-np.abs(some.score.values), kind="stable"))
     rows = zip(some.layer.values, some.score.values, some.low.values, some.high.values)
-    told = [f"{name} ({signed_text(s)}; {signed_text(low)} … {signed_text(high)})" for name, s, low, high in rows]
+    told = [f"{name} ({_inside(*row)})" for name, *row in rows]
     return ", ".join(told[:most]) + (f" and {len(told) - most} more" if len(told) > most else "")
 
 # %% ../../nbs/api/run/08_report.ipynb #688d0c5c
@@ -194,7 +199,7 @@ def stress_sentence(
                 f"{percent_interval(float(s.auc_low), float(s.auc_high))})")
     first, last = (float(v) for v in summary.severity.values[[0, -1]])
     return (f"**Stress on the images.** Averaged over severities {first:g} to {last:g}, accuracy suffers most from "
-            f"{told(natural.auc.argmin())} and least from {told(natural.auc.argmax())}.")
+            f"{told(natural.auc.values.argmin())} and least from {told(natural.auc.values.argmax())}.")
 
 def weights_sentence(
     scores:xr.Dataset, # of `clean_scores`
@@ -272,10 +277,10 @@ def stress_table(
                          "interval": intervals})
 
 def compactness_table(
-    smallest:xr.Dataset|xr.DataArray, # (layer, filter), shares of weights: of `smallest_fraction`, on one stress
+    smallest:xr.DataArray, # (layer, filter), shares of weights: of `smallest_fraction`, on one stress
 ) -> pd.DataFrame:
     "The smallest share of weights for each layer and filter; a dash where none is enough."
-    table = smallest.to_pandas().map(lambda v: "–" if np.isnan(v) else percent(v, 0))
+    table = pd.DataFrame(smallest.to_pandas()).map(lambda v: "–" if np.isnan(v) else percent(v, 0))
     return table.rename(columns=lambda c: c.replace("_", "-")).rename_axis(columns=None).reset_index()
 
 # %% ../../nbs/api/run/08_report.ipynb #d252b416
@@ -344,7 +349,8 @@ def gain_table(
     changes = zip(rules, gains.area_gain.values, gains.area_low.values, gains.area_high.values)
     return pd.DataFrame({"training": ["plain" if r == "none" else f"selective, rule {r}" for r in rules],
                          "mean accuracy": [f"{100*m:.1f} ± {100*d:.1f} %" for m, d in spread],
-                         "gain": ["" if r == "none" else told_interval(*g, points) for r, *g in changes]})
+                         "gain": ["" if r == "none" else told_interval(gain, low, high, points)
+                                  for r, gain, low, high in changes]})
 
 # %% ../../nbs/api/run/08_report.ipynb #a4f43049
 def load_reports(
@@ -383,7 +389,7 @@ def comparison_table(
     labels = ("fragile", "robust", "antifragile", "undecided")
     def column(name, line):
         clean = percent_interval(line["clean_low"], line["clean_high"])
-        score = "; ".join([signed_text(line["score"]), f"{signed_text(line['low'])} … {signed_text(line['high'])}"])
+        score = _inside(line["score"], line["low"], line["high"])
         return {"Clean accuracy": f"{percent(line['clean_accuracy'])} ({clean})",
                 "ε of FGSM, of the pixel range": f"{line['epsilon']:.3f}, leaves {percent(left[name], 0)} of it",
                 "Accuracy at that ε": percent(line["accuracy_at_epsilon"]),
@@ -415,7 +421,7 @@ def place_sentence(
     "Which layer is most fragile, and where in the network it is."
     place = int(scores.score.values.argmin())
     one = scores.isel(layer=place)
-    told = told_interval(float(one.score), float(one.low), float(one.high))
+    told = _inside(float(one.score), float(one.low), float(one.high))
     return f"**{name}** is most fragile in {one.layer.item()}, layer {place + 1} of {scores.sizes['layer']} ({told})."
 
 # %% ../../nbs/api/run/08_report.ipynb #fb76f116
