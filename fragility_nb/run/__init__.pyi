@@ -9,8 +9,8 @@ from .study_files import load_study, check_study
 from .grid import PRELOAD, study_status, time_left, run_grid
 from .collect import collect_study, study_table, save_collection, report_study
 from .report import (
-    percent, percent_interval, points, told_interval, stress_words, data_words, show_text, show_table,
-    facts_table, check_list, check_numbers, check_levels, section_switches, check_report, overview_table,
+    percent, percent_interval, points, told_interval, stress_words, data_words, facts_table, show_text,
+    show_table, check_list, check_numbers, check_levels, section_switches, check_report, overview_table,
     clean_scores, layers_with, stress_sentence, weights_sentence, coverage_sentence, recalibration_sentence,
     kernels_sentence, retraining_sentence, found_text, stress_table, compactness_table, coverage_columns,
     kernels_text, targeting_text, frozen_text, gain_table, load_reports, report_group, comparison_table,
@@ -23,8 +23,8 @@ __all__ = [
     "template_parameters", "check_parameters", "plain_value", "is_done", "notebook_page", "run_study", "warm_up",
     "run_cells", "run_model", "summary_table", "run_demo", "load_study", "check_study", "PRELOAD", "study_status",
     "time_left", "run_grid", "collect_study", "study_table", "save_collection", "report_study", "percent",
-    "percent_interval", "points", "told_interval", "stress_words", "data_words", "show_text", "show_table",
-    "facts_table", "check_list", "check_numbers", "check_levels", "section_switches", "check_report",
+    "percent_interval", "points", "told_interval", "stress_words", "data_words", "facts_table", "show_text",
+    "show_table", "check_list", "check_numbers", "check_levels", "section_switches", "check_report",
     "overview_table", "clean_scores", "layers_with", "stress_sentence", "weights_sentence", "coverage_sentence",
     "recalibration_sentence", "kernels_sentence", "retraining_sentence", "found_text", "stress_table",
     "compactness_table", "coverage_columns", "kernels_text", "targeting_text", "frozen_text", "gain_table",
