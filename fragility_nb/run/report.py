@@ -55,7 +55,7 @@ def told_interval(
     high:float, # end of its interval
     form:Callable[[float], str]=signed_text, # how each is written; default: with a sign and three digits
 ) -> str:
-    "A number with its interval behind it."
+    "A number, and its interval after it."
     return f"{form(value)} ({form(low)} … {form(high)})"
 
 def _inside(value:float, low:float, high:float) -> str:
