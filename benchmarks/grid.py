@@ -2,9 +2,11 @@
 
     python benchmarks/grid.py [--quick]
 
-The work of a run is what its cells take, imports included, as any script would pay them; all else is overhead: a process, a kernel, the page, the checks.
-Bars: at most 3 s a run, at most 5 % of runs of 60 s, two workers 1.7 times as fast as one on two cores, and under 5 s for the list, the state and
-the collection of 1,000 planned runs. Counted from the command's first line to its last, its start shared by the runs.
+The work of a run is what its cells take, imports included, as any script would pay them; all else is overhead: a
+process, a kernel, the page, the checks.
+Bars: at most 3 s a run, at most 5 % of runs of 60 s, two workers 1.7 times as fast as one on two cores, and under 5 s
+for the list, the state and the collection of 1,000 planned runs. Counted from the command's first line to its last,
+its start shared by the runs.
 """
 import argparse
 import json
@@ -19,9 +21,9 @@ import xarray as xr
 from grid_faults import FRAGILITY, study, template
 
 from fragility_nb.core.results import provenance, save_result
-from fragility_nb.run.study_files import load_study
 from fragility_nb.run.grid import study_status
-from fragility_nb.run.studies import _finish
+from fragility_nb.run.studies import finish_run
+from fragility_nb.run.study_files import load_study
 
 BUSY = ("seed = 0  # of the numbers\nwork = 1.0  # seconds of CPU\nout = '.'  # folder for result.nc",
         "import time\nimport xarray as xr\nfrom fragility_nb.core.results import provenance, save_result", """
@@ -43,17 +45,17 @@ def busy(folder, runs, work):
     "A study of single-threaded runs of so many seconds."
     folder.mkdir(parents=True)
     template(folder / "busy.ipynb", *BUSY)
-    (folder / "s.toml").write_text(f"template = 'busy.ipynb'\n[axes]\nseed = {list(range(runs))}\n[parameters]\nwork "
-                                   f"= {float(work)}\n")
+    (folder / "s.toml").write_text(f"template = 'busy.ipynb'\n[axes]\nseed = {list(range(runs))}\n"
+                                   f"[parameters]\nwork = {float(work)}\n")
     return folder / "s.toml"
 
 
 def overhead(folder, runs, work):
     "Seconds per run beside its cells, and their share."
     file = busy(folder, runs, work)
-    whole = timed("grid", file, "--workers", 1)
-    inside = float(study_status(file).cell_seconds.sum())
-    own = float((study_status(file).seconds - study_status(file).cell_seconds).mean())
+    whole, status = timed("grid", file, "--workers", 1), study_status(file)
+    inside = float(status.cell_seconds.sum())
+    own = float((status.seconds - status.cell_seconds).mean())
     return dict(runs=runs, cell_seconds=round(inside / runs, 2), overhead_per_run=round((whole - inside) / runs, 2),
                 of_it_kernel_and_page=round(own, 2), share=round((whole - inside) / inside, 4))
 
@@ -75,7 +77,7 @@ def thousand(folder, done):
         run.folder.mkdir(parents=True)
         for name in ("work.ipynb", "work.html"): (run.folder / name).write_text(json.dumps(dict(cells=[])))
         save_result(xr.Dataset(dict(y=1.), attrs=provenance("toy")), run.folder / "result.nc")
-        _finish(run.folder, Path("work.ipynb"), run.params, run.fingerprint, 0., True)
+        finish_run(run.folder, Path("work.ipynb"), run.params, run.fingerprint, 0., True)
     return dict(done=done, dry_run=round(timed("grid", file, "--dry-run"), 2), status=round(timed("status", file), 2),
                 collect=round(timed("collect", file), 2))
 

@@ -2,9 +2,10 @@
 
     python benchmarks/grid_faults.py [--quick] [--seed N]
 
-Twelve small networks are trained on digits and filtered, two at a time. The controller, a worker or a kernel gets SIGKILL at 20 random moments, and the
-command is run again. At the end every run must be complete, no finished run computed twice, no process left, and the collected result the same
-to the bit. `--quick`: six runs without torch, six kills.
+Twelve small networks are trained on digits and filtered, two at a time. The controller, a worker or a kernel gets
+SIGKILL at 20 random moments, and the command is run again. At the end every run must be complete, no finished run
+computed twice, no process left, and the collected result the same to the bit. `--quick`: six runs without torch, six
+kills.
 """
 import argparse
 import contextlib
@@ -23,13 +24,17 @@ import psutil
 
 from fragility_nb.core.results import load_result
 from fragility_nb.run.collect import collect_study
-from fragility_nb.run.study_files import load_study
 from fragility_nb.run.grid import study_status
+from fragility_nb.run.study_files import load_study
 
 FRAGILITY = [sys.executable, "-c", "from fragility_nb.cli import app; app()"]
 KERNEL = dict(kernelspec=dict(name="python3", display_name="python3", language="python"))
-LIGHT = ("seed = 0  # of the numbers\nsteps = 4  # parts\npause = 0.3  # seconds per part\nout = '.'  # folder for "
-         "result.nc", """
+LIGHT = ("""
+seed = 0  # of the numbers
+steps = 4  # parts
+pause = 0.3  # seconds per part
+out = '.'  # folder for result.nc
+""", """
 import sys
 import time
 from pathlib import Path
@@ -43,10 +48,16 @@ def compute(i):
     time.sleep(pause)
     return dict(x=np.random.default_rng([seed, i]).normal(size=(40, 3)).cumsum(0))
 for i in range(steps): parts.append(store.get(lambda: compute(i), i)["x"])
-save_result(xr.Dataset(dict(walk=(("step", "time", "dim"), np.stack(parts)), end=float(parts[-1].sum())), attrs=provenance("light", seed=seed)), Path(out)/"result.nc")
+data = dict(walk=(("step", "time", "dim"), np.stack(parts)), end=float(parts[-1].sum()))
+save_result(xr.Dataset(data, attrs=provenance("light", seed=seed)), Path(out)/"result.nc")
 """)
-DIGITS = ("model = 'cnn3'  # name of a network\nseed = 0  # of the training\nepochs = 4  # of training\nn = 120  # "
-          "test images\nout = '.'  # folder for result.nc", """
+DIGITS = ("""
+model = 'cnn3'  # name of a network
+seed = 0  # of the training
+epochs = 4  # of training
+n = 120  # test images
+out = '.'  # folder for result.nc
+""", """
 from pathlib import Path
 from fragility_nb.stress.attacks import FGSM
 from fragility_nb.core.results import save_result
@@ -58,15 +69,17 @@ from fragility_nb.models.training import fit
 """, """
 train, test = load_data("digits", "train"), load_data("digits", n=n)
 net = create_model(model, seed=seed)
-log = fit(net, train, epochs=epochs, lr=3e-3, batch_size=32, seed=seed, folder=Path(out)/"training", device="cpu", progress=False)
-filters = filter_sweep(net, test, thresholds=9, attack=FGSM(0.05), device="cpu", resume=Path(out)/"parts", progress=False)
+log = fit(net, train, epochs=epochs, lr=3e-3, batch_size=32, seed=seed, folder=Path(out)/"training", device="cpu",
+          progress=False)
+filters = filter_sweep(net, test, thresholds=9, attack=FGSM(0.05), device="cpu", resume=Path(out)/"parts",
+                       progress=False)
 save_result(dict(training=log, filters=filters, scores=synaptic_scores(filters)), Path(out)/"result.nc")
 """)
 
 
 def template(path, parameters, *code):
     "A template notebook from its parameters and the code of its cells."
-    first = nbformat.v4.new_code_cell(parameters, metadata=dict(tags=["parameters"]))
+    first = nbformat.v4.new_code_cell(parameters.strip(), metadata=dict(tags=["parameters"]))
     cells = [nbformat.v4.new_markdown_cell(f"# {path.stem}"), first,
              *map(nbformat.v4.new_code_cell, (c.strip() for c in code))]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), path)
@@ -79,8 +92,8 @@ def study(folder, light=True, runs=6, **parameters):
     template(folder / "work.ipynb", *(LIGHT if light else DIGITS))
     axes = f"seed = {list(range(runs))}" if light else f"model = ['cnn3', 'cnn4']\nseed = {list(range(runs // 2))}"
     fixed = "\n".join(f"{k} = {v!r}" for k, v in parameters.items())
-    (folder / "study.toml").write_text(f"template = 'work.ipynb'\nfolder = "
-                                       f"'study'\n[axes]\n{axes}\n[parameters]\n{fixed}\n")
+    (folder / "study.toml").write_text(f"template = 'work.ipynb'\nfolder = 'study'\n[axes]\n{axes}\n"
+                                       f"[parameters]\n{fixed}\n")
     return folder / "study.toml"
 
 
@@ -115,8 +128,8 @@ def finished(file):
     "What must not change any more: run -> contents of its files."
     plan = load_study(file)
     done = study_status(plan).state == "done"
-    return {r.name: {f: (r.folder / f).read_bytes() for f in ("result.nc", "run.json", "work.html")} for r,
-            d in zip(plan.runs, done) if d}
+    files = ("result.nc", "run.json", "work.html")
+    return {r.name: {f: (r.folder / f).read_bytes() for f in files} for r, d in zip(plan.runs, done) if d}
 
 
 def below(process):
@@ -141,17 +154,18 @@ def run_files(file):
 
 
 def disturbed(file, kills, seed=0, wait=(0.2, 6.), env=None, say=lambda *a: None, kinds=()):
-    """Kills and starts again until it has killed so often, then lets it end. Gives what was killed, and how many runs were finished then.
-    However slow the machine is, the kills are spread over the whole study: the nth comes when its share of the runs is finished, at a random
-    moment from then on."""
-    rng, killed, controller, before, runs = random.Random(seed), [], None, {}, len(load_study(file).runs)
+    """Kills and starts again until it has killed so often, then lets it end. Gives what was killed, and how many runs
+    were finished then. However slow the machine is, the kills are spread over the whole study: the nth comes when its
+    share of the runs is finished, at a random moment from then on."""
+    rng, runs = random.Random(seed), len(load_study(file).runs)
+    killed, controller, before = [], None, {}
     while len(killed) < kills:
         if controller is None or controller.poll() is not None:
             if len(finished(file)) == runs: break
             controller = start(file, "--workers", "2", "--retry-failed", env=env, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
         while controller.poll() is None and run_files(file) < (len(killed) + 1) * (runs - 2) // kills: time.sleep(0.05)
-        until = time.time() + (60 if rng.random() < 0.8 or kinds else 0) # mostly not while all of it still starts
+        until = time.time() + (60 if rng.random() < 0.8 or kinds else 0)  # mostly not while all of it still starts
         while time.time() < until and controller.poll() is None and not workers(file): time.sleep(0.05)
         time.sleep(rng.uniform(*wait))
         if controller.poll() is not None: continue
@@ -184,8 +198,9 @@ def check(file, reference):
         lines = [line.split()[2].rstrip(":") for line in (run.folder / "log.txt").read_text().splitlines()
                  if line.startswith("--- ") and "cell" not in line]
         assert lines.count("finished") == 1 and lines[-1] == "finished", f"{run.name}: {lines}"
-        assert not [p for p in run.folder.rglob("*") if p.suffix == ".part" or p.name in ("running.json", "parts",
-            ".jupyter")], run.name
+        left = [p for p in run.folder.rglob("*") if p.suffix == ".part"
+                or p.name in ("running.json", "parts", ".jupyter")]
+        assert not left, run.name
     a, b = collect_study(file), collect_study(reference)
     for tree in (a, b):
         for node in tree.subtree: node.attrs.pop("created_at", None)

@@ -299,13 +299,14 @@ def _duration(seconds:float) -> str:
             else f"{seconds/86400:.1f} days")
 def _engine(name:str, workers:Optional[int], gpus:Optional[int], scheduler:Optional[str]):
     "An engine by its name."
-    from fragility_nb.run import cluster
     from fragility_nb.core.checks import check_choice
+    from fragility_nb.run.cluster import LocalEngine
+    from fragility_nb.run.dask_engine import DaskEngine
     from fragility_nb.run.grid import PRELOAD
     check_choice("engine", name, ("local", "dask"))
-    if name == "dask": return cluster.DaskEngine(scheduler, workers, gpus, preload=PRELOAD)
+    if name == "dask": return DaskEngine(scheduler, workers, gpus, preload=PRELOAD)
     if scheduler: raise ValueError("`--scheduler` is for `--engine dask`.")
-    return cluster.LocalEngine(workers, gpus, preload=PRELOAD)
+    return LocalEngine(workers, gpus, preload=PRELOAD)
 def _stopping() -> None:
     typer.secho("Stopping: what runs now is finished, nothing new begins. Ctrl-C again stops at once; nothing is lost "
                 "either way.", fg="yellow", err=True)

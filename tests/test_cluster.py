@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-
 from conftest import ROOT, environment
 
-from fragility_nb.run.dask_engine import DaskEngine, slurm_options, slurm_script
 from fragility_nb.run.cluster import LocalEngine, WorkerDied
+from fragility_nb.run.dask_engine import DaskEngine, slurm_options, slurm_script
 from fragility_nb.run.machine import list_gpus, pick_gpus, thread_share
 
 ENV = environment(PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT/"tests")]), OMP_NUM_THREADS="1")
@@ -74,16 +73,16 @@ def test_threads_are_divided():
 
 def test_deaths_and_errors_are_told_and_the_others_go_on():
     out = dict(LocalEngine(workers=2).run(die, [signal.SIGKILL, None, signal.SIGSEGV, None]))
-    assert isinstance(out[0],
-                      WorkerDied) and "SIGKILL" in str(out[0]) and "SIGSEGV" in str(out[2]) and out[1] is out[3] is None
+    assert isinstance(out[0], WorkerDied) and "SIGKILL" in str(out[0]) and "SIGSEGV" in str(out[2])
+    assert out[1] is out[3] is None
     error = dict(LocalEngine().run(fail, ["x"]))[0]
     assert isinstance(error, KeyError) and "in fail" in error.__notes__[0]
     assert "Strange: 1 2" in str(dict(LocalEngine().run(strange, [0]))[0])
 
 def test_starter_that_is_killed():
     engine, killed, out = LocalEngine(workers=2), [], {}
-    threading.Timer(2, lambda: killed.append(os.kill(int(next(iter(_children_of(os.getpid())))),
-                                                     signal.SIGKILL))).start()
+    def kill(): killed.append(os.kill(int(next(iter(_children_of(os.getpid())))), signal.SIGKILL))
+    threading.Timer(2, kill).start()
     for index, outcome in engine.run(who, [60, 60, 0, 0]): out[index] = outcome
     assert killed and isinstance(out[0], WorkerDied) and isinstance(out[1], WorkerDied) and out[2] != out[3]
 
@@ -123,8 +122,8 @@ def test_stop_once_and_twice():
     stop, began = threading.Event(), time.monotonic()
     threading.Timer(1.5, stop.set).start()
     out = dict(LocalEngine(workers=2).run(time.sleep, [60] * 4, stop=stop))
-    assert set(out) == {0,
-                        1} and {type(o) for o in out.values()} == {KeyboardInterrupt} and time.monotonic() - began < 15
+    assert set(out) == {0, 1} and {type(o) for o in out.values()} == {KeyboardInterrupt}
+    assert time.monotonic() - began < 15
     # calls that have only just begun hear it, too
     out = dict(LocalEngine(workers=4).run(time.sleep, [60] * 8, stop=AtOnce()))
     assert {type(o) for o in out.values()} == {KeyboardInterrupt} and len(out) == 4 and time.monotonic() - began < 40
@@ -174,8 +173,8 @@ def test_local_and_dask_agree_bit_for_bit():
     "The same numbers from torch, with the number of CPU threads that was asked for."
     local, dask = (dict(e(workers=1, threads=2, preload=["torch"]).run(product, range(3)))
                    for e in (LocalEngine, DaskEngine))
-    assert local == dask and len({v for v, _ in local.values()}) == 3 and {threads for _,
-        threads in local.values()} == {2}
+    assert local == dask and len({v for v, _ in local.values()}) == 3
+    assert {threads for _, threads in local.values()} == {2}
 
 def test_dask_stop():
     stop, began = threading.Event(), time.monotonic()
@@ -227,8 +226,9 @@ def test_slurm_script():
     for line in ("#SBATCH -p gpu", "#SBATCH -A lab", "#SBATCH --cpus-per-task=8", "#SBATCH --mem=32G",
                  "#SBATCH -t 12:00:00", "#SBATCH --gres=gpu:1", "#SBATCH --constraint=a100",
                  "module load cuda", "export OMP_NUM_THREADS=8"): assert line in text.splitlines(), line
-    start = next(l for l in text.splitlines() if "dask worker" in l or "dask_worker" in l)
-    assert "--resources GPU=1" in start and "--nthreads 1" in start and "--nworkers" not in start.replace("--nworkers 1", "")
+    start = next(line for line in text.splitlines() if "dask worker" in line or "dask_worker" in line)
+    assert "--resources GPU=1" in start and "--nthreads 1" in start
+    assert "--nworkers" not in start.replace("--nworkers 1", "")
     assert text.index("module load cuda") < text.index(start)
     assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
     cpu = slurm_script(gpus=0)

@@ -1,14 +1,13 @@
-"A study through everything that can happen to it: kills, a full disk, damage, edits, two at once; and what is made of its runs."
+"""A study through everything that can happen to it: kills, a full disk, damage, edits, two at once; and what is made of
+its runs."""
 import functools
 import importlib.util
 import json
-import os
 import queue
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 
@@ -20,13 +19,13 @@ import xarray as xr
 from conftest import ROOT, environment
 from typer.testing import CliRunner
 
-from fragility_nb.run import cluster
 from fragility_nb.cli import app
 from fragility_nb.core.results import load_result, provenance, save_result
+from fragility_nb.run import cluster, dask_engine
 from fragility_nb.run.collect import _by_axis, _stacked, collect_study, report_study, study_table
-from fragility_nb.run.study_files import check_study, load_study
 from fragility_nb.run.grid import run_grid, study_status, time_left
 from fragility_nb.run.parameters import template_parameters
+from fragility_nb.run.study_files import check_study, load_study
 
 spec = importlib.util.spec_from_file_location("grid_faults", ROOT / "benchmarks" / "grid_faults.py")
 faults = importlib.util.module_from_spec(spec)
@@ -43,7 +42,7 @@ class Here(cluster.Engine):
     def run(self, call, arguments, stop=None):
         for i, argument in enumerate(arguments):
             answer = queue.SimpleQueue()
-            thread = threading.Thread(target=lambda: answer.put(call(argument)))
+            thread = threading.Thread(target=lambda to, given: to.put(call(given)), args=(answer, argument))
             thread.start()
             thread.join()
             yield i, answer.get_nowait()
@@ -74,7 +73,8 @@ def copied(undisturbed, tmp_path):
 
 
 def test_killed_again_and_again(undisturbed, tmp_path):
-    "SIGKILL for kernel, worker and controller, the last when a run is finished: all complete, none twice, nothing left behind, the same to the bit."
+    """SIGKILL for kernel, worker and controller, the last when a run is finished: all complete, none twice, nothing
+    left, the same to the bit."""
     file = faults.study(tmp_path, runs=3)
     killed = faults.disturbed(file, 3, wait=(0.1, 1.), env=environment(), kinds=("kernel", "worker", "controller"))
     assert len(killed) == 3 and killed[-1][1] >= 1, killed
@@ -82,7 +82,8 @@ def test_killed_again_and_again(undisturbed, tmp_path):
 
 
 def test_on_dask_from_the_command_line(undisturbed, tmp_path):
-    "A dask worker is killed in the middle of a run: this one is begun again, nothing else, and the collection is that of the local engine to the bit."
+    """A dask worker is killed in the middle of a run: this one is begun again, nothing else, and the collection is that
+    of the local engine to the bit."""
     file = faults.study(tmp_path, runs=3)
     command = faults.start(file, "--engine", "dask", "--workers", "2", env=environment(), stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, text=True)
@@ -91,9 +92,10 @@ def test_on_dask_from_the_command_line(undisturbed, tmp_path):
     worker = psutil.Process(json.loads((run.folder / "running.json").read_text())["pid"]).parent().parent()
     worker.kill()
     printed, _ = command.communicate(timeout=200)
-    assert command.returncode == 0 and "3 done" in printed and "Traceback" not in printed and "distributed" not in printed, printed
-    assert [(r.folder / "log.txt").read_text().count(" started:") for r in load_study(file).runs] == [2 if r.name
-        == run.name else 1 for r in load_study(file).runs]
+    assert command.returncode == 0 and "3 done" in printed, printed
+    assert "Traceback" not in printed and "distributed" not in printed, printed
+    starts = {r.name: (r.folder / "log.txt").read_text().count(" started:") for r in load_study(file).runs}
+    assert starts == {name: 2 if name == run.name else 1 for name in starts}
     faults.check(file, undisturbed)
 
 
@@ -108,10 +110,11 @@ def partly(file, timeout=100):
 
 def test_a_scheduler_that_does_not_answer(tmp_path, monkeypatch):
     "One error on the command line; a second is a short time, ten is what the command gives it."
-    monkeypatch.setattr(cluster, "DaskEngine", functools.partial(cluster.DaskEngine, timeout=1))
+    monkeypatch.setattr(dask_engine, "DaskEngine", functools.partial(dask_engine.DaskEngine, timeout=1))
     file, began = faults.study(tmp_path, runs=1), time.time()
     done = fragility("grid", file, "--engine", "dask", "--scheduler", "tcp://127.0.0.1:9")
-    assert done.exit_code == 2 and done.stderr.startswith("Error: No dask scheduler answers at `tcp://127.0.0.1:9`") and done.stderr.count("\n") == 1, done.output
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1, done.output
+    assert done.stderr.startswith("Error: No dask scheduler answers at `tcp://127.0.0.1:9`"), done.output
     assert time.time() - began < 20 and study_status(file).state.tolist() == ["planned"]
 
 
@@ -123,8 +126,8 @@ def test_every_run_has_its_files(undisturbed):
                                                           "work.html", "work.ipynb"}
         assert re.fullmatch(r"seed=\d_[0-9a-f]{8}", run.name)
         assert json.loads((run.folder / "params.json").read_text())["params"] == run.params
-    assert (status.seconds > status.cell_seconds).all() and (status.cell_seconds
-        > 1.2).all() and status.cpu_seconds.gt(0.1).all() and (status.peak_memory > 2**25).all()
+    assert (status.seconds > status.cell_seconds).all() and (status.cell_seconds > 1.2).all()
+    assert status.cpu_seconds.gt(0.1).all() and (status.peak_memory > 2**25).all()
 
 
 def test_the_same_numbers_as_without_a_grid(undisturbed):
@@ -151,9 +154,11 @@ def test_a_truncated_result_is_made_again_and_only_that(copied, here):
     assert study_status(plan).state.tolist() == ["done", "damaged", "done"]
     assert len(collect_study(plan)["result"].run) == 2
     assert run_grid(plan, engine=Here()).state.eq("done").all()
-    assert load_result(path).drop_attrs().identical(good.drop_attrs()) and list(plan.runs[1].folder.glob("earlier/*/result.nc"))
-    assert {k: v for k, v in faults.finished(copied).items() if k != plan.runs[1].name} == {k: v for k,
-        v in before.items() if k != plan.runs[1].name}
+    assert load_result(path).drop_attrs().identical(good.drop_attrs())
+    assert list(plan.runs[1].folder.glob("earlier/*/result.nc"))
+    others = [r.name for r in plan.runs if r is not plan.runs[1]]
+    after = faults.finished(copied)
+    assert {k: after[k] for k in others} == {k: before[k] for k in others}
 
 
 def test_an_edited_template_makes_new_runs_and_keeps_the_old(copied, here):
@@ -175,11 +180,11 @@ def test_parameters_files_and_versions_make_another_run(copied, monkeypatch):
     assert load_study(copied).runs[0].folder != first.folder
     from fragility_nb.run import studies
     (copied.parent / "w.txt").write_text("a")
-    one = studies._fingerprint(copied.parent / "work.ipynb", dict(x="w.txt"), copied.parent)
+    one = studies.run_fingerprint(copied.parent / "work.ipynb", dict(x="w.txt"), copied.parent)
     (copied.parent / "w.txt").write_text("b!")
-    two = studies._fingerprint(copied.parent / "work.ipynb", dict(x="w.txt"), copied.parent)
+    two = studies.run_fingerprint(copied.parent / "work.ipynb", dict(x="w.txt"), copied.parent)
     monkeypatch.setattr(studies, "_versions", lambda: dict(fragility_nb="9.9"))
-    assert len({one, two, studies._fingerprint(copied.parent / "work.ipynb", dict(x="w.txt"), copied.parent)}) == 3
+    assert len({one, two, studies.run_fingerprint(copied.parent / "work.ipynb", dict(x="w.txt"), copied.parent)}) == 3
 
 
 def running(file, timeout=60):
@@ -219,20 +224,21 @@ if a == 1: print("so far so good"); 1/0
 
 
 def test_what_fails_is_told_in_status_log_and_notebook(tmp_path, here):
-    "A cell that fails, with its traceback; a run that ends without a result is not done; neither is tried again unasked."
+    "A failed cell, with its traceback; a run that ends without a result is not done; neither is tried again unasked."
     faults.template(tmp_path / "fails.ipynb", *FAILS)
     (tmp_path / "s.toml").write_text("template = 'fails.ipynb'\n[axes]\na = [1, 2]")
     done = fragility("grid", tmp_path / "s.toml", "--workers", 1)
     plan = load_study(tmp_path / "s.toml")
     status, first = study_status(plan), plan.runs[0].folder
     assert done.exit_code == 1 and status.state.tolist() == ["failed", "failed"], done.output
-    assert status.cell.tolist()[0] == 3 and status.error.iloc[0] == "ZeroDivisionError: division by zero" and "wrote no result.nc" in status.error.iloc[1]
+    assert status.cell.tolist()[0] == 3 and status.error.iloc[0] == "ZeroDivisionError: division by zero"
+    assert "wrote no result.nc" in status.error.iloc[1]
     for text in (status.traceback.iloc[0], done.output, fragility("status", tmp_path / "s.toml").output,
                  (first / "log.txt").read_text(), (first / "fails.failed.ipynb").read_text()):
         assert "1/0" in text and "ZeroDivisionError" in text
     assert "so far so good" in (first / "log.txt").read_text()
-    assert fragility("grid", tmp_path / "s.toml").exit_code == 1 and (first
-        / "log.txt").read_text().count("started") == 1
+    assert fragility("grid", tmp_path / "s.toml").exit_code == 1
+    assert (first / "log.txt").read_text().count("started") == 1
 
 
 class Deadly(cluster.Engine):
@@ -259,7 +265,8 @@ def test_the_disk_fills_in_the_middle(tmp_path, here):
         file.write_text(file.read_text().replace("folder = 'study'", f"folder = '{disk}/study'"))
         (disk / "ballast").write_bytes(b"x" * (3 * 2**20 - 60_000))
         full = fragility("grid", file)
-        assert full.exit_code == 2 and "make room" in full.stderr and "Traceback" not in full.stderr, full.stderr + full.stdout
+        assert full.exit_code == 2, full.stderr + full.stdout
+        assert "make room" in full.stderr and "Traceback" not in full.stderr, full.stderr + full.stdout
         assert not study_status(file).state.isin(["failed", "done"]).any()
         (disk / "ballast").unlink()
         assert fragility("grid", file).exit_code == 0
@@ -338,9 +345,9 @@ def test_names_that_only_a_run_would_look_up(tmp_path, text, error, message):
 def test_names_that_are_right(tmp_path):
     (tmp_path / "mine" / "train").mkdir(parents=True)
     (tmp_path / "w.safetensors").write_bytes(b"")
-    (tmp_path
-     / "s.toml").write_text("template = 'train_and_report'\n[axes]\nmodel = ['cnn12', 'resnet18', "
-                            "'timm:convnext_tiny', './w.safetensors']\ndata = ['digits', './mine', 'mine']")
+    axes = """model = ['cnn12', 'resnet18', 'timm:convnext_tiny', './w.safetensors']
+data = ['digits', './mine', 'mine']"""
+    (tmp_path / "s.toml").write_text(f"template = 'train_and_report'\n[axes]\n{axes}")
     check_study(tmp_path / "s.toml")
     faults.template(tmp_path / "own.ipynb", "model = 'cnn3'  # name of a network\nout = '.'  # folder")
     (tmp_path / "s.toml").write_text("template = 'own.ipynb'\n[axes]\nmodel = ['a_network_of_my_own']")
@@ -364,8 +371,8 @@ def test_parameters_are_read_as_python_reads_them(tmp_path):
     faults.template(tmp_path / "t.ipynb", PARAMETERS)
     table = template_parameters(tmp_path / "t.ipynb")
     assert list(table.index) == list("abcdefgh")
-    assert table.loc["a"].tolist() == ["1", "int", "a = b, or what it is"] and table.loc["b"].tolist() == ["None",
-        "int", "how many; c=3 means three"]
+    assert table.loc["a"].tolist() == ["1", "int", "a = b, or what it is"]
+    assert table.loc["b"].tolist() == ["None", "int", "how many; c=3 means three"]
     assert table.type.to_dict() == dict(a="int", b="int", c="dict", d="'str'", e="float", f="float", g="list", h="")
     assert table.help["c"] == "two lines" and table.help["d"] == "text with a sign" and table.default["d"] == "'a # b'"
     faults.template(tmp_path / "t.ipynb", "a = 1\nb = = 2")
@@ -375,7 +382,7 @@ def test_parameters_are_read_as_python_reads_them(tmp_path):
 def test_a_scheduler_that_does_not_answer_leaves_no_folder(tmp_path):
     (tmp_path / "s.toml").write_text(BASE + "[axes]\nn = [1]")
     with pytest.raises(ConnectionError, match="No dask scheduler answers"):
-        run_grid(tmp_path / "s.toml", engine=cluster.DaskEngine("tcp://127.0.0.1:9", timeout=1))
+        run_grid(tmp_path / "s.toml", engine=dask_engine.DaskEngine("tcp://127.0.0.1:9", timeout=1))
     assert [p.name for p in tmp_path.iterdir()] == ["s.toml"]
 
 
@@ -395,12 +402,13 @@ def planned(folder, n=1000):
 
 def made(run, result, began=0.):
     "A finished run without its computing."
-    from fragility_nb.run.studies import _finish
     from pathlib import Path
+
+    from fragility_nb.run.studies import finish_run
     run.folder.mkdir(parents=True, exist_ok=True)
     for name in ("work.ipynb", "work.html"): (run.folder / name).write_text(json.dumps(dict(cells=[])))
     save_result(result, run.folder / "result.nc")
-    _finish(run.folder, Path("work.ipynb"), run.params, run.fingerprint, began, True)
+    finish_run(run.folder, Path("work.ipynb"), run.params, run.fingerprint, began, True)
 
 
 def test_a_thousand_planned_runs(tmp_path):
@@ -437,8 +445,8 @@ def test_equal_shapes_are_stacked_as_xarray_does():
 def test_ragged_layers_stand_one_after_the_other_without_fillers():
     parts = dict(x=scores(["a", "b"], 1), y=scores(["a", "b", "c"], 2))
     whole = _stacked(parts)
-    assert whole.layer.values.tolist() == ["a", "b", "a", "b", "c"] and whole.layer_run.values.tolist() == [0, 0, 1, 1,
-        1]
+    assert whole.layer.values.tolist() == ["a", "b", "a", "b", "c"]
+    assert whole.layer_run.values.tolist() == [0, 0, 1, 1, 1]
     for i, part in enumerate(parts.values()):
         one = whole.isel(layer=np.flatnonzero(whole.layer_run == i))
         np.testing.assert_array_equal(one.score, part.score)
@@ -457,22 +465,22 @@ def test_what_differs_in_more_ways_stays_apart_and_everything_can_be_read_again(
     assert done.exit_code == 0 and "Partial: 2 of 3" in done.stdout
     tree = load_result(plan.folder / "collected.nc")
     assert (tree.attrs["complete"], tree.attrs["planned"], tree.attrs["collected"]) == (0, 3, 2)
-    assert tree["runs"].collected.values.tolist() == [True, False,
-                                                      True] and tree["runs"].run_seed.values.tolist() == [0, 1, 2]
-    assert tree["scores"].run_seed.values.tolist() == [0, 2] and set(tree["odd"].children) == {plan.runs[0].name,
-        plan.runs[2].name}
+    assert tree["runs"].collected.values.tolist() == [True, False, True]
+    assert tree["runs"].run_seed.values.tolist() == [0, 1, 2]
+    assert tree["scores"].run_seed.values.tolist() == [0, 2]
+    assert set(tree["odd"].children) == {plan.runs[0].name, plan.runs[2].name}
     table = pd.read_csv(plan.folder / "collected.csv")
-    assert table.state.tolist() == ["done", "planned", "done"] and table["scores.total"].tolist()[::2] == [1,
-        2] and np.isnan(table["scores.total"][1])
+    assert table.state.tolist() == ["done", "planned", "done"]
+    assert table["scores.total"].tolist()[::2] == [1, 2] and np.isnan(table["scores.total"][1])
 
 
 def test_time_left_asks_the_runs_most_alike():
     status = pd.DataFrame(dict(model=["a", "a", "b", "b", "a"], seed=[0, 1, 0, 1, 2],
                                state=["done", "planned", "done", "planned", "failed"],
                                seconds=[10, None, 100, None, None]))
-    assert time_left(status, ("model", "seed")) == pytest.approx((10 + 100) / 2 + (10 + 100) / 2) or time_left(status,
-        ("model", "seed")) == 110
-    assert time_left(status, ("model", "seed"), 2) == 55 and time_left(status[1:2], ("model", "seed")) is None
+    axes = ("model", "seed")
+    assert time_left(status, axes) == pytest.approx((10 + 100) / 2 + (10 + 100) / 2) or time_left(status, axes) == 110
+    assert time_left(status, axes, 2) == 55 and time_left(status[1:2], axes) is None
 
 
 def test_the_report_is_one_page_with_links_and_safe_text(tmp_path):
@@ -482,7 +490,8 @@ def test_the_report_is_one_page_with_links_and_safe_text(tmp_path):
     (plan.runs[2].folder).mkdir()
     (plan.runs[2].folder / "failed.json").write_text(json.dumps(dict(cell=3, error="ValueError: <b>&", traceback="t")))
     page = report_study(file).read_text()
-    assert f'href="runs/{plan.runs[0].name}/work.html"' in page and "ValueError: &lt;b&gt;&amp;" in page and "partial" in page
+    assert f'href="runs/{plan.runs[0].name}/work.html"' in page
+    assert "ValueError: &lt;b&gt;&amp;" in page and "partial" in page
     table = study_table(plan)
     assert _by_axis(table, "seed", ["y"]).y.tolist() == ["1", "3"]
     table["seed"] = 0

@@ -13,7 +13,9 @@ NAME = "fragility_nb"
 SETTINGS = configparser.ConfigParser(delimiters=["="])
 SETTINGS.read(ROOT / "settings.ini", encoding="utf-8")
 SETTINGS = SETTINGS["DEFAULT"]
-MODULES = {f"{NAME}/{path.name}" for path in (ROOT / NAME).glob("*.py")}
+MODULES = {path.relative_to(ROOT).as_posix() for path in (ROOT / NAME).rglob("*.py*")
+           if path.suffix in (".py", ".pyi") and "__pycache__" not in path.parts}
+MARKERS = {path.relative_to(ROOT).as_posix() for path in (ROOT / NAME).rglob("py.typed")}
 TEMPLATES = {f"{NAME}/templates/{path.name}" for path in (ROOT / NAME / "templates").glob("*.ipynb")}
 
 
@@ -48,11 +50,11 @@ def metadata(wheel):
 
 def test_wheel_content(wheel):
     with zipfile.ZipFile(wheel) as archive: names = {n for n in archive.namelist() if ".dist-info/" not in n}
-    assert names == MODULES | TEMPLATES
+    assert names == MODULES | MARKERS | TEMPLATES
 
 
 def test_there_are_templates():
-    assert TEMPLATES or f"{NAME}/studies.py" not in MODULES, "the studies need their notebook in templates/"
+    assert TEMPLATES or f"{NAME}/run/studies.py" not in MODULES, "the studies need their notebook in templates/"
 
 
 def test_wheel_metadata(metadata):

@@ -18,19 +18,20 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from ..core.results import write_atomic
-from .cluster import LocalEngine
+from .cluster import Engine, LocalEngine
 from .studies import CellError, finished_run, is_intact, run_checked, time_stamp
 from .study_files import Run, Study, as_study, check_study, keep_plan, run_of
 
 # %% ../../nbs/api/run/06_grid.ipynb #g5200018
 @contextlib.contextmanager
 def _locked(path:Path, wait:float, what:str) -> Iterator[None]:
-    "Holds a lock that ends with the process; `BlockingIOError` if another one keeps it for longer than `wait` seconds."
+    "Holds a lock that ends with the process; `BlockingIOError` if another one keeps it for more than `wait` seconds."
     path.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + wait
     with open(path, "a+", encoding="utf-8") as f:
@@ -48,6 +49,7 @@ def _locked(path:Path, wait:float, what:str) -> Iterator[None]:
         try: yield
         finally: f.truncate(0)
 
+# %% ../../nbs/api/run/06_grid.ipynb #2b26ed04
 def _is_locked(path:Path) -> bool:
     "Whether a process holds this lock. Holds it for a moment itself, which those who want it wait out."
     try: f = open(path, encoding="utf-8")
@@ -76,20 +78,23 @@ def _read(path:Path) -> dict:
     except (OSError, ValueError): return {}
 
 # %% ../../nbs/api/run/06_grid.ipynb #g5200020
+def axis_value(value):
+    "A value of an axis for a table: lists and dicts as text."
+    return str(value) if isinstance(value, (list, dict)) else value
+
+# %% ../../nbs/api/run/06_grid.ipynb #8a222bea
+_COLUMNS = ("state", "seconds", "cell_seconds", "cpu_seconds", "peak_memory", "peak_gpu_memory", "finished_at",
+            "started", "cell", "error", "traceback")
+
 def study_status(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
-) -> pd.DataFrame: # one row per run: its axes, state, seconds, cell, error and traceback; the index is the name of its folder
+) -> pd.DataFrame: # one row per run, by its folder's name: axes, state, seconds, bytes, cell, error and traceback
     "Where every run of a study stands."
     study = as_study(study)
     stem = study.template.stem
-    rows = [{k: told_error(v) for k, v in r.axes.items()} | _state(r, stem) for r in study.runs]
-    columns = [*study.axes, "state", "seconds", "cell_seconds", "cpu_seconds", "peak_memory", "peak_gpu_memory",
-               "finished_at", "started", "cell", "error", "traceback"]
+    rows = [{k: axis_value(v) for k, v in r.axes.items()} | _state(r, stem) for r in study.runs]
     table = pd.DataFrame(rows, index=pd.Index([r.name for r in study.runs], name="run"))
-    return table.reindex(columns=columns).astype({"cell": "Int64"})
-
-# %% ../../nbs/api/run/06_grid.ipynb #8a222bea
-def told_error(value): return str(value) if isinstance(value, (list, dict)) else value
+    return table.reindex(columns=[*study.axes, *_COLUMNS]).astype({"cell": "Int64"})
 
 # %% ../../nbs/api/run/06_grid.ipynb #g5200021
 def time_left(
@@ -97,7 +102,7 @@ def time_left(
     axes:Sequence[str], # of the study
     workers:int=1, # at once
 ) -> float|None: # seconds; None before the first run is finished
-    "An estimate from the finished runs: each run that is left takes as long as those most like it took, by the number of equal axes."
+    "An estimate: each run that is left takes as long as those with the most equal axes took."
     done = status[status.state == "done"]
     left = status[~status.state.isin(["done", "failed"])]
     if left.empty: return 0.
@@ -108,29 +113,13 @@ def time_left(
     nearest = alike == alike.max(1, keepdims=True)
     return float(((nearest * took).sum(1) / nearest.sum(1)).sum() / min(workers, len(left)))
 
-# %% ../../nbs/api/run/06_grid.ipynb #g5200023
-def _work(job:dict) -> dict:
-    "One run, in a process of its own: what an engine calls. Says how it ended; what there is to keep is in the run's folder."
-    # Ctrl-C is the controller's
-    if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGINT, signal.SIG_IGN)
-    folder, template = Path(job["folder"]), Path(job["template"])
-    if Path(job["stop"]).exists(): return dict(state="stopped")
-    # a killed kernel leaves its file here, and not in the user's home
-    os.environ["JUPYTER_RUNTIME_DIR"] = str(folder/".jupyter")
-    try:
-        with _locked(folder/".lock", 30, "Another process computes this run"):
-            for name in ("failed.json", ".usage.json"): (folder/name).unlink(missing_ok=True)
-            with write_atomic(folder/"running.json") as part:
-                part.write_text(json.dumps(dict(started=time.time(), pid=os.getpid(), host=socket.gethostname())))
-            with write_atomic(folder/"params.json") as part:
-                part.write_text(json.dumps(dict(template=template.name, params=job["params"],
-                                                fingerprint=job["fingerprint"]), indent=1))
-            try: return _attempt(folder, template, job)
-            finally:
-                (folder/"running.json").unlink(missing_ok=True)
-                shutil.rmtree(folder/".jupyter", ignore_errors=True)
-    except BlockingIOError as e: return dict(state="elsewhere", error=str(e))
-    except OSError as e: return dict(state="no space" if _is_full(str(e)) else "failed", error=str(e))
+# %% ../../nbs/api/run/06_grid.ipynb #5fc980e4
+def _is_full(error:str) -> bool: return re.search(r"No space left|Disk quota|Errno 28\b|Errno 122\b", error) is not None
+
+def _keep_failure(folder:Path, cell:int|None, error:str, trace:str) -> None:
+    with write_atomic(folder/"failed.json") as part:
+        part.write_text(json.dumps(dict(cell=cell, error=error.strip().splitlines()[0][:500], traceback=trace,
+                                        failed_at=time_stamp()), indent=1), encoding="utf-8")
 
 def _attempt(folder:Path, template:Path, job:dict) -> dict:
     "The run, with its end in words."
@@ -143,81 +132,47 @@ def _attempt(folder:Path, template:Path, job:dict) -> dict:
         return dict(state="failed", error=error)
     return dict(state="done")
 
-def _keep_failure(folder:Path, cell:int|None, error:str, trace:str) -> None:
-    with write_atomic(folder/"failed.json") as part:
-        part.write_text(json.dumps(dict(cell=cell, error=error.strip().splitlines()[0][:500], traceback=trace,
-                                        failed_at=time_stamp()), indent=1), encoding="utf-8")
+# %% ../../nbs/api/run/06_grid.ipynb #g5200023
+@contextlib.contextmanager
+def _under_way(folder:Path, template:Path, job:dict) -> Iterator[None]:
+    "Says what is going on in a run's folder, for as long as it is."
+    for name in ("failed.json", ".usage.json"): (folder/name).unlink(missing_ok=True)
+    facts = dict(started=time.time(), pid=os.getpid(), host=socket.gethostname())
+    with write_atomic(folder/"running.json") as part: part.write_text(json.dumps(facts))
+    given = dict(template=template.name, params=job["params"], fingerprint=job["fingerprint"])
+    with write_atomic(folder/"params.json") as part: part.write_text(json.dumps(given, indent=1))
+    try: yield
+    finally:
+        (folder/"running.json").unlink(missing_ok=True)
+        shutil.rmtree(folder/".jupyter", ignore_errors=True)
 
-def _is_full(error:str) -> bool: return re.search(r"No space left|Disk quota|Errno 28\b|Errno 122\b", error) is not None
+def _work(job:dict) -> dict:
+    "One run, in a process of its own: what an engine calls. Says how it ended; what is to be kept is in its folder."
+    # Ctrl-C is the controller's
+    if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGINT, signal.SIG_IGN)
+    folder, template = Path(job["folder"]), Path(job["template"])
+    if Path(job["stop"]).exists(): return dict(state="stopped")
+    os.environ["JUPYTER_RUNTIME_DIR"] = str(folder/".jupyter") # a killed kernel leaves its file here, not at home
+    try:
+        with _locked(folder/".lock", 30, "Another process computes this run"), _under_way(folder, template, job):
+            return _attempt(folder, template, job)
+    except BlockingIOError as e: return dict(state="elsewhere", error=str(e))
+    except OSError as e: return dict(state="no space" if _is_full(str(e)) else "failed", error=str(e))
 
-# %% ../../nbs/api/run/06_grid.ipynb #g5200025
-# for engines whose workers are forks of one process: what every run needs is imported once
-PRELOAD = ("fragility_nb.run.grid", "fragility_nb.run.studies:warm_up")
-def run_grid(
-    study:Study|str|os.PathLike, # of `load_study`, or what it takes
-    *,
-    engine=None, # of `cluster`; default: processes on this machine
-    workers:int|None=None, # of the default engine: runs at once; default 1
-    retry_failed:bool=False, # also those that failed before
-    tell:Callable[[str], None]=lambda line: None, # gets a line about each run that ends
-    stop:threading.Event|None=None, # when it is set, no more runs start
-) -> pd.DataFrame: # of `study_status`
-    "Runs what is not done yet. The same call goes on after anything."
-    study, stop = _renewed(as_study(study)), stop or threading.Event()
-    check_study(study, engine)
-    engine = engine or LocalEngine(workers, preload=PRELOAD)
-    # a cluster that does not answer leaves no folder
-    with engine, _locked(study.folder/".lock", 2, f"Another `fragility grid` works in `{study.folder}`"):
-        (study.folder/".stop").unlink(missing_ok=True)
-        kept = keep_plan(study)
-        status = study_status(kept)
-        again = ("done",) if retry_failed else ("done", "failed")
-        todo = [r for r, s in zip(kept.runs, status.state) if s not in again]
-        _run_all(kept, todo, engine, tell, stop, already=int((status.state == "done").sum()))
-        return study_status(kept)
-
-# %% ../../nbs/api/run/06_grid.ipynb #g5200026
-def _run_all(study:Study, todo:list[Run], engine, tell, stop, already:int) -> None:
-    "Sends runs to the engine until none is left that might do better a second time."
-    deaths, total, full = dict.fromkeys((r.name for r in todo), 0), len(study.runs), []
-    with outcome_attrs(stop, study.folder/".stop"):
-        while todo and not stop.is_set():
-            again = []
-            for i, outcome in engine.run(_work, [_job(study, r) for r in todo], stop=stop):
-                if isinstance(outcome, KeyboardInterrupt): outcome = dict(state="stopped") # before it began
-                end = outcome if isinstance(outcome, dict) else dict(state="died",
-                    error=f"{type(outcome).__name__}: {outcome}")
-                already += end["state"] == "done"
-                if end["state"] == "died": again += _died(todo[i], end, deaths)
-                if end["state"] != "stopped": tell(_line(todo[i], end, already, total))
-                if end["state"] == "no space":
-                    stop.set()
-                    full.append(end["error"])
-            todo = again
-    if full: raise OSError(f"{full[0]} Nothing is lost: make room in `{study.folder}`, and the same command goes on.")
-
-def _renewed(study:Study) -> Study:
-    "The runs as they are named now: versions, and files that parameters name, may have changed since a plan was written."
-    runs = tuple(run_of(study.folder, study.template, r.params, r.axes, study.home) for r in study.runs)
-    return Study(study.name, study.template, study.folder, study.home, study.axes, runs)
-
+# %% ../../nbs/api/run/06_grid.ipynb #df8fa283
 def _job(study:Study, run:Run) -> dict:
+    "What a worker is told."
     return dict(folder=str(run.folder.resolve()), template=str(study.template.resolve()), params=run.params,
                 fingerprint=run.fingerprint, home=str(study.home), stop=str(study.folder.resolve()/".stop"))
 
-def _died(run:Run, end:dict, deaths:dict) -> list[Run]:
-    "A run again, or at the third death a failure."
-    deaths[run.name] += 1
-    if deaths[run.name] < 3: return [run]
-    _keep_failure(run.folder, None, f"The process died three times ({end['error']}); out of memory?", "")
-    return []
-
 def _line(run:Run, end:dict, done:int, total:int) -> str:
+    "What the user is told when a run ends."
     what = f"{end['state']:8} {run.name}"
     return f"[{done}/{total}] {what}" + (f"\n    {end['error'].strip().splitlines()[0]}" if end.get("error") else "")
 
+# %% ../../nbs/api/run/06_grid.ipynb #5e67bdd5
 @contextlib.contextmanager
-def outcome_attrs(stop:threading.Event, file:Path) -> Iterator[None]:
+def _pass_on(stop:threading.Event, file:Path) -> Iterator[None]:
     "Tells of `stop` to processes anywhere, through a file that they look for before they begin."
     over = threading.Event()
     def watch():
@@ -232,3 +187,66 @@ def outcome_attrs(stop:threading.Event, file:Path) -> Iterator[None]:
         over.set()
         thread.join()
         file.unlink(missing_ok=True)
+
+def _died(run:Run, end:dict, deaths:dict) -> list[Run]:
+    "A run again, or at the third death a failure."
+    deaths[run.name] += 1
+    if deaths[run.name] < 3: return [run]
+    _keep_failure(run.folder, None, f"The process died three times ({end['error']}); out of memory?", "")
+    return []
+
+# %% ../../nbs/api/run/06_grid.ipynb #g5200026
+def _ends(engine:Engine, study:Study, todo:list[Run], stop:threading.Event) -> Iterator[tuple[Run, dict]]:
+    "Sends runs to the engine: each with its end, in words."
+    for i, outcome in engine.run(_work, [_job(study, r) for r in todo], stop=stop):
+        if isinstance(outcome, KeyboardInterrupt): outcome = dict(state="stopped") # before it began
+        if not isinstance(outcome, dict): outcome = dict(state="died", error=f"{type(outcome).__name__}: {outcome}")
+        yield todo[i], outcome
+
+def _run_all(study:Study, todo:list[Run], engine:Engine, tell, stop:threading.Event, already:int) -> None:
+    "Sends runs to the engine until none is left that might do better a second time."
+    deaths, full = dict.fromkeys((r.name for r in todo), 0), []
+    with _pass_on(stop, study.folder/".stop"):
+        while todo and not stop.is_set():
+            again = []
+            for run, end in _ends(engine, study, todo, stop):
+                already += end["state"] == "done"
+                if end["state"] == "died": again += _died(run, end, deaths)
+                if end["state"] != "stopped": tell(_line(run, end, already, len(study.runs)))
+                if end["state"] == "no space":
+                    stop.set()
+                    full.append(end["error"])
+            todo = again
+    if full: raise OSError(f"{full[0]} Nothing is lost: make room in `{study.folder}`, and the same command goes on.")
+
+# %% ../../nbs/api/run/06_grid.ipynb #g5200025
+# for engines whose workers are forks of one process: what every run needs is imported once
+PRELOAD = ("fragility_nb.run.grid", "fragility_nb.run.studies:warm_up")
+
+def _renewed(study:Study) -> Study:
+    "The runs as they are named now: versions, and files that parameters name, may have changed since the plan."
+    return replace(study, runs=tuple(run_of(study.folder, study.template, r.params, r.axes, study.home)
+                                     for r in study.runs))
+
+def run_grid(
+    study:Study|str|os.PathLike, # of `load_study`, or what it takes
+    *,
+    engine:Engine|None=None, # default: a `LocalEngine`, processes on this machine
+    workers:int|None=None, # of the default engine: runs at once; default 1
+    retry_failed:bool=False, # also those that failed before
+    tell:Callable[[str], None]=lambda line: None, # gets a line about each run that ends
+    stop:threading.Event|None=None, # when it is set, no more runs start
+) -> pd.DataFrame: # of `study_status`
+    "Runs what is not done yet. The same call resumes after anything."
+    study, stop = _renewed(as_study(study)), stop or threading.Event()
+    check_study(study, engine)
+    engine = engine or LocalEngine(workers, preload=PRELOAD)
+    # a cluster that does not answer leaves no folder
+    with engine, _locked(study.folder/".lock", 2, f"Another `fragility grid` works in `{study.folder}`"):
+        (study.folder/".stop").unlink(missing_ok=True)
+        kept = keep_plan(study)
+        status = study_status(kept)
+        again = ("done",) if retry_failed else ("done", "failed")
+        todo = [r for r, s in zip(kept.runs, status.state) if s not in again]
+        _run_all(kept, todo, engine, tell, stop, already=int((status.state == "done").sum()))
+        return study_status(kept)
