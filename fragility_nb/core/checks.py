@@ -37,8 +37,12 @@ def check_choice(
     return value
 
 # %% ../../nbs/api/core/00_checks.ipynb #8a2763aa
-def _bounds(low, high, above) -> str:
-    "A bound in words."
+def bound_words(
+    low:object=None, # smallest allowed value
+    high:object=None, # largest allowed value
+    above:object=None, # open lower bound
+) -> str:
+    "Bounds in words."
     words = [] if above is None else [f"larger than {above}"]
     if low is not None and high is not None: words.append(f"between {low} and {high}")
     elif low is not None: words.append(f"at least {low}")
@@ -61,7 +65,7 @@ def check_number(
     inside = right_kind and math.isfinite(value) and (low is None or value >= low) \
         and (high is None or value <= high) and (above is None or value > above)
     if inside: return int(value) if integer else float(value)
-    words = f"{'an integer' if integer else 'a number'} {_bounds(low, high, above)}".strip()
+    words = f"{'an integer' if integer else 'a number'} {bound_words(low, high, above)}".strip()
     raise (ValueError if right_kind else TypeError)(f"Expected `{what}` to be {words}, but got {value!r}.")
 
 # %% ../../nbs/api/core/00_checks.ipynb #80db7fe4
