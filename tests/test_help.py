@@ -39,9 +39,8 @@ def test_help_shows_every_comment(name):
     thing = PUBLIC[name]
     *parts, returned = parts_of(thing)
     shown = words(pydoc.getdoc(thing))
-    for part in parts:
-        assert words(part.comment) in shown, part.name
-        assert part.name in shown
+    if not any(part.comment for part in [*parts, returned]): return
+    for part in parts: assert part.name in shown and words(part.comment) in shown, part.name
     assert words(returned.comment) in shown
 
 

@@ -7,6 +7,7 @@ __all__ = ['help_text']
 
 # %% ../../nbs/api/core/04_docments.ipynb #d0c50004
 import ast
+import dataclasses
 import inspect
 import io
 import linecache
@@ -39,6 +40,10 @@ def read_comments(
     return found, end
 
 # %% ../../nbs/api/core/04_docments.ipynb #d0c5000a
+def parsed_definition(source:str):
+    "The function or class of a source, parsed."
+    return ast.parse(textwrap.dedent(source)).body[0]
+
 def _placed(lines:list[int], comments:dict[int, str], before:int) -> list[str]:
     "For things that end on these lines, the comments above and after each; what is in front of them ends at `before`."
     out = []
@@ -63,7 +68,7 @@ def signature_parts(
     "Each parameter with its default and comment, and what is returned."
     source = textwrap.dedent(source)
     comments, end = read_comments(source)
-    function = ast.parse(source).body[0]
+    function = parsed_definition(source)
     args = _arguments(function.args)
     lines = [(d or a).end_lineno for _, a, d in args]
     texts = _placed(lines, {k: v for k, v in comments.items() if k < end}, function.lineno - 1)
@@ -80,8 +85,8 @@ def field_parts(
     source = textwrap.dedent(source)
     comments, before = read_comments(source)
     parts = []
-    for node in ast.parse(source).body[0].body:
-        if isinstance(node, ast.AnnAssign):
+    for node in parsed_definition(source).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             [text] = _placed([node.end_lineno], comments, before)
             parts.append(Part(node.target.id, _field_default(source, node.value), text))
         before = node.end_lineno
@@ -99,14 +104,16 @@ def parts_of(
 ) -> list[Part]: # the last one is what is returned; without a name for classes
     "What its comments say about a function, or about what makes an object of a class."
     if not isinstance(thing, type): return signature_parts(inspect.getsource(inspect.unwrap(thing)))
-    root, known, fields = thing.__module__.split(".")[0], inspect.signature(thing).parameters, {}
+    root = thing.__module__.split(".")[0]
+    fields: dict[str, Part] = {}
     for cls in thing.__mro__:
         if cls.__module__.split(".")[0] != root: break
         if isinstance(init := vars(cls).get("__init__"), FunctionType) and not _is_generated(cls):
             fields = {p.name: p for p in signature_parts(inspect.getsource(init))[:-1]} | fields
             break
         if _is_generated(cls):
-            fields = {p.name: p for p in field_parts(inspect.getsource(cls)) if p.name in known} | fields
+            own = {f.name for f in dataclasses.fields(cls) if f.init}
+            fields = {p.name: p for p in field_parts(inspect.getsource(cls)) if p.name in own} | fields
     return [*fields.values(), Part("", None, "")]
 
 def _is_generated(cls:type) -> bool:
@@ -135,7 +142,7 @@ def _checked(call) -> str|None:
 
 # %% ../../nbs/api/core/04_docments.ipynb #d0c50014
 def raised_errors(
-    node:ast.AST, # a parsed function
+    node, # a parsed function
 ) -> list[tuple[str, str]]: # ("ValueError", "Expected …"), in the order in which they stand
     "The errors that a function raises and the checks that it makes."
     found = []
@@ -150,7 +157,7 @@ def raised_errors(
 # %% ../../nbs/api/core/04_docments.ipynb #d0c50024
 def _body(thing) -> FunctionType|None:
     "The function that runs when `thing` is called, as far as its source can be read."
-    if isinstance(thing, type): thing = getattr(thing, "__post_init__", None) or thing.__init__
+    if isinstance(thing, type): thing = getattr(thing, "__post_init__", getattr(thing, "__init__", None))
     thing = inspect.unwrap(thing)
     return thing if isinstance(thing, FunctionType) and thing.__code__.co_filename[:1] != "<" else None
 
@@ -159,7 +166,7 @@ def errors_of(
 ) -> list[tuple[str, str]]: # ("ValueError", "Expected …")
     "The errors of a function and of those that it calls by name, in its own package."
     if (function := _body(thing)) is None: return []
-    parsed = lambda f: ast.parse(textwrap.dedent(inspect.getsource(f)))
+    parsed = lambda f: parsed_definition(inspect.getsource(f))
     nodes, root = [parsed(function)], function.__module__.split(".")[0]
     calls = [n.func.id for n in ast.walk(nodes[0]) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     for name in dict.fromkeys(calls):
