@@ -12,6 +12,7 @@ import numbers
 import sys
 import warnings
 from collections.abc import Iterable
+from types import FrameType
 
 # %% ../../nbs/api/core/00_checks.ipynb #d094fc82
 def unknown_name(
@@ -81,7 +82,8 @@ def warn_user(
     category:type[Warning]=UserWarning, # to filter it by
 ) -> None:
     "A warning that names the first line outside this package, however deep inside it arose."
-    frame, level = sys._getframe(1), 2
+    frame: FrameType|None = sys._getframe(1)
+    level = 2
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("fragility_nb", "contextlib"):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, category, stacklevel=level - 1 if level > 2 else 2)
@@ -97,7 +99,9 @@ class Registry(dict):
 
     def __missing__(self, name): raise unknown_name(self.what, name, self)
 
-    def register(self, name:str):
+    def register(self,
+        name:str, # what it is called on the command line and in notebooks' parameters
+    ):
         "Decorator that files a class or function under `name`."
         def file(thing):
             self[name] = thing

@@ -87,7 +87,7 @@ def field_parts(
     parts = []
     for node in parsed_definition(source).body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            [text] = _placed([node.end_lineno], comments, before)
+            [text] = _placed([node.end_lineno or node.lineno], comments, before)
             parts.append(Part(node.target.id, _field_default(source, node.value), text))
         before = node.end_lineno
     return parts
