@@ -133,7 +133,7 @@ def _read_table(path:Path) -> list[tuple[str, str]]:
     return [(r["file_name"], str(r[label]).strip()) for r in rows]
 
 def _label_column(columns:list[str]) -> str|None:
-    "The column with the labels: by its name, or the only one beside file_name; `None` if the table is not of this kind."
+    "The column with the labels: by its name, or the only one beside file_name; `None` if there is none."
     if "file_name" not in columns: return None
     others = [c for c in columns if c != "file_name"]
     return next((k for k in LABEL_KEYS if k in columns), others[0] if len(others) == 1 else None)
@@ -141,11 +141,13 @@ def _label_column(columns:list[str]) -> str|None:
 # %% ../../nbs/api/data/01_folders.ipynb #da7a0012
 def _table_rows(folder:Path) -> tuple[Path|None, list[tuple[str, str]], set[str]]:
     "The table of a folder, its rows, and the labels that it and those of the other splits name."
-    own, above, start = _table(folder), _table(folder.parent), f"{folder.name}/"
-    if own: rows = _read_table(own)
-    else: rows = [(n.removeprefix(start), y) for n, y in _read_table(above) if n.startswith(start)]
-    tables = [t for f in _family(folder) if (t := _table(f))] if own else [above]
-    return own or above, rows, {y for t in tables for _, y in _read_table(t)}
+    start = f"{folder.name}/"
+    if own := _table(folder):
+        tables = [t for f in _family(folder) if (t := _table(f))]
+        return own, _read_table(own), {y for t in tables for _, y in _read_table(t)}
+    above = _table(folder.parent)
+    named = _read_table(above) if above else []
+    return above, [(n.removeprefix(start), y) for n, y in named if n.startswith(start)], {y for _, y in named}
 
 def _table_classes(names:set[str]) -> tuple[str, ...]:
     "Names in order; whole numbers are class indices, from 0 to the largest."
@@ -283,10 +285,6 @@ def resize_images(
         out[i:i + 1000] = big.round_().clamp_(0, 255)
     return out
 
-# %% ../../nbs/api/data/01_folders.ipynb #70b3c2be
-CORRUPTED = dict(cifar10_c="CIFAR-10-C", cifar100_c="CIFAR-100-C", imagenet_c="ImageNet-C",
-                 tiny_imagenet_c="Tiny-ImageNet-C") # name -> its folder
-
 # %% ../../nbs/api/data/01_folders.ipynb #da7a0021
 def is_corruption_name(
     path:Path, # such as `CIFAR-10-C/fog/3`
@@ -295,6 +293,9 @@ def is_corruption_name(
     return path.name.isdigit() and len(path.parts) > 2 and path.parents[1].joinpath(f"{path.parent.name}.npy").is_file()
 
 # %% ../../nbs/api/data/01_folders.ipynb #c4a06c38
+CORRUPTED = dict(cifar10_c="CIFAR-10-C", cifar100_c="CIFAR-100-C", imagenet_c="ImageNet-C",
+                 tiny_imagenet_c="Tiny-ImageNet-C") # name -> its folder
+
 def list_corruptions(
     name:str|os.PathLike, # "cifar10_c", …, or the path of such a set
     root:str|os.PathLike|None=None, # folder of the data sets; see `data_root`
