@@ -206,7 +206,7 @@ class ImageData:
     labels:Tensor # (N,) class indices
     classes:tuple[str, ...] # names of the K classes, in the order of their indices
     name:str = "data" # for titles and provenance
-    index:Tensor = field(default=cast(Tensor, None), repr=False) # (N,) place of each image in its source; default 0 … N−1
+    index:Tensor = field(default=cast(Tensor, None), repr=False) # (N,) place of each in its source; default 0 … N−1
 
     def __post_init__(self):
         check_images(self.images)

@@ -107,7 +107,6 @@ def _read_mnist(kind:str, split:str, root:Path) -> tuple[Tensor, Tensor]:
     images, labels = map(_read_idx, files)
     return images[:, None], labels.long()
 
-# %% ../../nbs/api/data/02_sets.ipynb #a162e58d
 def _torchvision(kind:str, folder:str, split:str, root:Path, download:bool):
     "A set of torchvision; one that is not there is a clear error."
     import torchvision.datasets
