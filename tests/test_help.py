@@ -29,6 +29,7 @@ def documented():
 
 
 PUBLIC = dict(documented())
+PARTS = functools.cache(parts_of)
 
 
 def words(text): return " ".join(text.split())
@@ -37,7 +38,7 @@ def words(text): return " ".join(text.split())
 @pytest.mark.parametrize("name", PUBLIC)
 def test_help_shows_every_comment(name):
     thing = PUBLIC[name]
-    *parts, returned = parts_of(thing)
+    *parts, returned = PARTS(thing)
     shown = words(pydoc.getdoc(thing))
     if not any(part.comment for part in [*parts, returned]): return
     for part in parts: assert part.name in shown and words(part.comment) in shown, part.name
@@ -47,7 +48,7 @@ def test_help_shows_every_comment(name):
 @pytest.mark.parametrize("name", PUBLIC)
 def test_signature_is_what_it_was(name):
     thing = PUBLIC[name]
-    *parts, _ = parts_of(thing)
+    *parts, _ = PARTS(thing)
     if not parts: return
     known = inspect.signature(thing).parameters
     assert {part.name.lstrip("*") for part in parts} <= known.keys()
@@ -59,8 +60,7 @@ def test_every_function_has_the_help_of_its_comments():
 
 def unexplained(thing):
     "The parameters without a comment."
-    *parts, returned = parts_of(thing)
-    return [part.name for part in parts if not part.comment and not part.name.startswith("_")]
+    return [part.name for part in PARTS(thing)[:-1] if not part.comment and not part.name.startswith("_")]
 
 
 def test_every_parameter_of_a_function_has_a_comment():
