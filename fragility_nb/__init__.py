@@ -3,7 +3,12 @@ from importlib import import_module as _import_module
 
 import lazy_loader as _lazy
 
+from .core.lazy_help import explain_imports as _explain_imports
+
 __version__ = "0.1.0"
+
+# `f?`, Shift+Tab and `help(f)` show the comments of each signature.
+_explain_imports(__name__)
 
 # The front door: the names of __init__.pyi, each imported when it is first used. All others are reached through their sub-package.
 _front, __dir__, _listed = _lazy.attach_stub(__name__, __file__)

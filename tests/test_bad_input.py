@@ -2,12 +2,10 @@
 import os
 import pickle
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from fragility_nb.models.activations import find_layers
 from fragility_nb.stress.attacks import FGSM, PGD, attack_images
 from fragility_nb.stress.minimal import find_epsilon
 from fragility_nb.data.images import ImageData

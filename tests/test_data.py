@@ -63,8 +63,8 @@ def tiny(tmp_path):
 def test_tiny_imagenet(tiny):
     train, test, val = (load_data("tiny_imagenet", s, tiny, **QUIET) for s in ("train", "test", "val"))
     assert train.shape == (24, 3, 64, 64) and test.shape == (6, 3, 64, 64) and val.shape == (6, 3, 64, 64)
-    assert train.classes == ("n01", "n02",
-                             "n03") and train.labels.bincount().tolist() == [8] * 3 and test.labels.bincount().tolist() == [2] * 3
+    assert train.classes == ("n01", "n02", "n03")
+    assert train.labels.bincount().tolist() == [8] * 3 and test.labels.bincount().tolist() == [2] * 3
     assert val.labels.tolist() == [1, 0, 2, 1, 0, 2]
     held = lambda c, i: torch.from_numpy(np.array(Image.open(tiny / "tiny-imagenet-200" / "train" / c / "images"
         / f"{c}_{i}.JPEG").convert("RGB"))).permute(2, 0, 1)

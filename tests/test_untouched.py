@@ -1,10 +1,10 @@
-"The caller's model comes back as it was: weights, buffers, every submodule's mode, requires_grad, grads, hooks, device."
+"The caller's model comes back as it was: weights, buffers, each submodule's mode, requires_grad, grads, hooks, device."
 import copy
 
 import pytest
 import torch
 
-from fragility_nb.models.activations import find_layers, record_activations
+from fragility_nb.models.activations import record_activations
 from fragility_nb.stress.attacks import FGSM, PGD, attack_images
 from fragility_nb.stress.minimal import find_epsilon
 from fragility_nb.models.wrap import match_data, predict
@@ -23,8 +23,8 @@ CALLS = {
     "find_epsilon": lambda m, d: find_epsilon(m, d, progress=False),
     "stress_sweep": lambda m, d: stress_sweep(m, d, [GaussianNoise(), FGSM(0.05)], (0, 1), progress=False),
     "filter_sweep": lambda m, d: filter_sweep(m, d, scope="both", thresholds=3, attack=FGSM(0.05), progress=False),
-    "filter_sweep, adaptive, batch": lambda m,
-    d: filter_sweep(m, d, thresholds=3, attack=FGSM(0.05), attack_mode="adaptive", bn_mode="batch", progress=False),
+    "filter_sweep, adaptive, batch": lambda m, d: filter_sweep(
+        m, d, thresholds=3, attack=FGSM(0.05), attack_mode="adaptive", bn_mode="batch", progress=False),
     "an error inside": lambda m, d: pytest.raises(ZeroDivisionError, stress_sweep, m, d, boom, (0, 1), progress=False),
 }
 

@@ -12,6 +12,7 @@ import numbers
 import sys
 import warnings
 from collections.abc import Iterable
+from types import FrameType
 
 # %% ../../nbs/api/core/00_checks.ipynb #d094fc82
 def unknown_name(
@@ -37,8 +38,12 @@ def check_choice(
     return value
 
 # %% ../../nbs/api/core/00_checks.ipynb #8a2763aa
-def _bounds(low, high, above) -> str:
-    "A bound in words."
+def bound_words(
+    low:object=None, # smallest allowed value
+    high:object=None, # largest allowed value
+    above:object=None, # open lower bound
+) -> str:
+    "Bounds in words."
     words = [] if above is None else [f"larger than {above}"]
     if low is not None and high is not None: words.append(f"between {low} and {high}")
     elif low is not None: words.append(f"at least {low}")
@@ -61,7 +66,7 @@ def check_number(
     inside = right_kind and math.isfinite(value) and (low is None or value >= low) \
         and (high is None or value <= high) and (above is None or value > above)
     if inside: return int(value) if integer else float(value)
-    words = f"{'an integer' if integer else 'a number'} {_bounds(low, high, above)}".strip()
+    words = f"{'an integer' if integer else 'a number'} {bound_words(low, high, above)}".strip()
     raise (ValueError if right_kind else TypeError)(f"Expected `{what}` to be {words}, but got {value!r}.")
 
 # %% ../../nbs/api/core/00_checks.ipynb #80db7fe4
@@ -77,7 +82,8 @@ def warn_user(
     category:type[Warning]=UserWarning, # to filter it by
 ) -> None:
     "A warning that names the first line outside this package, however deep inside it arose."
-    frame, level = sys._getframe(1), 2
+    frame: FrameType|None = sys._getframe(1)
+    level = 2
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("fragility_nb", "contextlib"):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, category, stacklevel=level)
@@ -93,7 +99,9 @@ class Registry(dict):
 
     def __missing__(self, name): raise unknown_name(self.what, name, self)
 
-    def register(self, name:str):
+    def register(self,
+        name:str, # what it is called on the command line and in notebooks' parameters
+    ):
         "Decorator that files a class or function under `name`."
         def file(thing):
             self[name] = thing

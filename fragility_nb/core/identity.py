@@ -7,7 +7,6 @@ __all__ = ['stable_seed', 'array_hash']
 
 # %% ../../nbs/api/core/01_identity.ipynb #652e4bbb
 import hashlib
-import numbers
 from collections.abc import Mapping
 
 import numpy as np
@@ -31,5 +30,5 @@ def array_hash(
     for name in sorted(arrays):
         a = np.ascontiguousarray(arrays[name])
         h.update(f"{name}|{a.dtype.str}|{a.shape}|".encode())
-        h.update(a.reshape(-1).view(np.uint8))
+        h.update(a.reshape(-1).view(np.uint8).data)
     return h.hexdigest()

@@ -6,7 +6,6 @@
 __all__ = ['CounterStreams', 'poisson_quantile']
 
 # %% ../../nbs/api/core/03_streams.ipynb #75d67c96
-import hashlib
 import math
 from collections.abc import Sequence
 from copy import copy
@@ -19,32 +18,48 @@ from .identity import stable_seed
 
 # %% ../../nbs/api/core/03_streams.ipynb #a05c0007
 GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64) # 2⁶⁴ / golden ratio, as a signed 64-bit integer
-ROUNDS = ((30, 0xBF58476D1CE4E5B9 - (1 << 64)), (27, 0x94D049BB133111EB - (1 << 64)))
+_ROUNDS = ((30, 0xBF58476D1CE4E5B9 - (1 << 64)), (27, 0x94D049BB133111EB - (1 << 64)))
+
+def mix_words64(
+    z:Tensor, # int64, any shape; changed in place
+) -> Tensor: # `z`
+    "SplitMix64's finaliser of 64-bit words."
+    if z.device.type == "cpu": return _mix_by_numpy(z)
+    spare = torch.empty_like(z)
+    for by, factor in _ROUNDS: _xor_shift(z, by, spare).mul_(factor)
+    return _xor_shift(z, 31, spare)
+
 def _xor_shift(z:Tensor, by:int, spare:Tensor) -> Tensor:
     "z ^ (z >>> by) in place; torch's shift keeps the sign, so it is masked away."
     torch.bitwise_right_shift(z, by, out=spare)
     return z.bitwise_xor_(spare.bitwise_and_((1 << (64 - by)) - 1))
-def mix_words64(z:Tensor) -> Tensor:
-    "SplitMix64's finaliser of int64, in place."
-    if z.device.type == "cpu": return _mix_words(z)
-    spare = torch.empty_like(z)
-    for by, factor in ROUNDS: _xor_shift(z, by, spare).mul_(factor)
-    return _xor_shift(z, 31, spare)
-def _mix_words(z:Tensor) -> Tensor:
+
+# %% ../../nbs/api/core/03_streams.ipynb #c0de0006
+def _mix_by_numpy(z:Tensor) -> Tensor:
     "The same on a CPU by NumPy, which has unsigned shifts."
     words = z.numpy().view(np.uint64)
     spare = np.empty_like(words)
-    for by, factor in ROUNDS:
+    for by, factor in _ROUNDS:
         words ^= np.right_shift(words, by, out=spare)
         words *= np.uint64(factor % 2**64)
     words ^= np.right_shift(words, 31, out=spare)
     return z
+
+# %% ../../nbs/api/core/03_streams.ipynb #c0de0008
 def _units(halves:Tensor) -> Tensor:
     "The upper 24 bits of int32 as numbers in [0, 1), float; `halves` are used up."
     if halves.device.type != "cpu": return (halves >> 8).bitwise_and_(0xFFFFFF).float().mul_(2**-24)
     bits = halves.numpy().view(np.uint32)
     bits >>= 8
     return torch.from_numpy(np.multiply(bits.view(np.int32), np.float32(2**-24), dtype=np.float32, casting="unsafe"))
+
+def _box_muller(u:Tensor) -> Tensor:
+    "Pairs of uniform numbers (N, 2, k) as normal ones, in place."
+    radius = u[:, 0].add_(2**-24).log_().mul_(-2).sqrt_()
+    angle = u[:, 1].mul(2*math.pi)
+    torch.mul(angle.sin(), radius, out=u[:, 1])
+    radius.mul_(angle.cos_())
+    return u
 
 # %% ../../nbs/api/core/03_streams.ipynb #a05c0009
 class CounterStreams:
@@ -85,11 +100,7 @@ class CounterStreams:
     def normal(self, *shape:int) -> Tensor:
         "(N, *shape) from the standard normal distribution."
         n = math.prod(shape)
-        u = self.uniform(2, (n + 1)//2)
-        radius = u[:, 0].add_(2**-24).log_().mul_(-2).sqrt_()
-        angle = u[:, 1].mul(2*math.pi)
-        torch.mul(angle.sin(), radius, out=u[:, 1])
-        radius.mul_(angle.cos_())
+        u = _box_muller(self.uniform(2, (n + 1)//2))
         return u.view(len(self), -1)[:, :n].reshape(-1, *shape)
 
     def integers(self, low:int, high:int, *shape:int) -> Tensor:
@@ -101,12 +112,14 @@ class CounterStreams:
         return poisson_quantile(self.uniform(*rate.shape[1:]), rate)
 
 # %% ../../nbs/api/core/03_streams.ipynb #a05c0013
-FEW = 4. # rates below are added up, above expanded
+_FEW = 4. # rates below are added up, above expanded
+
 def _at_least(a:Tensor, b:Tensor|float) -> Tensor:
     "1. where a ≥ b, else 0.; by float arithmetic, several times faster than by comparison on a CPU."
     return torch.sub(a, b).mul_(1e30).add_(1).clamp_(0, 1)
+
 def _added_up(u:Tensor, rate:Tensor) -> Tensor:
-    "The smallest k with P(≤ k) > u, by adding up the probabilities rateᵏ·exp(−rate)/k!, for rates up to `FEW`."
+    "The smallest k with P(≤ k) > u, by adding up the probabilities rateᵏ·exp(−rate)/k!, for rates up to `_FEW`."
     power = torch.exp(-rate)
     total, k = power.clone(), torch.zeros_like(u)
     for i in range(1, 24):
@@ -115,6 +128,8 @@ def _added_up(u:Tensor, rate:Tensor) -> Tensor:
         if i % 4 == 0 and not more.max(): break
         total.add_(power.mul_(rate), alpha=1/math.factorial(i))
     return k
+
+# %% ../../nbs/api/core/03_streams.ipynb #c0de000a
 def _expanded(u:Tensor, rate:Tensor) -> Tensor:
     "The same from the normal quantile w, to order 1/rate (Giles 2016)."
     w = torch.erfinv(u.mul(2).sub_(1 - 2**-24)).mul_(math.sqrt(2))
@@ -130,8 +145,8 @@ def poisson_quantile(
 ) -> Tensor: # whole numbers as float, of the same shape
     "The Poisson number at quantile u: smallest k with P(≤ k) > u."
     shape, u, rate = rate.shape, u.flatten(), rate.flatten()
-    few = torch.nonzero(rate < FEW)[:, 0]
+    few = torch.nonzero(rate < _FEW)[:, 0]
     if len(few) == len(rate): return _added_up(u, rate).view(shape)
-    k = _expanded(u, rate.clamp(min=FEW))
+    k = _expanded(u, rate.clamp(min=_FEW))
     if len(few): k[few] = _added_up(u[few], rate[few])
     return k.view(shape)
