@@ -20,7 +20,9 @@ from fragility_nb.models.create import create_model, load_checkpoint
 from fragility_nb.models.wrap import model_hash, predict
 from fragility_nb.measure.sweeps import filter_landscape
 from fragility_nb.models.augment import AUGMENTS, HorizontalFlip, RandomCrop, epoch_order, image_uniform
-from fragility_nb.models.training import OPTIMIZERS, fit, fit_inits, init_snapshots, list_snapshots, snapshot_path
+from fragility_nb.models.steps import OPTIMIZERS
+from fragility_nb.models.training import fit, fit_inits, init_snapshots
+from fragility_nb.models.resume import list_snapshots, snapshot_path
 from fragility_nb.models.training import train_model
 
 QUIET = dict(device="cpu", progress=False)

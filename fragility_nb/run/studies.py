@@ -338,7 +338,8 @@ def run_model(
     from fragility_nb.data.sets import load_data
     from fragility_nb.models.table import channel_stats
     from fragility_nb.models.create import create_model
-    from fragility_nb.models.training import fit, snapshot_path
+    from fragility_nb.models.training import fit
+    from fragility_nb.models.resume import snapshot_path
     out = Path(out)
     check_parameters("model_report", params)
     check_number("snapshots", snapshots, low=0, high=epochs, integer=True)
