@@ -31,7 +31,7 @@ class NoNorm(nn.Module):
 
     def forward(self, x:Tensor) -> Tensor:
         "(N, C, …) -> (N, C, …)"
-        if self.weight is None: return x
+        if self.weight is None or self.bias is None: return x
         return (x.transpose(1, -1) * self.weight + self.bias).transpose(1, -1)
 
 # %% ../../nbs/api/models/02_norms.ipynb #b834268a

@@ -21,9 +21,10 @@ from .create import find_architecture, least_size
 
 # %% ../../nbs/api/models/05_table.ipynb #d01af0ee
 def _conv_shape(conv:nn.Conv2d, shape:Sequence[int]) -> tuple[int, ...]:
-    "Shape of a convolution's output for images of this shape (N, C, H, W)."
-    sides = zip(shape[2:], conv.padding, conv.dilation, conv.kernel_size, conv.stride)
-    return shape[0], conv.out_channels, *((n + 2*int(p) - d*(k - 1) - 1) // s + 1 for n, p, d, k, s in sides)
+    "Shape of a convolution's output for images of this shape (N, C, H, W); its padding is in pixels."
+    padding:Any = conv.padding
+    sides = zip(shape[2:], padding, conv.dilation, conv.kernel_size, conv.stride)
+    return shape[0], conv.out_channels, *((n + 2*p - d*(k - 1) - 1) // s + 1 for n, p, d, k, s in sides)
 
 # %% ../../nbs/api/models/05_table.ipynb #6b18dbf5
 class _Walk(torch.fx.Interpreter):

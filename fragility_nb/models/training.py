@@ -14,11 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 import xarray as xr
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
 from ..core.checks import as_list, check_number, warn_user
