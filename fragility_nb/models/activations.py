@@ -87,12 +87,18 @@ def submodule_paths(
     if not chosen: raise ValueError("Expected `layers` to name at least one layer, but got none.")
     return {name: known[name] for name in chosen}
 
+# %% ../../nbs/api/models/06_activations.ipynb #234ba877
+def _one_tensor(name:str, output) -> Tensor:
+    "The output if it is one tensor, else a clear error."
+    if isinstance(output, Tensor): return output
+    got = "nothing: the model never called it" if output is None else f"a {type(output).__name__}"
+    raise ValueError(f"Expected layer `{name}` to put out one tensor, but got {got}.")
+
 # %% ../../nbs/api/models/06_activations.ipynb #59947b62
 def record_activations(
     model:nn.Module, # images in [0, 1] -> logits
     data:ImageData|Tensor, # images, or a tensor (N, C, H, W) in [0, 1]
-    # names of submodules ("bn1", "layer1.0"); default: all convolution and linear layers
-    layers:Sequence[str]|str|None=None,
+    layers:Sequence[str]|str|None=None, # names of submodules: "bn1", "layer1.0"; default: all layers
     *,
     batch_size:int=256, # images at once; does not change the result
     device:torch.device|str|None=None, # default: a GPU if there is one
@@ -109,12 +115,6 @@ def record_activations(
                 forward_in_blocks(net, x)
                 for name in paths: parts[name].append(_one_tensor(name, latest.get(name))[:len(x)].float().cpu())
     return {name: torch.cat(outputs) for name, outputs in parts.items()}
-
-def _one_tensor(name:str, output) -> Tensor:
-    "The output if it is one tensor, else a clear error."
-    if isinstance(output, Tensor): return output
-    got = "nothing: the model never called it" if output is None else f"a {type(output).__name__}"
-    raise ValueError(f"Expected layer `{name}` to put out one tensor, but got {got}.")
 
 # %% ../../nbs/api/models/06_activations.ipynb #b126f04c
 def unit_table(

@@ -62,12 +62,13 @@ class _Family:
     source:str="torchvision"
     options:tuple=() # of its builder, as (name, value)
 
-# %% ../../nbs/api/models/04_create.ipynb #06efa8a5
 _fan_out = lambda w: nn.init.kaiming_normal_(w, mode="fan_out", nonlinearity="relu")
 _3x3 = dict(kernel_size=3, stride=1, padding=1)
+
+# %% ../../nbs/api/models/04_create.ipynb #cdfa6daa
 _FAMILIES = {
-    "ResNet": _Family("resnet18 resnet34 resnet50 resnet101 resnet152", "conv1", _without("maxpool", **_3x3), (1, 1),
-                      _fan_out),
+    "ResNet": _Family("resnet18 resnet34 resnet50 resnet101 resnet152", "conv1", _without("maxpool", **_3x3),
+                      (1, 1), _fan_out),
     "VGG": _Family("vgg11 vgg13 vgg16 vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn", "features.0", _mean_over_space,
                    (32, 32), _fan_out),
     "DenseNet": _Family("densenet121 densenet169 densenet201", "features.conv0", _without("features.pool0", **_3x3),
@@ -148,6 +149,15 @@ def find_architecture(
     found = MODELS[name]
     return found if isinstance(found, Architecture) else Architecture(found)
 
+# %% ../../nbs/api/models/04_create.ipynb #67c4efc5
+def _passes(build:Callable, in_chans:int, size:int) -> bool:
+    "Does an image of this size pass through the network? Shapes only, no arithmetic."
+    try:
+        with torch.device("meta"), torch.no_grad(), warnings.catch_warnings(action="ignore"):
+            build(size).eval()(torch.empty(1, in_chans, size, size))
+    except Exception: return False
+    return True
+
 # %% ../../nbs/api/models/04_create.ipynb #2bdd1463
 def least_size(
     name:str, # as in `create_model`
@@ -163,14 +173,6 @@ def least_size(
         middle = (low + high) // 2
         low, high = (low, middle) if _passes(build, in_chans, middle) else (middle, high)
     return high
-
-def _passes(build:Callable, in_chans:int, size:int) -> bool:
-    "Does an image of this size pass through the network? Shapes only, no arithmetic."
-    try:
-        with torch.device("meta"), torch.no_grad(), warnings.catch_warnings(action="ignore"):
-            build(size).eval()(torch.empty(1, in_chans, size, size))
-    except Exception: return False
-    return True
 
 # %% ../../nbs/api/models/04_create.ipynb #58605852
 def _too_small(name:str, image_size:int, least:int, other:str="") -> ValueError:

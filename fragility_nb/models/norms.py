@@ -99,6 +99,13 @@ def _check_swap(norm:str, groups:int, affine:bool|None, momentum:float|None, eps
     if momentum is not None: check_number("momentum", momentum, above=0, high=1)
     if eps is not None: check_number("eps", eps, above=0)
 
+# %% ../../nbs/api/models/02_norms.ipynb #aad287b4
+def _remember(model:Any, swap:dict) -> nn.Module:
+    "Notes a swap in the model, and in the `spec` that a checkpoint keeps."
+    model.norm_swaps = [*getattr(model, "norm_swaps", []), swap]
+    if isinstance(getattr(model, "spec", None), dict): model.spec = model.spec | dict(norm=model.norm_swaps)
+    return model
+
 # %% ../../nbs/api/models/02_norms.ipynb #8cfa2c8a
 def swap_norm(
     model:nn.Module, # with BatchNorm, GroupNorm or InstanceNorm; comes back unchanged
@@ -114,17 +121,9 @@ def swap_norm(
     _check_swap(norm, groups, affine, momentum, eps)
     norms, new = _swappable(model, layers), copy.deepcopy(model)
     if norm == "group": _check_groups(norms, groups)
-    made:dict[int, nn.Module] = {} # a norm that stands in two places stays one
-    for path, old in norms.items():
-        if id(old) not in made:
-            made[id(old)] = _new_norm(old, norm, groups=groups, affine=affine, momentum=momentum, eps=eps)
-        new.set_submodule(path, made[id(old)])
+    made = {id(old): _new_norm(old, norm, groups=groups, affine=affine, momentum=momentum, eps=eps)
+            for old in norms.values()} # a norm that stands in two places stays one
+    for path, old in norms.items(): new.set_submodule(path, made[id(old)])
     settings = dict(norm=norm, groups=groups if norm == "group" else None,
                     layers=None if layers is None else as_list(layers), affine=affine, momentum=momentum, eps=eps)
     return _remember(new, {k: v for k, v in settings.items() if v is not None})
-
-def _remember(model:Any, swap:dict) -> nn.Module:
-    "Notes a swap in the model, and in the `spec` that a checkpoint keeps."
-    model.norm_swaps = [*getattr(model, "norm_swaps", []), swap]
-    if isinstance(getattr(model, "spec", None), dict): model.spec = model.spec | dict(norm=model.norm_swaps)
-    return model

@@ -38,6 +38,18 @@ def copy_weights(
     "A copy of all weights and buffers."
     return {k: v.detach().clone() for k, v in model.state_dict().items()}
 
+@contextlib.contextmanager
+def other_weights(
+    model:nn.Module, # any network
+    weights:dict[str, Tensor], # a state dict for it
+) -> Iterator[None]:
+    "Other weights in a network inside the block; its own again after it."
+    now = copy_weights(model)
+    model.load_state_dict(weights)
+    try: yield
+    finally: model.load_state_dict(now)
+
+# %% ../../nbs/api/models/08_steps.ipynb #46298b12
 class WeightAverage:
     "A moving average of a network's weights."
     def __init__(self,
@@ -57,14 +69,6 @@ class WeightAverage:
     def load(self, weights:dict[str, Tensor]) -> None:
         "Puts back an average that was kept."
         for k, v in weights.items(): self.weights[k].copy_(v)
-
-    @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
-        "The average is the network's weights inside the block; the trained ones again after it."
-        now = copy_weights(self.model)
-        self.model.load_state_dict(self.weights)
-        try: yield
-        finally: self.model.load_state_dict(now)
 
 # %% ../../nbs/api/models/08_steps.ipynb #f09dc0e7
 class HeldParts:
@@ -105,7 +109,7 @@ def step_precision(
     if not amp or device.type != "cuda": return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
-# %% ../../nbs/api/models/08_steps.ipynb #9cb26395
+# %% ../../nbs/api/models/08_steps.ipynb #3798b2e5
 class TrainingSteps:
     "A network, its optimiser, and what a step does with both."
     def __init__(self,
@@ -152,7 +156,8 @@ class TrainingSteps:
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
         "With a moving average: its weights inside the block, the trained ones again after it."
-        return self.average.in_place() if self.average else contextlib.nullcontext()
+        if self.average is None: return contextlib.nullcontext()
+        return other_weights(self.model, self.average.weights)
 
     def final_weights(self) -> dict[str, Tensor]:
         "A copy of the weights that the caller gets: the average where there is one."
@@ -163,7 +168,7 @@ class TrainingSteps:
         self.held.hold()
         self.optimizer.zero_grad(set_to_none=True)
 
-# %% ../../nbs/api/models/08_steps.ipynb #22c7545f
+# %% ../../nbs/api/models/08_steps.ipynb #bf89c69f
 def resident(
     train:ImageData, # the images of a training
     device:torch.device, # where it runs
@@ -173,6 +178,7 @@ def resident(
     fits = train.images.nbytes < torch.cuda.mem_get_info(device)[0] / 2
     return replace(train, images=train.images.to(device)) if fits else train
 
+# %% ../../nbs/api/models/08_steps.ipynb #ac1db5e8
 def read_batches(
     train:ImageData, # the images of a training
     batches:Sequence[Tensor], # rows of each step, of `batch_slices`

@@ -96,6 +96,7 @@ def _finish_epoch(files:TrainingFolder, train_one:Callable[..., dict], epoch:int
     log.append(row)
     bar.set_postfix({k: f"{row[k]:.3f}" for k in ("loss", "train_accuracy", "test_accuracy") if k in row})
 
+# %% ../../nbs/api/models/10_training.ipynb #b4f878fc
 def _train_epochs(files:TrainingFolder, log:list[dict], epochs:int, finish_epoch:Callable[..., None],
                   progress:bool) -> dict[str, Any]:
     "All epochs that are left, each a row more in `log`; why it ended early, if it did."
@@ -139,6 +140,7 @@ def _kept_epochs(snapshots:int|Iterable[int], epochs:int, folder) -> list[int]:
     if keep and folder is None: raise ValueError("Expected `folder` with `snapshots`: where shall they be kept?")
     return keep
 
+# %% ../../nbs/api/models/10_training.ipynb #349abae4
 def _check_done(done:int, epochs:int, keep:Sequence[int], folder) -> None:
     "An error for a training that is past the end, a warning for snapshots that are asked for too late."
     if done > epochs:
@@ -234,30 +236,7 @@ def fit(
         model.eval().to(origin)
     return _as_log(files, log, train, attrs=attrs, new=len(log) > done)
 
-# %% ../../nbs/api/models/10_training.ipynb #92b435c0
-def fit_inits(
-    build:Callable[[int], nn.Module], # seed -> network, e.g. `lambda seed: create_model("cnn5", seed=seed)`
-    train, # anything that `as_data` takes
-    *,
-    # how many (seeds 0, 1, …), or the seeds; each is of the initial weights and of the training
-    inits:int|Sequence[int]=3,
-    folder:str|os.PathLike, # for init-0, init-1, … and the common log.nc
-    progress:bool=True, # show progress bars
-    **options, # of `fit`
-) -> xr.Dataset: # like that of `fit`, with dimension `init`
-    "Trains the same network from several seeds."
-    seeds, train, logs = _init_seeds(inits), as_data(train), []
-    for seed in tqdm(seeds, desc="initialisations", unit="network", disable=not progress):
-        try:
-            logs.append(fit(build(seed), train, seed=seed, folder=Path(folder)/f"init-{seed}", progress=progress,
-                            **options))
-        except FloatingPointError as e: raise FloatingPointError(f"Initialisation {seed}: {e}") from None
-    out = xr.concat(logs, xr.Variable("init", seeds), combine_attrs="drop_conflicts")
-    out = out.assign_attrs(model_hash="; ".join(log.attrs["model_hash"] for log in logs),
-                           seed=", ".join(map(str, seeds)))
-    save_result(out, Path(folder)/"log.nc")
-    return out
-
+# %% ../../nbs/api/models/10_training.ipynb #f19a7a40
 def _init_seeds(inits:int|Sequence[int]) -> list[int]:
     "The seeds of several initialisations."
     if not isinstance(inits, Iterable): inits = range(int(check_number("inits", inits, low=1, integer=True)))
@@ -265,6 +244,28 @@ def _init_seeds(inits:int|Sequence[int]) -> list[int]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"Expected `inits` to be different seeds, at least one, but got {seeds}.")
     return seeds
+
+# %% ../../nbs/api/models/10_training.ipynb #92b435c0
+def fit_inits(
+    build:Callable[[int], nn.Module], # seed -> network, e.g. `lambda seed: create_model("cnn5", seed=seed)`
+    train, # anything that `as_data` takes
+    *,
+    inits:int|Sequence[int]=3, # how many (seeds 0, 1, …), or the seeds of initial weights and training
+    folder:str|os.PathLike, # for init-0, init-1, … and the common log.nc
+    progress:bool=True, # show progress bars
+    **options, # of `fit`
+) -> xr.Dataset: # like that of `fit`, with dimension `init`
+    "Trains the same network from several seeds."
+    seeds, train, logs = _init_seeds(inits), as_data(train), []
+    for seed in tqdm(seeds, desc="initialisations", unit="network", disable=not progress):
+        how = options | dict(seed=seed, folder=Path(folder)/f"init-{seed}", progress=progress)
+        try: logs.append(fit(build(seed), train, **how))
+        except FloatingPointError as e: raise FloatingPointError(f"Initialisation {seed}: {e}") from None
+    out = xr.concat(logs, xr.Variable("init", seeds), combine_attrs="drop_conflicts")
+    hashes = "; ".join(log.attrs["model_hash"] for log in logs)
+    out = out.assign_attrs(model_hash=hashes, seed=", ".join(map(str, seeds)))
+    save_result(out, Path(folder)/"log.nc")
+    return out
 
 # %% ../../nbs/api/models/10_training.ipynb #493526ee
 def init_snapshots(
@@ -275,6 +276,14 @@ def init_snapshots(
                      key=lambda p: int(p.name.removeprefix("init-")))
     if not folders: raise FileNotFoundError(f"No folders init-0, init-1, … in `{folder}`: `fit_inits` makes them.")
     return [list_snapshots(p) for p in folders]
+
+# %% ../../nbs/api/models/10_training.ipynb #88c23313
+def _builder(model:str, train:ImageData, network:dict) -> Callable[[int], nn.Module]:
+    "Seed -> network for these images, by name, or from a checkpoint whatever the seed."
+    if Path(model).is_file(): return lambda seed: load_checkpoint(model)
+    facts = dict(num_classes=len(train.classes), in_chans=train.shape[1], image_size=train.shape[-1], **network)
+    facts |= dict(zip(("mean", "std"), channel_stats(train)))
+    return lambda seed: create_model(model, seed=seed, **facts)
 
 # %% ../../nbs/api/models/10_training.ipynb #593735d5
 def train_model(
@@ -310,10 +319,3 @@ def train_model(
     for folder in folders:
         with write_atomic(folder/"model.safetensors") as part: shutil.copyfile(snapshot_path(folder, epochs), part)
     return log
-
-def _builder(model:str, train:ImageData, network:dict) -> Callable[[int], nn.Module]:
-    "Seed -> network for these images, by name, or from a checkpoint whatever the seed."
-    if Path(model).is_file(): return lambda seed: load_checkpoint(model)
-    facts = dict(num_classes=len(train.classes), in_chans=train.shape[1], image_size=train.shape[-1], **network)
-    facts |= dict(zip(("mean", "std"), channel_stats(train)))
-    return lambda seed: create_model(model, seed=seed, **facts)

@@ -204,6 +204,12 @@ def _blame(model:nn.Module, images:Tensor) -> str:
     with hooked(leaves, after=look): model(images)
     return found[0] if found else "the last step"
 
+# %% ../../nbs/api/models/00_wrap.ipynb #57d54157
+def _are_probabilities(out:Tensor) -> bool:
+    "Whether all rows (N, K) are in [0, 1] and sum to 1."
+    sums = out.sum(1)
+    return bool(out.min() >= 0 and out.max() <= 1) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
+
 # %% ../../nbs/api/models/00_wrap.ipynb #4c4f9fd3
 def check_logits(
     model:nn.Module, # images in [0, 1] -> logits
@@ -222,10 +228,15 @@ def check_logits(
                   "losses, margins and attacks are wrong on probabilities.")
     return out.shape[1]
 
-def _are_probabilities(out:Tensor) -> bool:
-    "Whether all rows (N, K) are in [0, 1] and sum to 1."
-    sums = out.sum(1)
-    return bool(out.min() >= 0 and out.max() <= 1) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
+# %% ../../nbs/api/models/00_wrap.ipynb #bc812f1b
+def _count_logits(model:nn.Module, data:ImageData) -> int:
+    "The number of logits for these images, after a try with the first of them."
+    cannot = f"`model` cannot take images of shape {tuple(data.images.shape[1:])}: "
+    if isinstance(model, Normalized) and model.channels not in (None, data.images.shape[1]):
+        raise ValueError(f"{cannot}its `mean` and `std` are for {model.channels} channels.")
+    with evaluating(model) as net, torch.no_grad():
+        try: return check_logits(net, data.batch(0, 32).to(home(model)))
+        except RuntimeError as e: raise ValueError(f"{cannot}{e}") from e
 
 # %% ../../nbs/api/models/00_wrap.ipynb #f3ea53ba
 def match_data(
@@ -242,12 +253,3 @@ def match_data(
     if k == len(data.classes): return data
     if k > len(data.classes) and not named: return replace(data, classes=tuple(map(str, range(k))))
     raise ValueError(f"Expected `model` to give {len(data.classes)} logits, one per class of {data.name}, but got {k}.")
-
-def _count_logits(model:nn.Module, data:ImageData) -> int:
-    "The number of logits for these images, after a try with the first of them."
-    cannot = f"`model` cannot take images of shape {tuple(data.images.shape[1:])}: "
-    if isinstance(model, Normalized) and model.channels not in (None, data.images.shape[1]):
-        raise ValueError(f"{cannot}its `mean` and `std` are for {model.channels} channels.")
-    with evaluating(model) as net, torch.no_grad():
-        try: return check_logits(net, data.batch(0, 32).to(home(model)))
-        except RuntimeError as e: raise ValueError(f"{cannot}{e}") from e
