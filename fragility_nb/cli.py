@@ -255,7 +255,8 @@ def _network(name:str, out:Path, load, epochs:int, seed:int, device):
     "A checkpoint, the last one of a folder of training, or a network trained now and kept."
     from fragility_nb.models.table import channel_stats
     from fragility_nb.models.create import create_model, load_checkpoint
-    from fragility_nb.models.training import fit, list_snapshots, snapshot_path
+    from fragility_nb.models.training import fit
+    from fragility_nb.models.resume import list_snapshots, snapshot_path
     if Path(name).is_file(): return load_checkpoint(name)
     folder = Path(name)/"training" if (Path(name)/"training").is_dir() else Path(name)
     if kept := list_snapshots(folder) if folder.is_dir() else {}: return load_checkpoint(kept[max(kept)])

@@ -1,4 +1,4 @@
-"What tests share that kill a training at a chosen moment, let it go on, and compare it with one that nothing happened to."
+"""Kill a training at a chosen moment, resume it, and compare it with one that nothing happened to: what tests share."""
 import os
 import signal
 from pathlib import Path
@@ -10,8 +10,9 @@ def die(): os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Steps:
-    "An augmentation that kills the process at a step; with `noise` it draws from the global generator, which is part of a training."
+    "An augmentation that kills the process at a step; `noise` draws from the global generator, which training sets."
     count = 0
+
     def __init__(self, at, noise=0.): self.at, self.noise = at, noise
     def __repr__(self): return "steps"
     def __call__(self, model, x, y, seed, index):

@@ -19,7 +19,8 @@ from fragility_nb.probes.kernels.probe import _removals, find_kernel_place, kern
 from fragility_nb.probes.kernels.targeting import adversarial_targeting, rebalance
 from fragility_nb.models.create import create_model
 from fragility_nb.models.wrap import predict
-from fragility_nb.models.training import fit, list_snapshots
+from fragility_nb.models.training import fit
+from fragility_nb.models.resume import list_snapshots
 
 QUIET = dict(progress=False, device="cpu")
 

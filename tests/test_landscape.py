@@ -17,7 +17,8 @@ from fragility_nb.models.wrap import predict
 from fragility_nb.measure.scores import area_weights, average_inits, synaptic_scores
 from fragility_nb.measure.sequential import count_pairs, look_slices, ratio_interval
 from fragility_nb.measure.sweeps import filter_landscape, filter_sweep
-from fragility_nb.models.training import fit, list_snapshots
+from fragility_nb.models.training import fit
+from fragility_nb.models.resume import list_snapshots
 
 QUICK = dict(layers=["conv1", "conv3"], filters=["high_pass", "pulse"], thresholds=5, device="cpu", progress=False)
 

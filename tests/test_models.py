@@ -1,4 +1,4 @@
-"The zoo: every network from building to sweeping, its least size, its stems, ImageNet weights, own networks and checkpoints of others."
+"""The zoo: every network from building to sweeping, stems, ImageNet weights, own networks, checkpoints of others."""
 import json
 import os
 import pickle
@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fragility_nb.models.activations import find_layers
 from fragility_nb.data.images import ImageData, generator
 from fragility_nb.models.networks import MODELS, residual_module
-from fragility_nb.models.wrap import Normalized, match_data, model_hash, predict
+from fragility_nb.models.wrap import Normalized, hooked, match_data, model_hash, predict
 from fragility_nb.models.create import find_architecture, create_model, least_size, list_models, load_checkpoint
 from fragility_nb.models.table import model_table
 from fragility_nb.models.checkpoints import save_checkpoint
@@ -68,8 +68,8 @@ def test_every_network_at_its_least_size(name, tmp_path):
 def shapes_only(name, size, channels=3, stem="imagenet", classes=5):
     "Shape of the logits in training mode, without arithmetic."
     with torch.device("meta"):
-        return tuple(find_architecture(name)(classes, channels, size,
-                                             stem).train()(torch.empty(2, channels, size, size)).shape)
+        net = find_architecture(name)(classes, channels, size, stem).train()
+        return tuple(net(torch.empty(2, channels, size, size)).shape)
 
 
 @pytest.mark.parametrize("stem", ["imagenet", "cifar"])
@@ -94,7 +94,7 @@ def test_one_pixel_less_fails_with_real_kernels(name, stem):
 
 
 def test_channels_classes_and_sizes():
-    "1 and 3 channels, several K, 28 to 299 pixels, both stems; in training mode, too, logits come out (no auxiliary ones)."
+    "1 and 3 channels, several K, 28 to 299 pixels, both stems; in training mode, too, nothing but logits comes out."
     for name in FAMILIES:
         for channels, size, stem, classes in ((1, 28, "cifar", 7), (3, 299, "imagenet", 200)):
             size = max(size, find_architecture(name).least[stem == "cifar"])  # VGG needs `resize` on 28 pixels
@@ -102,7 +102,7 @@ def test_channels_classes_and_sizes():
 
 
 def test_cifar_stems_keep_the_pixels():
-    "The images lose nothing in the first convolution, and no weight of the rest changes its shape but where the table says so."
+    "The first convolution keeps the size of the images; no other weight changes its shape but where the table says so."
     for name in ("resnet18", "densenet121", "squeezenet1_1", "shufflenet_v2_x1_0", "inception_v3", "vgg11"):
         first = find_architecture(name).first
         with torch.device("meta"):
@@ -155,11 +155,10 @@ def test_module_nets():
     for kind, weights in dict(resnet=69_632, inception=192_512, resnext=70_144).items():
         net = create_model(f"modules_{kind}", 10, 3, 32).network
         assert [count(m) for m in (net.module1, net.module2, net.module3)] == [weights] * 3
-        seen = []
-        net.post.register_forward_pre_hook(lambda m, a: seen.append(a[0]))
-        x = torch.rand(2, 3, 32, 32)
+        seen, x = [], torch.rand(2, 3, 32, 32)
+        def note(name, module, args, seen=seen): seen.append(args[0])
         with torch.no_grad():
-            net(x)
+            with hooked({"post": net.post}, before=note): net(x)
             h = net.pre(x)
             for m in (net.module1, net.module2, net.module3): h = nn.MaxPool2d(2)(m(h) + h)
         assert seen[0].shape == (2, 256, 4, 4) and torch.allclose(seen[0], h, atol=1e-6)
@@ -191,8 +190,8 @@ def test_upsampling_inside(tmp_path):
     assert model_hash(again) != model_hash(net)
     with pytest.raises(ValueError, match="`resize` to be an integer at least 32"):
         create_model("cnn4", image_size=32, resize=16)
-    assert model_hash(create_model("shufflenet_v2_x0_5",
-                                   stem="cifar")) != model_hash(create_model("shufflenet_v2_x0_5"))
+    usual, ours = (create_model("shufflenet_v2_x0_5", stem=stem) for stem in ("imagenet", "cifar"))
+    assert model_hash(ours) != model_hash(usual)
 
 
 def test_seeds_and_the_callers_generator():
@@ -213,11 +212,11 @@ def test_timm_by_name():
 
 def test_a_registered_network():
     "A plain function is enough; its least size is found by trying."
-    MODELS["tiny"] = lambda k, c, size, stem: nn.Sequential(nn.Conv2d(c, 4, 5), nn.MaxPool2d(2),
-                                                            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, k))
+    MODELS["tiny"] = lambda k, c, size, stem: nn.Sequential(
+        nn.Conv2d(c, 4, 5), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, k))
     try:
-        assert create_model("tiny", 3, 1, 6)(torch.rand(2, 1, 6, 6)).shape == (2,
-            3) and model_table("tiny").least_size["tiny"] == 6
+        assert create_model("tiny", 3, 1, 6)(torch.rand(2, 1, 6, 6)).shape == (2, 3)
+        assert model_table("tiny").least_size["tiny"] == 6
         with pytest.raises(ValueError, match="at least 6 pixels for `tiny`"): create_model("tiny", 3, 1, 5)
     finally: del MODELS["tiny"]
 
@@ -253,9 +252,8 @@ def test_no_network_no_imagenet_weights(monkeypatch):
     with pytest.raises(ConnectionError,
                        match="ImageNet weights of `vgg11` could not be fetched .*checkpoints`, or pass the path"):
         create_model("vgg11", 10, 3, 32, weights="imagenet")
-    with pytest.raises(ValueError,
-                       match="no ImageNet weights for `cnn4`; there are for .*resnet18"): create_model("cnn4",
-                           weights="imagenet")
+    with pytest.raises(ValueError, match="no ImageNet weights for `cnn4`; there are for .*resnet18"):
+        create_model("cnn4", weights="imagenet")
 
 
 @needs_data
@@ -299,16 +297,15 @@ def test_safetensors_of_others_under_any_name(tmp_path):
 
 def test_all_that_does_not_fit_is_named(tmp_path):
     model, state = create_model("cnn9"), create_model("cnn9").network.state_dict()
-    gone = [state.pop(k) is None or k for k in ("conv3.weight",
-                                                *(f"bn5.{w}"
-                                                  for w in ("weight", "bias", "running_mean", "running_var")),
-                                                  "linear.bias")]
-    state |= {f"head.{i}.weight": torch.zeros(1) for i in range(9)} | {"bn1.weight": torch.zeros(3),
-        "conv2.weight": torch.zeros(2, 2)}
+    norm = [f"bn5.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+    gone = [state.pop(k) is None or k for k in ("conv3.weight", *norm, "linear.bias")]
+    state |= {f"head.{i}.weight": torch.zeros(1) for i in range(9)}
+    state |= {"bn1.weight": torch.zeros(3), "conv2.weight": torch.zeros(2, 2)}
     torch.save(state, tmp_path / "a.pt")
     with pytest.raises(ValueError) as e: load_checkpoint(tmp_path / "a.pt", model)
     told = str(e.value)
-    assert "6 missing: conv3.weight, bn5.(weight, bias, running_mean, running_var), linear.bias" in told and len(gone) == 6
+    assert "6 missing: conv3.weight, bn5.(weight, bias, running_mean, running_var), linear.bias" in told
+    assert len(gone) == 6
     assert "9 unexpected: " + ", ".join(f"head.{i}.weight" for i in range(9)) in told
     assert "2 misshaped: bn1.weight (3,) instead of (16,), conv2.weight (2, 2) instead of (16, 16, 3, 3)" in told
     assert model_hash(model) == model_hash(create_model("cnn9"))  # nothing was loaded

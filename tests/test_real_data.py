@@ -40,13 +40,13 @@ def test_mnist_is_torchvisions(root):
     assert test.images.shape == (10000, 1, 28, 28) and test.images.dtype == torch.uint8
     assert torch.equal(test.images[:, 0], theirs.data) and torch.equal(test.labels, theirs.targets)
     few = load_data("mnist", "train", root, n=1000, seed=1)
-    assert few.labels.bincount().tolist() == [100] * 10 and torch.equal(few.images,
-        load_data("mnist", "train", root).images[few.index])
+    assert few.labels.bincount().tolist() == [100] * 10
+    assert torch.equal(few.images, load_data("mnist", "train", root).images[few.index])
 
 
 @needs_data
 def test_resnet18_on_mnist(root):
-    "torchvision's ResNet-18, adapted to grey 28-pixel images: a few steps of training, then a filter sweep of its ends."
+    "torchvision's ResNet-18, adapted to grey 28-pixel images: a little training, then a filter sweep of its ends."
     train, test = load_data("mnist", "train", root, n=1000), load_data("mnist", root=root, n=100)
     model = create_model("resnet18", 10, 1, 28, *channel_stats(train))
     fit(model, train, epochs=2, batch_size=50, progress=False)

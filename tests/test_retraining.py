@@ -23,7 +23,8 @@ from fragility_nb.probes.retraining.probe import retraining_gain, score_layers, 
 from fragility_nb.probes.retraining.plots import plot_frozen, plot_gain, plot_periods, plot_retraining
 from fragility_nb.measure.scores import synaptic_scores
 from fragility_nb.measure.sweeps import filter_sweep
-from fragility_nb.models.training import StopTraining, fit, list_snapshots
+from fragility_nb.models.training import StopTraining, fit
+from fragility_nb.models.resume import list_snapshots
 from fragility_nb.models.augment import epoch_order
 
 QUIET = dict(device="cpu", progress=False)

@@ -20,7 +20,9 @@ from fragility_nb.models.create import create_model, load_checkpoint
 from fragility_nb.models.wrap import model_hash, predict
 from fragility_nb.measure.sweeps import filter_landscape
 from fragility_nb.models.augment import AUGMENTS, HorizontalFlip, RandomCrop, epoch_order, image_uniform
-from fragility_nb.models.training import OPTIMIZERS, fit, fit_inits, init_snapshots, list_snapshots, snapshot_path
+from fragility_nb.models.steps import OPTIMIZERS
+from fragility_nb.models.training import fit, fit_inits, init_snapshots
+from fragility_nb.models.resume import list_snapshots, snapshot_path
 from fragility_nb.models.training import train_model
 
 QUIET = dict(device="cpu", progress=False)
@@ -91,8 +93,8 @@ def test_mixed_precision_changes_nothing_on_a_cpu(train):
 
 def test_the_log_is_labelled_and_kept(train, digits, tmp_path):
     log = fit(create_model("cnn3"), train, epochs=3, test=digits, folder=tmp_path, **QUIET)
-    assert {"loss", "train_accuracy", "test_loss", "test_accuracy",
-            "learning_rate"} == set(log.data_vars) and dict(log.sizes) == {"epoch": 3}
+    assert set(log.data_vars) == {"loss", "train_accuracy", "test_loss", "test_accuracy", "learning_rate"}
+    assert dict(log.sizes) == {"epoch": 3}
     assert load_result(tmp_path / "log.nc", "training").equals(log)
 
 
@@ -109,8 +111,8 @@ def test_crop_and_flip_against_numpy():
         assert len(found) == 1
         shifts.add(found[0])
         flips += np.array_equal(flipped[i].numpy(), x[i].numpy()[:, :, ::-1])
-        assert np.array_equal(flipped[i].numpy(), x[i].numpy()) or np.array_equal(flipped[i].numpy(),
-            x[i].numpy()[:, :, ::-1])
+        mirrored = x[i].numpy()[:, :, ::-1]
+        assert any(np.array_equal(flipped[i].numpy(), image) for image in (x[i].numpy(), mirrored))
     assert len(shifts) > 20 and 8 < flips < 32
 
 
@@ -138,8 +140,9 @@ def test_an_augmentation_sees_what_it_is_promised_and_harms_nothing(train):
     before = model.network.bn1.running_mean.clone()
     log = fit(model, train, epochs=2, augment=spy, **QUIET)
     assert not torch.equal(model.network.bn1.running_mean, before), "BatchNorm was not in training mode"
-    assert len({s for s, _ in seen}) == 2 and torch.cat([i for _,
-                                                         i in seen[:3]]).sort().values.tolist() == sorted(train.index.tolist())
+    assert len({s for s, _ in seen}) == 2
+    first_epoch = torch.cat([index for _, index in seen[:3]])
+    assert first_epoch.sort().values.tolist() == sorted(train.index.tolist())
     assert "spy" in log.attrs["augment"] and " at 0x" not in log.attrs["augment"]
     with pytest.raises(ValueError, match="Expected `augment` to give images and as many labels"):
         fit(create_model("cnn3"), train, epochs=1, augment=lambda model, x, y, seed, index: (x, y[:3]), **QUIET)
@@ -159,32 +162,35 @@ import os, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
 from kills import Steps, check, die, replaced
-from fragility_nb.models import training
+from fragility_nb.models import checkpoints, resume, training
 from fragility_nb.data.sets import load_data
-from fragility_nb.models.create import create_model; from fragility_nb.models.wrap import model_hash
+from fragility_nb.models.create import create_model
+from fragility_nb.models.wrap import model_hash
 data = load_data("digits", "train", n=300)
 out = Path(sys.argv[1])
 def train(folder, at=0):
     model = create_model("cnn3")
-    training.fit(model, data, epochs=4, optimizer="sgd", lr=0.02, schedule="cosine", ema=0.9, augment=["crop", Steps(at, 0.01)], snapshots=2,
-                 folder=folder, device="cpu", progress=False)
+    training.fit(model, data, epochs=4, optimizer="sgd", lr=0.02, schedule="cosine", ema=0.9,
+                 augment=["crop", Steps(at, 0.01)], snapshots=2, folder=folder, device="cpu", progress=False)
     return model_hash(model)
 def half_written(nth):
     "The nth file is written by half, then the process is killed."
-    real, calls = training.save_file, [0]
-    from fragility_nb import models
+    real, calls = resume.save_file, [0]
     def save(tensors, path, metadata=None):
         calls[0] += 1
         real(tensors, path, metadata=metadata)
         if calls[0] == nth:
-            os.truncate(path, os.path.getsize(path) // 2); die()
-    training.save_file = models.save_file = save
+            os.truncate(path, os.path.getsize(path) // 2)
+            die()
+    resume.save_file = checkpoints.save_file = save
 whole = train(out/"whole") # here, so that the children find everything imported
 Steps.count = 0
 FILES = {"hash", "log.nc", "state.safetensors", "epoch-002.safetensors", "epoch-004.safetensors"}
 for name, prepare, at in (
-    ("first epoch", lambda: None, 2), ("third epoch", lambda: None, 8), ("half a state", lambda: half_written(1), 0), ("half a later state", lambda: half_written(4), 0),
-    ("half a snapshot", lambda: half_written(2), 0), ("after a snapshot", lambda: replaced(2), 0), ("after a state", lambda: replaced(3), 0)):
+    ("first epoch", lambda: None, 2), ("third epoch", lambda: None, 8),
+    ("half a state", lambda: half_written(1), 0), ("half a later state", lambda: half_written(4), 0),
+    ("half a snapshot", lambda: half_written(2), 0),
+    ("after a snapshot", lambda: replaced(2), 0), ("after a state", lambda: replaced(3), 0)):
     check(out/name, prepare, train, whole, at)
     names = {p.name for p in (out/name).iterdir()}
     assert names == FILES, names
@@ -193,7 +199,6 @@ for name, prepare, at in (
 
 def test_killed_at_any_moment_it_ends_with_the_same_weights(tmp_path):
     assert len(survived(python, tmp_path, KILLED)) == 7
-
 
 
 def test_an_interruption_keeps_what_is_finished(train, tmp_path):
@@ -207,7 +212,8 @@ def test_an_interruption_keeps_what_is_finished(train, tmp_path):
     fit(two, train, epochs=2, **QUIET)
     with pytest.warns(UserWarning, match="stands at epoch 2 of 5"):
         log = fit(model, train, epochs=5, augment=stopping(8, []), **QUIET)
-    assert model_hash(model) == model_hash(two) and log.attrs["incomplete"] == 1 and len(log.epoch) == 2 and not model.training
+    assert model_hash(model) == model_hash(two) and not model.training
+    assert log.attrs["incomplete"] == 1 and len(log.epoch) == 2
     with pytest.raises(KeyboardInterrupt): fit(create_model("cnn3"), train, epochs=5, augment=stopping(2, []), **QUIET)
     again = create_model("cnn3")
     with pytest.raises(KeyboardInterrupt):
@@ -276,7 +282,7 @@ def test_a_full_disk_leaves_the_old_state(train, tmp_path):
         with pytest.raises(OSError, match="Cannot write.*What was there before is still there"):
             fit(copy.deepcopy(start), train, epochs=9, snapshots=range(2, 10), **how)
         assert not [p for p in folder.iterdir() if p.suffix == ".part"]
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2) if not mounted else None
+        if not mounted: resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
         for p in folder.glob("epoch-*"): p.unlink()
         again = copy.deepcopy(start)
         log = fit(again, train, epochs=5, **how)
@@ -328,7 +334,7 @@ def test_train_model_writes_a_model_for_a_report(tmp_path, digits):
     assert float(log.test_accuracy[-1]) == float((predict(model, digits).argmax(1) == digits.labels).double().mean())
     with pytest.raises(ValueError, match="Did you mean 'resnet18'"): train_model("resnet81", tmp_path / "none", **QUIET)
     assert not (tmp_path / "none").exists()
-    with pytest.warns(UserWarning, match="no snapshot of epochs"): fit(create_model("cnn3", mean=[0], std=[1]),
-        load_data("digits", "train", n=100), epochs=1, folder=tmp_path / "b", **QUIET); \
-        fit(create_model("cnn3", mean=[0], std=[1]), load_data("digits", "train", n=100), epochs=2, snapshots=[1, 2],
-            folder=tmp_path / "b", **QUIET)
+    few, net = load_data("digits", "train", n=100), lambda: create_model("cnn3", mean=[0], std=[1])
+    with pytest.warns(UserWarning, match="no snapshot of epochs"):
+        fit(net(), few, epochs=1, folder=tmp_path / "b", **QUIET)
+        fit(net(), few, epochs=2, snapshots=[1, 2], folder=tmp_path / "b", **QUIET)

@@ -1,28 +1,27 @@
 # Made by tools/public_names.py.
-from . import activations, augment, checkpoints, create, networks, norms, table, training, wrap
+from . import activations, augment, checkpoints, create, networks, norms, resume, steps, table, training, wrap
 from .wrap import BLOCK, Normalized, model_name, model_hash, evaluating, forward_in_blocks, predict, match_data
 from .networks import (
     MODELS, Architecture, PlainCNN, ShortcutBlock, CifarResNet, LeNet, conv_module, InceptionModule,
     residual_module, ModuleNet,
 )
-from .norms import NORM_KINDS, NoNorm, swap_norm
+from .norms import NoNorm, swap_norm
 from .checkpoints import save_checkpoint, read_safetensors, checkpoint_facts
-from .create import find_architecture, list_models, least_size, create_model, load_checkpoint
+from .create import list_models, find_architecture, least_size, create_model, load_checkpoint
 from .table import model_table, channel_stats
-from .activations import WEIGHTED, Layer, find_layers, layer_table, record_activations, unit_table, kernel_weights
+from .activations import Layer, find_layers, layer_table, record_activations, unit_table, kernel_weights
 from .augment import AUGMENTS, image_uniform, RandomCrop, HorizontalFlip, as_augment, epoch_order
-from .training import (
-    OPTIMIZERS, SCHEDULES, snapshot_path, list_snapshots, snapshot_epochs, fit, StopTraining, fit_inits,
-    init_snapshots, train_model,
-)
+from .steps import OPTIMIZERS, SCHEDULES
+from .resume import snapshot_path, list_snapshots, snapshot_epochs
+from .training import StopTraining, fit, fit_inits, init_snapshots, train_model
 
 __all__ = [
     "BLOCK", "Normalized", "model_name", "model_hash", "evaluating", "forward_in_blocks", "predict", "match_data",
     "MODELS", "Architecture", "PlainCNN", "ShortcutBlock", "CifarResNet", "LeNet", "conv_module",
-    "InceptionModule", "residual_module", "ModuleNet", "NORM_KINDS", "NoNorm", "swap_norm", "save_checkpoint",
-    "read_safetensors", "checkpoint_facts", "find_architecture", "list_models", "least_size", "create_model",
-    "load_checkpoint", "model_table", "channel_stats", "WEIGHTED", "Layer", "find_layers", "layer_table",
+    "InceptionModule", "residual_module", "ModuleNet", "NoNorm", "swap_norm", "save_checkpoint",
+    "read_safetensors", "checkpoint_facts", "list_models", "find_architecture", "least_size", "create_model",
+    "load_checkpoint", "model_table", "channel_stats", "Layer", "find_layers", "layer_table",
     "record_activations", "unit_table", "kernel_weights", "AUGMENTS", "image_uniform", "RandomCrop",
     "HorizontalFlip", "as_augment", "epoch_order", "OPTIMIZERS", "SCHEDULES", "snapshot_path", "list_snapshots",
-    "snapshot_epochs", "fit", "StopTraining", "fit_inits", "init_snapshots", "train_model",
+    "snapshot_epochs", "StopTraining", "fit", "fit_inits", "init_snapshots", "train_model",
 ]

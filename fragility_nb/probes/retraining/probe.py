@@ -27,7 +27,8 @@ from ...data.images import ImageData, generator
 from ...data.convert import as_data
 from ...models.wrap import evaluating, forward_in_blocks, home, hooked, match_data, model_hash, predict
 from ...models.activations import find_layers
-from ...models.training import StopTraining, fit, plain_disk_errors
+from ...models.training import StopTraining, fit
+from ...models.resume import plain_disk_errors
 from ...stress.attacks import FGSM, Attack
 from ...stress.minimal import find_epsilon
 from ...measure.runner import SweepOptions
