@@ -60,7 +60,8 @@ def throughput(turns, steps, batch, device):
     clock = time.perf_counter if device.type == "cuda" else time.process_time # a CPU that others use, too
     times = {"bare loop": [], "fit": []}
     for turn in range(turns + 1): # the first warms up
-        a = timed(lambda turn=turn: bare(theirs, data.images, data.labels, optimizer, turn + 1, batch, device), clock, device)
+        step = lambda turn=turn: bare(theirs, data.images, data.labels, optimizer, turn + 1, batch, device)
+        a = timed(step, clock, device)
         b = timed(lambda: fit(ours, data, epochs=1, batch_size=batch, device=device, progress=False), clock, device)
         if turn:
             times["bare loop"].append(a)

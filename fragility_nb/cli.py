@@ -9,7 +9,7 @@ __all__ = ['app', 'demo', 'run', 'train', 'list_names', 'differential', 'grid', 
 import contextlib
 import os
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -42,18 +42,27 @@ _DOWNLOAD = typer.Option("--download", help="Fetch the data set if it is not the
 _SIZE = typer.Option(help="Scale images to this height and width, in pixels; default as stored.")
 _STEM = typer.Option(help="Of the torchvision networks: 'imagenet' (default) or 'cifar'.")
 _RESIZE = typer.Option(help="Scale images to this size inside the network, in pixels.")
+
+# %% ../nbs/api/90_cli.ipynb #c1100003
+def _summary_rows(table) -> dict[str, list[str]]:
+    "The summary of one or more reports as text: {title: a text per network}."
+    t = table
+    low, high = t.low.astype(float), t.high.astype(float)
+    clean = zip(t.clean_accuracy, t.clean_low, t.clean_high)
+    counts = zip(t.fragile, t.robust, t.antifragile, t.undecided)
+    rows = {"clean accuracy": [f"{a:.3f} ({b:.3f}–{c:.3f})" for a, b, c in clean],
+            "accuracy at ε": [f"{a:.3f} at {e:.4f}" for a, e in zip(t.accuracy_at_epsilon, t.epsilon)]}
+    for name in ("gaussian_noise_auc", "gaussian_blur_auc"):
+        title = name.removesuffix("_auc").replace("gaussian_", "") + " AUC"
+        if name in t: rows[title] = [f"{v:.3f}" for v in t[name]]
+    rows["most fragile layer (interval)"] = [f"{n} {s:+.3f} ({a:+.3f} … {b:+.3f})"
+                                             for n, s, a, b in zip(t.most_fragile, t.score, low, high)]
+    rows["layers fragile / robust / antifragile / undecided"] = [" / ".join(map(str, row)) for row in counts]
+    return rows
+
 def _show(table) -> None:
     "The summary of one or more reports as lines on the screen."
-    low, high = table.low.astype(float), table.high.astype(float)
-    cells = {"clean accuracy": [f"{a:.3f} ({l:.3f}–{h:.3f})" for a, l,
-                                h in zip(table.clean_accuracy, table.clean_low, table.clean_high)],
-             "accuracy at ε": [f"{a:.3f} at {e:.4f}" for a, e in zip(table.accuracy_at_epsilon, table.epsilon)]}
-    cells |= {c.removesuffix("_auc").replace("gaussian_", "") + " AUC": [f"{v:.3f}" for v in table[c]]
-              for c in ("gaussian_noise_auc", "gaussian_blur_auc") if c in table}
-    cells |= {"most fragile layer (interval)": [f"{n} {s:+.3f} ({l:+.3f} … {h:+.3f})" for n, s, l,
-                                                h in zip(table.most_fragile, table.score, low, high)]}
-    cells |= {"layers fragile / robust / antifragile / undecided": [f"{a} / {b} / {c} / {d}" for a, b, c,
-        d in zip(table.fragile, table.robust, table.antifragile, table.undecided)]}
+    cells = _summary_rows(table)
     width = max(map(len, cells)) + 2
     columns = [max(len(n), *(len(v[i]) for v in cells.values())) + 3 for i, n in enumerate(table.index)]
     typer.echo("\n" + " "*width + "".join(f"{n:<{w}}" for n, w in zip(table.index, columns)))
@@ -64,14 +73,15 @@ def _show(table) -> None:
 @app.command()
 def demo(
     out: Annotated[Path, _OUT] = Path("runs/demo"),
-    device: Annotated[Optional[str], _DEVICE] = None,
+    device: Annotated[str | None, _DEVICE] = None,
 ):
-    "Train a shallow and a deep network on 1,797 real digits, write a fragility report of each and a page that compares them."
+    """Train a shallow and a deep network on 1,797 real digits, write a fragility report of each and a page that
+    compares them."""
     from fragility_nb.run.studies import run_demo
     with _plain_errors():
         _show(run_demo(out, device=device))
-        typer.echo(f"\nCompare them:  {out/'comparison.html'}\nEach report:   {out}/*/model_report.html\nThe numbers: "
-                   f"  {out}/*/result.nc")
+        typer.echo(f"\nCompare them:  {out/'comparison.html'}\nEach report:   {out}/*/model_report.html\n"
+                   f"The numbers:   {out}/*/result.nc")
 
 # %% ../nbs/api/90_cli.ipynb #c437f10c
 @app.command()
@@ -79,25 +89,24 @@ def run(
     model: Annotated[str, typer.Option(help="Name of a network (see `fragility list`), or the path of a checkpoint.")],
     out: Annotated[Path, _OUT],
     data: Annotated[str, _DATA] = "digits",
-    root: Annotated[Optional[str], _ROOT] = None,
+    root: Annotated[str | None, _ROOT] = None,
     download: Annotated[bool, _DOWNLOAD] = False,
-    image_size: Annotated[Optional[int], _SIZE] = None,
-    n: Annotated[Optional[int], typer.Option(help="Number of test images, class-balanced; default all.")] = None,
+    image_size: Annotated[int | None, _SIZE] = None,
+    n: Annotated[int | None, typer.Option(help="Number of test images, class-balanced; default all.")] = None,
     epochs: Annotated[int, typer.Option(help="Training: passes over the training images.")] = 20,
     lr: Annotated[float, typer.Option(help="Training: learning rate of Adam.")] = 3e-3,
     batch_size: Annotated[int, typer.Option(help="Training: images per step.")] = 32,
-    snapshots: Annotated[int,
-                         typer.Option(help="Training: number of snapshots for the learning landscape; 0 leaves it out.")] = 4,
+    snapshots: Annotated[int, typer.Option(help="Training: number of snapshots for the learning landscape; 0 leaves "
+                                                "it out.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the initial weights and the training.")] = 0,
     thresholds: Annotated[int, typer.Option(help="Thresholds of each synaptic filter; the paper uses 25.")] = 25,
-    relative_accuracy: Annotated[float,
-                                 typer.Option(help="Share of the clean accuracy that the attack shall leave, between "
-                                                   "0 and 1.")] = 0.5,
+    relative_accuracy: Annotated[float, typer.Option(help="Share of the clean accuracy that the attack shall leave, "
+                                                          "between 0 and 1.")] = 0.5,
     band: Annotated[float, typer.Option(help="Scores within ± this area count as robust.")] = 0.01,
     ci: Annotated[float, typer.Option(help="Coverage of the confidence intervals, between 0 and 1.")] = 0.95,
-    stem: Annotated[Optional[str], _STEM] = None,
-    resize: Annotated[Optional[int], _RESIZE] = None,
-    device: Annotated[Optional[str], _DEVICE] = None,
+    stem: Annotated[str | None, _STEM] = None,
+    resize: Annotated[int | None, _RESIZE] = None,
+    device: Annotated[str | None, _DEVICE] = None,
 ):
     "Train a network (unless MODEL is a checkpoint) and write its fragility report."
     from fragility_nb.run.studies import run_model, summary_table
@@ -112,32 +121,31 @@ def run(
 # %% ../nbs/api/90_cli.ipynb #dce8e441
 @app.command()
 def train(
-    model: Annotated[str,
-                     typer.Option(help="Name of a network (see `fragility list`), or the path of a checkpoint to "
-                                       "train on.")],
+    model: Annotated[str, typer.Option(help="Name of a network (see `fragility list`), or the path of a checkpoint "
+                                            "to train on.")],
     out: Annotated[Path, _OUT],
     data: Annotated[str, _DATA] = "digits",
-    root: Annotated[Optional[str], _ROOT] = None,
+    root: Annotated[str | None, _ROOT] = None,
     download: Annotated[bool, _DOWNLOAD] = False,
-    n: Annotated[Optional[int], typer.Option(help="Number of training images, class-balanced; default all.")] = None,
-    image_size: Annotated[Optional[int], _SIZE] = None,
+    n: Annotated[int | None, typer.Option(help="Number of training images, class-balanced; default all.")] = None,
+    image_size: Annotated[int | None, _SIZE] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 20,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 100,
     optimizer: Annotated[str, typer.Option(help="'adam', 'adamw', or 'sgd' with momentum 0.9.")] = "adam",
     schedule: Annotated[str, typer.Option(help="Of the rate: 'constant', or 'cosine' to 0.")] = "constant",
     weight_decay: Annotated[float, typer.Option(help="As torch's optimisers understand it.")] = 0.,
-    augment: Annotated[Optional[str], typer.Option(help="'crop', 'flip' or 'crop,flip'; default none.")] = None,
-    ema: Annotated[Optional[float],
-                   typer.Option(help="Decay of a moving average of the weights, e.g. 0.999; default none.")] = None,
+    augment: Annotated[str | None, typer.Option(help="'crop', 'flip' or 'crop,flip'; default none.")] = None,
+    ema: Annotated[float | None, typer.Option(help="Decay of a moving average of the weights, e.g. 0.999; default "
+                                                   "none.")] = None,
     amp: Annotated[bool, typer.Option("--amp", help="Mixed precision on a GPU.")] = False,
-    inits: Annotated[int,
-                     typer.Option(help="Number of initialisations, each in a folder init-0, init-1, … of its own.")] = 1,
+    inits: Annotated[int, typer.Option(help="Number of initialisations, each in a folder init-0, init-1, … of its "
+                                            "own.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the (first) initial weights and training.")] = 0,
     snapshots: Annotated[str, typer.Option(help="'10': weights are kept every 10 epochs; '0,5,20': at these.")] = "",
-    stem: Annotated[Optional[str], _STEM] = None,
-    resize: Annotated[Optional[int], _RESIZE] = None,
-    device: Annotated[Optional[str], _DEVICE] = None,
+    stem: Annotated[str | None, _STEM] = None,
+    resize: Annotated[int | None, _RESIZE] = None,
+    device: Annotated[str | None, _DEVICE] = None,
     progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
 ):
     "Train a network; the same command goes on where it was stopped."
@@ -145,9 +153,8 @@ def train(
     with _plain_errors():
         network = {k: v for k, v in dict(stem=stem, resize=resize).items() if v is not None}
         log = train_model(model, out, data=data, root=root, download=download, n=n, image_size=image_size,
-                          epochs=epochs, lr=lr, batch_size=batch_size,
-                          optimizer=optimizer, schedule=schedule, weight_decay=weight_decay, augment=augment, ema=ema,
-                          amp=amp, inits=inits, seed=seed,
+                          epochs=epochs, lr=lr, batch_size=batch_size, optimizer=optimizer, schedule=schedule,
+                          weight_decay=weight_decay, augment=augment, ema=ema, amp=amp, inits=inits, seed=seed,
                           snapshots=_epochs_of(snapshots), network=network, device=device, progress=progress)
         _show_training(log, out)
 
@@ -156,7 +163,8 @@ def _epochs_of(text:str) -> int|list[int]:
     "'10' as a number, '0,5,20' as a list."
     try: numbers = [int(v) for v in text.split(",") if v.strip()]
     except ValueError:
-        raise ValueError(f"Expected `snapshots` to be a number of epochs or a list like 0,5,20, but got {text!r}.") from None
+        raise ValueError(f"Expected `snapshots` to be a number of epochs or a list like 0,5,20, but got "
+                         f"{text!r}.") from None
     return numbers if "," in text or not numbers else numbers[0]
 
 def _show_training(log, out:Path) -> None:
@@ -168,8 +176,8 @@ def _show_training(log, out:Path) -> None:
     typer.echo("seed   " + "   ".join(titles.values()))
     for row in last.init.values:
         typer.echo(f"{row:<7}" + "   ".join(f"{float(last[k].sel(init=row)):<{len(t)}.4f}" for k, t in titles.items()))
-    typer.echo(f"\nThe network{'s' if several else ''}: {out/('init-*' if several else '')/'model.safetensors'}\nThe "
-               f"log:     {out/'log.nc'}")
+    typer.echo(f"\nThe network{'s' if several else ''}: {out/('init-*' if several else '')/'model.safetensors'}\n"
+               f"The log:     {out/'log.nc'}")
 
 # %% ../nbs/api/90_cli.ipynb #6c02fd1e
 @app.command("list")
@@ -181,55 +189,64 @@ def list_names():
             for line in lines: typer.echo(f"  {line}")
 
 # %% ../nbs/api/90_cli.ipynb #17cbe722
+def _about(thing) -> str:
+    "The first line of a docstring."
+    return (thing.__doc__ or "").strip().splitlines()[0]
+
+def _strengths(registry) -> list[str]:
+    "Each stressor with what severity 1 means."
+    return [f"{name:20}{cls()!r}: {cls().unit} = {cls().strength(1):g} at severity 1" for name, cls in registry.items()]
+
 def _names() -> dict[str, list[str]]:
     "What can be named, with one line about each."
-    from fragility_nb.stress.attacks import ATTACKS
     from fragility_nb.data.sets import DATASETS
-    from fragility_nb.stress.filters import FILTERS
     from fragility_nb.models.create import list_models
-    from fragility_nb.stress.corruptions import STRESSORS
     from fragility_nb.run.parameters import list_templates
-    about = lambda thing: (thing.__doc__ or "").strip().splitlines()[0]
-    stress = lambda reg: [f"{name:20}{cls()!r}: {cls().unit} = {cls().strength(1):g} at severity 1" for name,
-                          cls in reg.items()]
-    return {"models": list_models(), "data sets": [*(f"{k:20}{about(v)}" for k, v in DATASETS.items()),
-                                                   "any folder with one subfolder of images per class"],
-            "stressors": stress(STRESSORS), "attacks": stress(ATTACKS),
-            "filters": [f"{k:20}{about(v)}" for k, v in FILTERS.items()], "templates": list_templates()}
+    from fragility_nb.stress.attacks import ATTACKS
+    from fragility_nb.stress.filters import FILTERS
+    from fragility_nb.stress.corruptions import STRESSORS
+    sets = [*(f"{k:20}{_about(v)}" for k, v in DATASETS.items()), "any folder with one subfolder of images per class"]
+    return {"models": list_models(), "data sets": sets, "stressors": _strengths(STRESSORS),
+            "attacks": _strengths(ATTACKS), "filters": [f"{k:20}{_about(v)}" for k, v in FILTERS.items()],
+            "templates": list_templates()}
+
+# %% ../nbs/api/90_cli.ipynb #3fb67527
+def _split(values) -> list[str]:
+    "Names, also those joined by commas."
+    return [v for value in values for v in value.split(",") if v]
 
 # %% ../nbs/api/90_cli.ipynb #3785a8bf
 @app.command()
 def differential(
-    models: Annotated[list[str],
-                      typer.Option(help="Two or more networks for the same images: checkpoints, folders of `fragility "
-                                        "run`, or names to train now.")],
+    models: Annotated[list[str], typer.Option(help="Two or more networks for the same images: checkpoints, folders of "
+                                                   "`fragility run`, or names to train now.")],
     out: Annotated[Path, _OUT],
-    more: Annotated[Optional[list[str]], typer.Argument(hidden=True)] = None,
+    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     data: Annotated[str, _DATA] = "digits",
-    root: Annotated[Optional[str], _ROOT] = None,
+    root: Annotated[str | None, _ROOT] = None,
     download: Annotated[bool, _DOWNLOAD] = False,
-    image_size: Annotated[Optional[int], _SIZE] = None,
-    n: Annotated[Optional[int], typer.Option(help="Number of seeds, class-balanced; default all test images.")] = 400,
-    constraint: Annotated[str,
-                          typer.Option(help="What may change: light, occl, blackout, none; several separated by "
-                                            "commas.")] = "light,occl,blackout",
-    step: Annotated[float,
-                    typer.Option(help="Change per step, root mean square over the image, in units of the pixel range.")] = 10.,
+    image_size: Annotated[int | None, _SIZE] = None,
+    n: Annotated[int | None, typer.Option(help="Number of seeds, class-balanced; default all test images.")] = 400,
+    constraint: Annotated[str, typer.Option(help="What may change: light, occl, blackout, none; several separated by "
+                                                 "commas.")] = "light,occl,blackout",
+    step: Annotated[float, typer.Option(help="Change per step, root mean square over the image, in units of the pixel "
+                                             "range.")] = 10.,
     steps: Annotated[int, typer.Option(help="Steps per image, at most.")] = 20,
     threshold: Annotated[float, typer.Option(help="A unit is covered above this scaled output, between 0 and 1.")] = 0.,
-    epochs: Annotated[int,
-                      typer.Option(help="Training of networks given by name: passes over the training images.")] = 10,
+    epochs: Annotated[int, typer.Option(help="Training of networks given by name: passes over the training "
+                                             "images.")] = 10,
     seed: Annotated[int, typer.Option(help="Of the search, and of the training.")] = 0,
-    device: Annotated[Optional[str], _DEVICE] = None,
+    device: Annotated[str | None, _DEVICE] = None,
 ):
     "Find images on which networks that agree come to disagree (DeepXplore), and say what they cover."
+    from fragility_nb.core.checks import check_choice
     from fragility_nb.core.results import save_result
     from fragility_nb.data.sets import load_data
     from fragility_nb.probes.coverage.constraints import CONSTRAINTS
-    from fragility_nb.probes.coverage.differential import generate_differential, save_generated
+    from fragility_nb.probes.coverage.differential import generate_differential
     with _plain_errors():
         names, kinds = _split([*models, *(more or [])]), _split([constraint])
-        for k in kinds: CONSTRAINTS[k]
+        for kind in kinds: check_choice(CONSTRAINTS.what, kind, CONSTRAINTS)
         if len(names) < 2:
             raise ValueError(f"Expected `--models` to name at least 2 networks to compare, but got {len(names)}.")
         load = lambda split, n=None: load_data(data, split, root, n=n, image_size=image_size, download=download)
@@ -239,36 +256,35 @@ def differential(
         found = {k: generate_differential(nets, seeds, constraint=k, step=step, steps=steps, threshold=threshold,
                                           seed=seed, device=device) for k in kinds}
         save_result(found, out/"result.nc")
-        for k, r in found.items():
-            if (r.outcome == "found").any():
-                save_generated(r, out/"generated"/k)
-                _figure(r, out/f"{k}.png")
+        _save_images(found, out)
         for line in _differential_lines(found): typer.echo(line)
         typer.echo(f"\nThe numbers: {out/'result.nc'}\nThe images:  {out/'generated'}")
 
-# %% ../nbs/api/90_cli.ipynb #3fb67527
-def _split(values) -> list[str]:
-    "Names, also those joined by commas."
-    return [v for value in values for v in value.split(",") if v]
-
+# %% ../nbs/api/90_cli.ipynb #c1100006
 def _network(name:str, out:Path, load, epochs:int, seed:int, device):
     "A checkpoint, the last one of a folder of training, or a network trained now and kept."
-    from fragility_nb.models.table import channel_stats
-    from fragility_nb.models.create import create_model, load_checkpoint
-    from fragility_nb.models.training import fit
-    from fragility_nb.models.resume import list_snapshots, snapshot_path
+    from fragility_nb.models.create import load_checkpoint
+    from fragility_nb.models.resume import list_snapshots
     if Path(name).is_file(): return load_checkpoint(name)
     folder = Path(name)/"training" if (Path(name)/"training").is_dir() else Path(name)
     if kept := list_snapshots(folder) if folder.is_dir() else {}: return load_checkpoint(kept[max(kept)])
     if folder.is_dir() or os.sep in name or Path(name).suffix: raise FileNotFoundError(f"No checkpoint at `{name}`.")
+    return _trained(name, out/"models"/name/"training", load, epochs, seed, device)
+
+def _trained(name:str, folder:Path, load, epochs:int, seed:int, device):
+    "A network that is trained now, and its last checkpoint kept."
+    from fragility_nb.models.create import create_model, load_checkpoint
+    from fragility_nb.models.table import channel_stats
+    from fragility_nb.models.training import fit
+    from fragility_nb.models.resume import snapshot_path
     create_model(name) # an unknown name ends here, before data are read
     train = load("train")
     net = create_model(name, len(train.classes), train.images.shape[1], train.images.shape[-1], *channel_stats(train),
                        seed)
-    fit(net, train, epochs=epochs, lr=3e-3, batch_size=32, seed=seed, snapshots=[epochs],
-        folder=out/"models"/name/"training", device=device)
-    return load_checkpoint(snapshot_path(out/"models"/name/"training", epochs))
+    fit(net, train, epochs=epochs, lr=3e-3, batch_size=32, seed=seed, snapshots=[epochs], folder=folder, device=device)
+    return load_checkpoint(snapshot_path(folder, epochs))
 
+# %% ../nbs/api/90_cli.ipynb #c1100007
 def _figure(result, path:Path) -> None:
     "Seeds and findings as a picture."
     import matplotlib
@@ -279,11 +295,19 @@ def _figure(result, path:Path) -> None:
     figure.savefig(path, dpi=100, bbox_inches="tight")
     plt.close(figure)
 
+def _save_images(found:dict, out:Path) -> None:
+    "The generated images of each constraint as files and as a picture."
+    from fragility_nb.probes.coverage.differential import save_generated
+    for kind, result in found.items():
+        if (result.outcome == "found").any():
+            save_generated(result, out/"generated"/kind)
+            _figure(result, out/f"{kind}.png")
+
+# %% ../nbs/api/90_cli.ipynb #c1100008
 def _differential_lines(found:dict) -> list[str]:
     "What came of each constraint, and what each network's units saw."
-    lines = ["",
-             f"{'':12}{'disagreed':>11}{'found':>8}{'not found':>11}{'change':>9}   coverage of the seeds → with the "
-             f"generated images"]
+    lines = ["", f"{'':12}{'disagreed':>11}{'found':>8}{'not found':>11}{'change':>9}   "
+                 "coverage of the seeds → with the generated images"]
     for k, r in found.items():
         count = [int((r.outcome == o).sum()) for o in ("already disagreeing", "found", "not found")]
         change = float(r.distance.where(r.outcome == "found").mean()) if count[1] else 0.
@@ -293,12 +317,15 @@ def _differential_lines(found:dict) -> list[str]:
 
 # %% ../nbs/api/90_cli.ipynb #g6000002
 _STUDY = typer.Argument(help="The study file (TOML), or the folder of a study.")
+
 def _duration(seconds:float) -> str:
     "42 s, 7 min, 3.5 h."
     if seconds < 100: return f"{seconds:.0f} s"
-    return (f"{seconds/60:.0f} min" if seconds < 6000 else f"{seconds/3600:.1f} h" if seconds < 2e5
-            else f"{seconds/86400:.1f} days")
-def _engine(name:str, workers:Optional[int], gpus:Optional[int], scheduler:Optional[str]):
+    if seconds < 6000: return f"{seconds/60:.0f} min"
+    return f"{seconds/3600:.1f} h" if seconds < 2e5 else f"{seconds/86400:.1f} days"
+
+# %% ../nbs/api/90_cli.ipynb #c110000a
+def _engine(name:str, workers:int|None, gpus:int|None, scheduler:str|None):
     "An engine by its name."
     from fragility_nb.core.checks import check_choice
     from fragility_nb.run.cluster import LocalEngine
@@ -308,28 +335,64 @@ def _engine(name:str, workers:Optional[int], gpus:Optional[int], scheduler:Optio
     if name == "dask": return DaskEngine(scheduler, workers, gpus, preload=PRELOAD)
     if scheduler: raise ValueError("`--scheduler` is for `--engine dask`.")
     return LocalEngine(workers, gpus, preload=PRELOAD)
+
 def _stopping() -> None:
+    "What Ctrl-C does to a study."
     typer.secho("Stopping: what runs now is finished, nothing new begins. Ctrl-C again stops at once; nothing is lost "
                 "either way.", fg="yellow", err=True)
+
+# %% ../nbs/api/90_cli.ipynb #g6000004
+def _dry_run(plan, status, workers:int) -> None:
+    "Every run with its state, and the time that is left."
+    width = max(map(len, status.index))
+    for name, state in status.state.items(): typer.echo(f"{name:<{width}}  {state}")
+    for line in _status_lines(plan, status, workers, failures=False): typer.echo(line)
+
+def _failure_lines(plan, status) -> list[str]:
+    "Each error once: the runs that it stopped, and its traceback."
+    lines, failed = [], status[status.state == "failed"]
+    for (error, trace), rows in failed.groupby(["error", "traceback"], sort=False):
+        cell = rows.cell.iloc[0]
+        lines += ["", *(f"failed   {name}" for name in rows.index),
+                  f"  {f'cell {cell}: ' if str(cell) != '<NA>' else ''}{error}"]
+        lines += [f"  | {line}" for line in trace.strip().splitlines()]
+    return lines + (["", f"Logs and notebooks: {plan.folder}/runs/*/; `fragility grid … --retry-failed` tries again."]
+                    if len(failed) else [])
+
+# %% ../nbs/api/90_cli.ipynb #c110000b
+def _status_lines(plan, status, workers:int=1, failures:bool=True) -> list[str]:
+    "Counts and times; what runs; what failed, with its traceback."
+    import time
+
+    from fragility_nb.run.grid import time_left
+    counts = status.state.value_counts()
+    order = [s for s in ("done", "running", "failed", "interrupted", "damaged", "planned") if s in counts]
+    counted = ", ".join(f"{counts[s]} {s}" for s in order)
+    lines = ["", f"{plan.name}: {len(status)} run{'' if len(status) == 1 else 's'}, {counted}"]
+    left, spent = time_left(status, plan.axes, max(workers, int(counts.get("running", 0)))), status.seconds.sum()
+    lines.append(f"time: {_duration(spent)} in finished runs, "
+                 + ("left: known when the first run is finished" if left is None else f"about {_duration(left)} left"))
+    for name, row in status[status.state == "running"].iterrows():
+        lines.append(f"running  {name}  for {_duration(time.time() - row.started)}")
+    return lines + (_failure_lines(plan, status) if failures else [])
 
 # %% ../nbs/api/90_cli.ipynb #g6000003
 @app.command()
 def grid(
     study: Annotated[Path, _STUDY],
-    dry_run: Annotated[bool, typer.Option("--dry-run",
-                                          help="Only list the runs, their state and an estimate of the time.")] = False,
-    workers: Annotated[Optional[int],
-                       typer.Option(help="Runs at once; the CPU threads of the machine are divided among them. "
-                                         "Default: one per GPU asked for, else 1.")] = None,
-    gpus: Annotated[Optional[int],
-                    typer.Option(help="GPUs to use: each worker sees one. 0: none. Default: workers see what there is.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs, their state and an estimate of the "
+                                                            "time.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Runs at once; the CPU threads of the machine are divided among "
+                                                     "them. Default: one per GPU asked for, else 1.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="GPUs to use: each worker sees one. 0: none. Default: workers see "
+                                                  "what there is.")] = None,
     engine: Annotated[str, typer.Option(help="'local': processes on this machine; 'dask': a cluster.")] = "local",
-    scheduler: Annotated[Optional[str],
-                         typer.Option(help="Address of a running dask scheduler, as tcp://host:8786; default: one is "
-                                           "started here.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a running dask scheduler, as tcp://host:8786; "
+                                                       "default: one is started here.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
 ):
-    "Run a study: every combination of its axes, each in a folder of its own. The same command goes on where it was stopped."
+    """Run a study: every combination of its axes, each in a folder of its own. The same command goes on where it was
+    stopped."""
     from fragility_nb.run.cluster import stop_on_interrupt
     with _plain_errors():
         chosen = _engine(engine, workers, gpus, scheduler)
@@ -348,39 +411,6 @@ def grid(
     if (status.state != "done").any(): raise typer.Exit(1)
     typer.echo(f"\nOne page:   fragility report {study}\nOne result: fragility collect {study}")
 
-# %% ../nbs/api/90_cli.ipynb #g6000004
-def _dry_run(plan, status, workers:int) -> None:
-    "Every run with its state, and the time that is left."
-    width = max(map(len, status.index))
-    for name, state in status.state.items(): typer.echo(f"{name:<{width}}  {state}")
-    for line in _status_lines(plan, status, workers, failures=False): typer.echo(line)
-
-def _status_lines(plan, status, workers:int=1, failures:bool=True) -> list[str]:
-    "Counts and times; what runs; what failed, with its traceback."
-    from fragility_nb.run.grid import time_left
-    import time
-    counts = status.state.value_counts()
-    order = [s for s in ("done", "running", "failed", "interrupted", "damaged", "planned") if s in counts]
-    lines = ["", f"{plan.name}: {len(status)} run{'s'[:len(status) != 1]}, "
-             + ", ".join(f"{counts[s]} {s}" for s in order)]
-    left, spent = time_left(status, plan.axes, max(workers, int(counts.get("running", 0)))), status.seconds.sum()
-    lines.append(f"time: {_duration(spent)} in finished runs, "
-                 + ("left: known when the first run is finished" if left is None else f"about {_duration(left)} left"))
-    for name, row in status[status.state == "running"].iterrows():
-        lines.append(f"running  {name}  for {_duration(time.time() - row.started)}")
-    return lines + (_failure_lines(plan, status) if failures else [])
-
-def _failure_lines(plan, status) -> list[str]:
-    "Each error once: the runs that it stopped, and its traceback."
-    lines, failed = [], status[status.state == "failed"]
-    for (error, trace), rows in failed.groupby(["error", "traceback"], sort=False):
-        cell = rows.cell.iloc[0]
-        lines += ["", *(f"failed   {name}" for name in rows.index),
-                  f"  {f'cell {cell}: ' if str(cell) != '<NA>' else ''}{error}"]
-        lines += [f"  | {line}" for line in trace.strip().splitlines()]
-    return lines + (["", f"Logs and notebooks: {plan.folder}/runs/*/; `fragility grid … --retry-failed` tries again."]
-                    if len(failed) else [])
-
 # %% ../nbs/api/90_cli.ipynb #g6000005
 @app.command()
 def status(
@@ -395,11 +425,12 @@ def status(
         while True:
             plan = load_study(study)
             table = study_status(plan)
-            if watch: typer.clear()
+            if watch: typer.echo("\x1b[2J\x1b[H", nl=False) # an empty screen; left out where there is no terminal
             for line in _status_lines(plan, table): typer.echo(line)
             if not watch or table.state.isin(["done", "failed"]).all(): return
             time.sleep(2)
 
+# %% ../nbs/api/90_cli.ipynb #c110000c
 @app.command()
 def collect(
     study: Annotated[Path, _STUDY],

@@ -19,7 +19,8 @@ from fragility_nb.models.networks import MODELS
 from fragility_nb.models.wrap import match_data, predict
 from fragility_nb.probes.coverage.criteria import CRITERIA, Criterion
 from fragility_nb.probes.coverage.probe import neuron_coverage
-from fragility_nb.stress.stressors import STRESSORS, Stressor
+from fragility_nb.stress.corruptions import STRESSORS
+from fragility_nb.stress.stressors import Stressor
 
 pytestmark = pytest.mark.quick
 NAMES = dict(dataclass=dataclass, ClassVar=ClassVar, torch=torch, nn=nn, xr=xr, STRESSORS=STRESSORS, Stressor=Stressor,

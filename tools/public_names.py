@@ -3,7 +3,7 @@
 
 The stub lists the public names for type checkers, editors and `lazy_loader`, which imports each when it is first used.
 `python tools/public_names.py` writes the files; with `--check` it only says whether they are right. The front door,
-`fragility_nb/__init__.pyi`, is chosen by hand.
+the imports of `fragility_nb/__init__.pyi`, is chosen by hand; its `__all__`, which type checkers want, is added here.
 """
 import ast
 import re
@@ -78,13 +78,25 @@ def stub(package, root=ROOT):
     found = listed(package, root)
     text = "".join(imported(source, names) for source, names in found.items() if names)
     names = [name for names in found.values() for name in names]
+    return f"# Made by tools/public_names.py.\nfrom . import {', '.join(sorted(found))}\n{text}\n{listing(names)}"
+
+
+def listing(names):
+    "An `__all__` in lines of at most 120 characters."
     wrapped = textwrap.wrap(", ".join(f'"{name}"' for name in names), 110)
-    return (f"# Made by tools/public_names.py.\nfrom . import {', '.join(sorted(found))}\n{text}\n"
-            "__all__ = [\n" + textwrap.indent("\n".join(wrapped), "    ") + ",\n]\n")
+    return "__all__ = [\n" + textwrap.indent("\n".join(wrapped), "    ") + ",\n]\n"
+
+
+def front_door(root=ROOT):
+    "The stub of the package: its imports as they are, and the list of them."
+    head = (root / "fragility_nb" / "__init__.pyi").read_text(encoding="utf-8").split("\n__all__ = ")[0].rstrip("\n")
+    found = [node for node in ast.parse(head).body if isinstance(node, ast.ImportFrom) and node.module]
+    return f"{head}\n\n{listing([alias.name for node in found for alias in node.names])}"
 
 
 def files(root=ROOT):
     "{path: text} of all that is made."
+    yield root / "fragility_nb" / "__init__.pyi", front_door(root)
     for package, doc in DOCS.items():
         yield folder(package, root) / "__init__.py", INIT.format(doc=doc)
         yield folder(package, root) / "__init__.pyi", stub(package, root)

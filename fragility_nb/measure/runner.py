@@ -24,7 +24,7 @@ from ..models.wrap import BLOCK, model_hash, model_name
 from ..stress.stressors import stress_id
 from ..stress.attacks import Attack, attack_images
 from ..stress.filters import FILTERS, FilterPlan
-from ..engine.job import Edits
+from ..engine.job import Edits, parse_bytes
 from ..engine.engine import EditEngine
 
 # %% ../../nbs/api/measure/01_runner.ipynb #7beb0545
@@ -165,20 +165,20 @@ class Evaluator:
         attacked:nn.Module|None=None, # the network that a fixed attack is made on; default `model`
     ):
         self.model, self.data, self.s = model if attacked is None else attacked, data, settings
+        self.memory = parse_bytes(settings.memory)
         self.engine = EditEngine(model, bn_mode=settings.bn_mode, precision=settings.precision, device=settings.device,
-                                 memory=settings.memory)
+                                 memory=self.memory - self.memory // 4) # the images have their quarter
         few = data.batch(0, 3)
         self.fixed:Any = settings.attack if settings.attack_mode == "fixed" else None
         self.adaptive:Any = settings.attack if settings.attack_mode == "adaptive" else None
         self.at_once = self._at_once(4 * few[0].numel() * (2 if self.fixed else 1))
-        self.engine.memory -= self.engine.memory // 4 # the images have their quarter
         self.rows = self.engine.rows_with_gradient(few) if self.fixed else BLOCK # images of an attack at once
         self.kept:tuple[slice, Tensor]|None = None # the last chunk: its place, its images
 
     def _at_once(self, row:int) -> int: # row: bytes of an image under all stresses
         "Images of a chunk: a multiple of a batch."
         unit = (self.s.batch_size or 100) if self.engine.by_batch else BLOCK
-        return max(int(self.engine.memory / 4 / row) // unit * unit, unit)
+        return max(int(self.memory / 4 / row) // unit * unit, unit)
 
     def images(self, rows:slice) -> Tensor: # (S, n, C, H, W): clean, and with a fixed attack adversarial
         "A chunk of the images; the last one is kept."

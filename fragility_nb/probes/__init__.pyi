@@ -13,10 +13,10 @@ from .kernels import (
     plot_kernel_history, plot_kernel_shares,
 )
 from .coverage import (
-    ACTIVATIONS, Output, find_outputs, coverage_units, Units, UnitReader, NEVER, CRITERIA, Criterion, NC, KMNC,
-    NBC, SNAC, TKNC, TKNP, Coverage, neuron_coverage, activation_profile, merge_coverage, coverage_growth,
-    coverage_table, CONSTRAINTS, Constraint, Light, Occl, Blackout, joint_objective, OUTCOMES, DEEPTEST,
-    generate_differential, generated_data, save_generated, generate_transformed, input_sources, compare_sources,
+    Output, find_outputs, coverage_units, Units, UnitReader, NEVER, CRITERIA, Criterion, NC, KMNC, NBC, SNAC,
+    TKNC, TKNP, Coverage, neuron_coverage, activation_profile, merge_coverage, coverage_growth, coverage_table,
+    CONSTRAINTS, Constraint, Light, Occl, Blackout, joint_objective, OUTCOMES, generate_differential,
+    generated_data, save_generated, DEEPTEST, generate_transformed, input_sources, compare_sources,
     criterion_label, plot_growth, plot_coverage_map, plot_generated, plot_sources, plot_coverage_scores,
 )
 from .retraining import (
@@ -33,12 +33,12 @@ __all__ = [
     "kernel_groups", "targeting_scores", "rebalance_gain", "kernel_dropout", "kernel_history",
     "adversarial_targeting", "rebalance", "LABEL_COLOURS", "plot_kernel_dropout", "plot_kernels",
     "plot_targeting", "plot_targeting_kernels", "plot_rebalance", "plot_kernel_history", "plot_kernel_shares",
-    "ACTIVATIONS", "Output", "find_outputs", "coverage_units", "Units", "UnitReader", "NEVER", "CRITERIA",
-    "Criterion", "NC", "KMNC", "NBC", "SNAC", "TKNC", "TKNP", "Coverage", "neuron_coverage", "activation_profile",
-    "merge_coverage", "coverage_growth", "coverage_table", "CONSTRAINTS", "Constraint", "Light", "Occl",
-    "Blackout", "joint_objective", "OUTCOMES", "DEEPTEST", "generate_differential", "generated_data",
-    "save_generated", "generate_transformed", "input_sources", "compare_sources", "criterion_label",
-    "plot_growth", "plot_coverage_map", "plot_generated", "plot_sources", "plot_coverage_scores", "FREEZE_RULES",
+    "Output", "find_outputs", "coverage_units", "Units", "UnitReader", "NEVER", "CRITERIA", "Criterion", "NC",
+    "KMNC", "NBC", "SNAC", "TKNC", "TKNP", "Coverage", "neuron_coverage", "activation_profile", "merge_coverage",
+    "coverage_growth", "coverage_table", "CONSTRAINTS", "Constraint", "Light", "Occl", "Blackout",
+    "joint_objective", "OUTCOMES", "generate_differential", "generated_data", "save_generated", "DEEPTEST",
+    "generate_transformed", "input_sources", "compare_sources", "criterion_label", "plot_growth",
+    "plot_coverage_map", "plot_generated", "plot_sources", "plot_coverage_scores", "FREEZE_RULES",
     "split_holdout", "score_layers", "layer_norms", "selective_fit", "compare_retraining", "retraining_gain",
     "plot_frozen", "plot_periods", "plot_retraining", "plot_gain",
 ]

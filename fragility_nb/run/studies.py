@@ -346,7 +346,8 @@ def _trained(model:str, folder:Path, network:Mapping, training:Mapping, *, data:
     from fragility_nb.data.sets import load_data
     from fragility_nb.models.create import create_model
     from fragility_nb.models.table import channel_stats
-    from fragility_nb.models.training import fit, snapshot_path
+    from fragility_nb.models.training import fit
+    from fragility_nb.models.resume import snapshot_path
     load = lambda split: load_data(data, split, root, image_size=image_size, download=download)
     train = load("train")
     mean, std = channel_stats(train)
