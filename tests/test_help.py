@@ -139,6 +139,6 @@ def test_import_reads_no_source():
     assert python(code) == "[]"
 
 
-def test_a_command_keeps_its_line():
+def test_a_command_keeps_its_docstring():
     from fragility_nb.cli import demo
-    assert "\n" not in inspect.getdoc(demo)
+    assert "Parameters:" not in inspect.getdoc(demo) and "digits" in inspect.getdoc(demo)
