@@ -144,6 +144,7 @@ def check_attack(
     warn_signs(signs)
     return _sign_table(signs, model, data, replace(attack, epsilon=attack.strength(severity)))
 
+# %% ../../nbs/api/stress/05_attack_check.ipynb #c88d18da
 def _sign_table(signs:dict, model, data:ImageData, attack) -> xr.Dataset:
     "The signs as a labelled result."
     attrs = provenance("check_attack", model=model_name(model), model_hash=model_hash(model), data=data.name,

@@ -168,6 +168,7 @@ def _harm(model:nn.Module, z:Tensor, y:Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad(): logits = model(z)
     return logits.argmax(1) != y, cross_entropy(logits, y)
 
+# %% ../../nbs/api/stress/04_attacks.ipynb #2ee934db
 def _worst(model:nn.Module, y:Tensor, ends:Iterator[Tensor]) -> Tensor:
     "Of several ends for each image the one that harms most: wrong before right, then by loss."
     best = next(ends)
@@ -255,6 +256,7 @@ def _perturbed(attack, net:nn.Module, x:Tensor, y:Tensor, severity:float, seed:i
     streams = _streams(attack, attack.strength(severity), seed, index.tolist(), x.device)
     return attack.perturb(net, x, y, severity, streams)
 
+# %% ../../nbs/api/stress/04_attacks.ipynb #02467ef7
 def _check_attacked(z, x:Tensor, attack) -> Tensor:
     "An attack's output, if it is a set of images like its input."
     what = f"the attack `{attack!r}`"

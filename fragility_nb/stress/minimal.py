@@ -218,6 +218,7 @@ def _search(t:_Trials, target:float, top:float) -> float:
         low, high = (middle, high) if t.count(middle) > target else (low, middle)
     return min(t.right, key=lambda e: (abs(t.count(e) - target), e))
 
+# %% ../../nbs/api/stress/06_minimal.ipynb #f638417a
 def _edge(t:_Trials, holds:Callable[[int], bool], top:float) -> tuple[float, float]:
     "Neighbouring ε between which `holds(number right)` first ends; both `top` if it never does."
     tried = sorted(t.right)
@@ -249,6 +250,7 @@ def _common_share(trials:dict[str, _Trials], rho:float) -> float:
                   f"{least[worst]:.3f}.")
     return max(least.values())
 
+# %% ../../nbs/api/stress/06_minimal.ipynb #91bd5536
 def _trial_signs(t:_Trials, eps:float) -> dict[str, tuple[float, str]]:
     "The signs of `check_attack`, from what the search has tried up to the found ε."
     few, device = t.data.take(range(min(128, t.n))), pick_device(t.options["device"])
@@ -281,6 +283,7 @@ def _found(t:_Trials, rho:float, top:float, bounds:bool) -> tuple[xr.Dataset, di
     return xr.Dataset(path | {name: ((), v) for name, v in values.items()}, coords={"step": range(len(tried))},
                       attrs=attrs), signs
 
+# %% ../../nbs/api/stress/06_minimal.ipynb #a7dd1a5f
 def _side_by_side(results:dict[str, xr.Dataset]) -> xr.Dataset:
     "Several searches as one result; their paths one after the other."
     flat = [r.drop_vars(["epsilon_tried", "accuracy_tried", "step"]) for r in results.values()]

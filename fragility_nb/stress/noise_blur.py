@@ -147,6 +147,7 @@ def _filtered(x:Tensor, spectrum:Tensor, size:tuple[int, ...]) -> Tensor:
     waves *= spectrum.numpy()
     return torch.from_numpy(scipy.fft.irfft2(waves, size, workers=workers, overwrite_x=True))
 
+# %% ../../nbs/api/stress/01_noise_blur.ipynb #8261742a
 def _defocus(x:Tensor, radius:float, alias:float) -> Tensor:
     "Images blurred by a disk, mirrored at the border."
     disk, (h, w) = _disk(radius, alias, str(x.device)), x.shape[-2:]

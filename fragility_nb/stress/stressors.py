@@ -106,6 +106,7 @@ def _check_stressor(stressor) -> None:
     if not (callable(stressor) or hasattr(stressor, "perturb")):
         raise TypeError(f"Expected a stressor or a function, but got {stressor!r}.")
 
+# %% ../../nbs/api/stress/00_stressors.ipynb #efab44fa
 def _check_stressed(y, x:Tensor, stressor) -> Tensor:
     "A stressor's output, rounding cut off; one error if it is no set of images like its input."
     what = f"the stressor `{stress_id(stressor)}`"
@@ -143,6 +144,7 @@ def apply_stress(
     streams = CounterStreams(stress_id(stressor), float(severity), seed, index=places, device=x.device)
     return _in_parts(stressor, x, severity, streams, part)
 
+# %% ../../nbs/api/stress/00_stressors.ipynb #a500d084
 def _in_parts(stressor, x:Tensor, severity:float, streams:CounterStreams, part:int) -> Tensor:
     "The images under a stress, `part` of them at once."
     perturb = getattr(stressor, "perturb", stressor)

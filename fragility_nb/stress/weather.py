@@ -151,6 +151,7 @@ class Frost(Corruption):
         layer = torch.stack(cuts)[:, None].to(x.device)
         return x.mul(image).add_(_ice_colour(layer, x), alpha=ice).clamp_(0, 1)
 
+# %% ../../nbs/api/stress/02_weather.ipynb #7ef23f92
 def _ice_colour(layer:Tensor, x:Tensor) -> Tensor:
     "Ice from dark blue (none) to white, (N, C, H, W)."
     return _colour((75., 100., 118.), x)*(1 - layer) + _colour((235., 243., 250.), x)*layer
