@@ -153,7 +153,7 @@ def test_a_cell_is_chosen_by_click(page):
         changes(page, "scores", lambda cell=cell: click(*cell))
         assert readouts.nth(0).text_content() == layers[cell[0]] and readouts.nth(1).text_content() == str(cell[1])
     explorer(page, "scores").locator(".fragility-cells .noUi-handle").nth(4).focus()
-    changes(page, "scores", lambda: page.keyboard.press("ArrowRight"))  # keys go on from there
+    changes(page, "scores", lambda: page.keyboard.press("ArrowRight"))  # keys continue from there
     assert readouts.nth(0).text_content() == layers[6]
     shot(page, "clicked")
     assert page.complaints == []

@@ -266,7 +266,8 @@ def activation_profile(
     progress:bool=True, # show a progress bar
 ) -> xr.Dataset: # low, high, mean (unit)
     "The range and mean of every unit's output over a set of images (Ma et al. 2018)."
-    data, ends = match_data(model, data), []
+    data = match_data(model, data)
+    ends:list[Tensor] = []
     outputs = find_outputs(model, data.batch(0, 1), layers, when)
     reader = lambda net: UnitReader(net, outputs, ranges=False)
     for units in coverage_passes(model, reader, data, batch_size, device, progress): ends = _extended(ends, units.mean)
