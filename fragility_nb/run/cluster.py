@@ -89,6 +89,7 @@ def _leave_answer(folder:Path, key:int, payload:bytes) -> None:
     part.write_bytes(answer)
     part.replace(folder/f"{key}.answer")
 
+# %% ../../nbs/api/run/01_cluster.ipynb #269e0d37
 def _work(folder:Path, key:int, payload:bytes, env:Mapping[str, str], parent:int) -> NoReturn:
     "The life of a fresh process: one call."
     _prctl(1, signal.SIGKILL) # PR_SET_PDEATHSIG: dies with the starter
@@ -153,7 +154,6 @@ def _listen(link, ear:int, folder:Path, running:dict[int, int]) -> None:
             with contextlib.suppress(BlockingIOError): os.read(ear, 4096)
         if link in ready: _obey(link, folder, running, *link.recv())
 
-# %% ../../nbs/api/run/01_cluster.ipynb #76470e3b
 def _end_all(running:dict[int, int]) -> None:
     "Kills the workers, and what they started, until none is left."
     while _children() or running:
@@ -162,6 +162,7 @@ def _end_all(running:dict[int, int]) -> None:
         time.sleep(0.01)
         _reap(running)
 
+# %% ../../nbs/api/run/01_cluster.ipynb #76470e3b
 def _serve(fd:int) -> NoReturn:
     "The starter: imports what calls need, forks a process for each, and says how each ended, until its parent is gone."
     link = multiprocessing.connection.Connection(fd)

@@ -109,6 +109,7 @@ def _collected_group(name:str, parts:Mapping[str, xr.Dataset], study:Study) -> d
     axes = {r.name: r.axes for r in study.runs}
     return {name: whole.assign_coords(_axis_coords([axes[n] for n in parts], study.axes)).assign_attrs(schema=SCHEMA)}
 
+# %% ../../nbs/api/run/07_collect.ipynb #93bd04cf
 def collect_study(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
     results:Mapping|None=None, # name of a run -> its result, where they were read already; default: those that are done
@@ -137,6 +138,7 @@ def _figures(result) -> dict:
     alone = {(f"{g}.{k}" if g else k): v for g, d in groups.items() for k, v in d.data_vars.items() if v.ndim == 0}
     return {k: v.item() for k, v in alone.items()} | summary
 
+# %% ../../nbs/api/run/07_collect.ipynb #658cda14
 def study_table(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
     results:Mapping|None=None, # name of a run -> its result, where they were read already; default: those that are done
@@ -176,6 +178,12 @@ tbody tr:nth-child(even) { background: #f4f4f4; } img { max-width: 100%; height:
 def _page(title:str, parts:Sequence[str]) -> str:
     return (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>{_STYLE}'
             f'</head><body>{"".join(parts)}</body></html>')
+
+def _picture(fig) -> str:
+    with io.BytesIO() as f:
+        fig.savefig(f, format="png")
+        data = base64.b64encode(f.getvalue()).decode()
+    return f'<img alt="Scores against relative depth" src="data:image/png;base64,{data}">'
 
 # %% ../../nbs/api/run/07_collect.ipynb #g5200040
 def _shown(value) -> str:
@@ -281,12 +289,6 @@ _DEPTH = """<h2>Depth against fragility</h2><p>Score of each layer on clean imag
 below 0 fragile, above 0 antifragile. Bars are the intervals of each score; where there are several seeds, the line is
 their mean and the bars reach from the lowest to the highest.</p>"""
 
-def _picture(fig) -> str:
-    with io.BytesIO() as f:
-        fig.savefig(f, format="png")
-        data = base64.b64encode(f.getvalue()).decode()
-    return f'<img alt="Scores against relative depth" src="data:image/png;base64,{data}">'
-
 def _head_parts(study:Study, table:pd.DataFrame) -> list[str]:
     "Title, states, what is missing, and what failed."
     counts = table.state.value_counts()
@@ -312,6 +314,7 @@ def _figure_parts(study:Study, table:pd.DataFrame, results:Mapping) -> list[str]
     return [*parts, "<h2>The runs</h2>" + (_BOUNDS if "score" in figures else "")
             + _html_table(_linked(study, _with_intervals(table))[columns])]
 
+# %% ../../nbs/api/run/07_collect.ipynb #3898d190
 def report_study(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
 ) -> Path: # report.html in the study's folder

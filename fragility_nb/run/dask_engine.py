@@ -85,6 +85,7 @@ def _client(address, timeout:float):
         with _connected(address, timeout) as client: yield client
     finally: logger.setLevel(level)
 
+# %% ../../nbs/api/run/02_dask_engine.ipynb #128b2f33
 def _check_workers(client, gpu:bool, patience:float, stop=None) -> None:
     "Waits for a worker that can do the work."
     began = time.monotonic()

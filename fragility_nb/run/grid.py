@@ -146,6 +146,7 @@ def _under_way(folder:Path, template:Path, job:dict) -> Iterator[None]:
         (folder/"running.json").unlink(missing_ok=True)
         shutil.rmtree(folder/".jupyter", ignore_errors=True)
 
+# %% ../../nbs/api/run/06_grid.ipynb #a09f76b5
 def _work(job:dict) -> dict:
     "One run, in a process of its own: what an engine calls. Says how it ended; what is to be kept is in its folder."
     # Ctrl-C is the controller's
@@ -170,6 +171,20 @@ def _line(run:Run, end:dict, done:int, total:int) -> str:
     what = f"{end['state']:8} {run.name}"
     return f"[{done}/{total}] {what}" + (f"\n    {end['error'].strip().splitlines()[0]}" if end.get("error") else "")
 
+def _died(run:Run, end:dict, deaths:dict) -> list[Run]:
+    "A run again, or at the third death a failure."
+    deaths[run.name] += 1
+    if deaths[run.name] < 3: return [run]
+    _keep_failure(run.folder, None, f"The process died three times ({end['error']}); out of memory?", "")
+    return []
+
+def _ends(engine:Engine, study:Study, todo:list[Run], stop:threading.Event) -> Iterator[tuple[Run, dict]]:
+    "Sends runs to the engine: each with its end, in words."
+    for i, outcome in engine.run(_work, [_job(study, r) for r in todo], stop=stop):
+        if isinstance(outcome, KeyboardInterrupt): outcome = dict(state="stopped") # before it began
+        if not isinstance(outcome, dict): outcome = dict(state="died", error=f"{type(outcome).__name__}: {outcome}")
+        yield todo[i], outcome
+
 # %% ../../nbs/api/run/06_grid.ipynb #5e67bdd5
 @contextlib.contextmanager
 def _pass_on(stop:threading.Event, file:Path) -> Iterator[None]:
@@ -188,21 +203,7 @@ def _pass_on(stop:threading.Event, file:Path) -> Iterator[None]:
         thread.join()
         file.unlink(missing_ok=True)
 
-def _died(run:Run, end:dict, deaths:dict) -> list[Run]:
-    "A run again, or at the third death a failure."
-    deaths[run.name] += 1
-    if deaths[run.name] < 3: return [run]
-    _keep_failure(run.folder, None, f"The process died three times ({end['error']}); out of memory?", "")
-    return []
-
 # %% ../../nbs/api/run/06_grid.ipynb #g5200026
-def _ends(engine:Engine, study:Study, todo:list[Run], stop:threading.Event) -> Iterator[tuple[Run, dict]]:
-    "Sends runs to the engine: each with its end, in words."
-    for i, outcome in engine.run(_work, [_job(study, r) for r in todo], stop=stop):
-        if isinstance(outcome, KeyboardInterrupt): outcome = dict(state="stopped") # before it began
-        if not isinstance(outcome, dict): outcome = dict(state="died", error=f"{type(outcome).__name__}: {outcome}")
-        yield todo[i], outcome
-
 def _run_all(study:Study, todo:list[Run], engine:Engine, tell, stop:threading.Event, already:int) -> None:
     "Sends runs to the engine until none is left that might do better a second time."
     deaths, full = dict.fromkeys((r.name for r in todo), 0), []
@@ -219,14 +220,14 @@ def _run_all(study:Study, todo:list[Run], engine:Engine, tell, stop:threading.Ev
             todo = again
     if full: raise OSError(f"{full[0]} Nothing is lost: make room in `{study.folder}`, and the same command goes on.")
 
-# %% ../../nbs/api/run/06_grid.ipynb #g5200025
-# for engines whose workers are forks of one process: what every run needs is imported once
-PRELOAD = ("fragility_nb.run.grid", "fragility_nb.run.studies:warm_up")
-
 def _renewed(study:Study) -> Study:
     "The runs as they are named now: versions, and files that parameters name, may have changed since the plan."
     return replace(study, runs=tuple(run_of(study.folder, study.template, r.params, r.axes, study.home)
                                      for r in study.runs))
+
+# %% ../../nbs/api/run/06_grid.ipynb #g5200025
+# for engines whose workers are forks of one process: what every run needs is imported once
+PRELOAD = ("fragility_nb.run.grid", "fragility_nb.run.studies:warm_up")
 
 def run_grid(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes

@@ -117,6 +117,7 @@ def import_papermill():
         if spared: del sys.modules["rfc3987_syntax"]
     return papermill
 
+# %% ../../nbs/api/run/03_parameters.ipynb #9531985d
 @contextlib.contextmanager
 def quiet_papermill() -> Iterator:
     "papermill, without its remarks on black and on cells it passes."

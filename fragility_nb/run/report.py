@@ -111,6 +111,7 @@ def check_list(
     "Refuses what is not a list (or a dict): on a command line, `-p` gives text, and `-y` what was meant."
     if not isinstance(value, kind): raise _wrong_kind(name, value, f"a {kind.__name__}{of}", example)
 
+# %% ../../nbs/api/run/08_report.ipynb #8e81973e
 def check_numbers(
     name:str, # of the parameter
     values, # as they came
@@ -247,6 +248,7 @@ def kernels_sentence(
     return (f"{text}FGSM {'aims' if p < 0.05 else 'does not visibly aim'} at those that accuracy needs most: "
             f"×{float(t.beyond_noise):.2f} beyond what noise does (p = {p:.3f}).")
 
+# %% ../../nbs/api/run/08_report.ipynb #2217bead
 def retraining_sentence(
     gains:xr.Dataset, # of `retraining_gain`, with the rule "difference"
 ) -> str: # Markdown
@@ -312,6 +314,7 @@ def kernels_text(
             f"intervals ours). Of {scores.sizes['kernel']} kernels, {len(fragile)} are fragile and {len(unsure)} "
             f"undecided; {len(below)} lie below the line by the plain numbers.")
 
+# %% ../../nbs/api/run/08_report.ipynb #6b4cb242
 def targeting_text(
     targeting:xr.Dataset, # of `adversarial_targeting`; told at its highest severity
     epsilon:float, # of the attack there, as a share of the pixel range
@@ -370,6 +373,7 @@ def load_reports(
         raise ValueError(f"Expected all results to be of the same images, but got {len(seen)} different sets.")
     return dict(zip(names, reports)) # type: ignore[arg-type]
 
+# %% ../../nbs/api/run/08_report.ipynb #1e27a1c0
 def report_group(
     reports:Mapping[str, xr.DataTree], # of `load_reports`
     group:str, # as "scores"

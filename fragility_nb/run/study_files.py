@@ -183,18 +183,6 @@ def _expand(table:dict, path:Path) -> Study:
     return Study(name, template, folder, home, tuple(dict.fromkeys(k for one in several for k in one)), runs)
 
 # %% ../../nbs/api/run/05_study_files.ipynb #g5200012
-def keep_plan(study:Study) -> Study:
-    "Writes the plan, and the template as it is now: a later edit of it makes other runs, not a mixture."
-    fixed = study.folder/"templates"/run_fingerprint(study.template, {})[:8]/study.template.name
-    if not fixed.is_file():
-        with write_atomic(fixed) as part:
-            part.write_text(template_cells(study.template, study.template.stat().st_mtime_ns)[1], encoding="utf-8")
-    plan = dict(name=study.name, template=os.path.relpath(fixed, study.folder),
-                home=os.path.relpath(study.home, study.folder.resolve()), axes=study.axes,
-                runs=[dict(folder=r.name, params=r.params, axes=r.axes, fingerprint=r.fingerprint) for r in study.runs])
-    with write_atomic(study.folder/"study.json") as part: part.write_text(json.dumps(plan, indent=1), encoding="utf-8")
-    return replace(study, template=fixed)
-
 def _load_plan(folder:Path) -> Study:
     "A study that was started, from its folder."
     try: plan = json.loads((folder/"study.json").read_text(encoding="utf-8"))
@@ -231,6 +219,19 @@ def load_study(
 def as_study(study:Study|str|os.PathLike) -> Study:
     "A study as it is; a path is read."
     return study if isinstance(study, Study) else load_study(study)
+
+# %% ../../nbs/api/run/05_study_files.ipynb #1738f7d9
+def keep_plan(study:Study) -> Study:
+    "Writes the plan, and the template as it is now: a later edit of it makes other runs, not a mixture."
+    fixed = study.folder/"templates"/run_fingerprint(study.template, {})[:8]/study.template.name
+    if not fixed.is_file():
+        with write_atomic(fixed) as part:
+            part.write_text(template_cells(study.template, study.template.stat().st_mtime_ns)[1], encoding="utf-8")
+    plan = dict(name=study.name, template=os.path.relpath(fixed, study.folder),
+                home=os.path.relpath(study.home, study.folder.resolve()), axes=study.axes,
+                runs=[dict(folder=r.name, params=r.params, axes=r.axes, fingerprint=r.fingerprint) for r in study.runs])
+    with write_atomic(study.folder/"study.json") as part: part.write_text(json.dumps(plan, indent=1), encoding="utf-8")
+    return replace(study, template=fixed)
 
 # %% ../../nbs/api/run/05_study_files.ipynb #fd9167a2
 def _check_network(name:str, value:str, home:Path) -> None:
@@ -276,6 +277,7 @@ def _texts_to_look_up(study:Study) -> dict[str, dict[str, None]]:
             values.setdefault(name, {}).update({v: None for v in several if isinstance(v, str)})
     return values
 
+# %% ../../nbs/api/run/05_study_files.ipynb #90c192cf
 def check_study(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
     engine=None, # of `cluster`; default: processes on this machine
