@@ -29,12 +29,20 @@ def high_pass(
     return theta > alpha
 
 @FILTERS.register("low_pass")
-def low_pass(theta:Tensor, alpha:float, step:float=0.) -> Tensor:
+def low_pass(
+    theta:Tensor, # weights, any shape
+    alpha:float, # threshold
+    step:float=0., # distance of two thresholds (not used)
+) -> Tensor: # bool, like theta
     "The ideal low-pass h₂: keeps θ < α (AIJ Eq. 8)."
     return theta < alpha
 
 @FILTERS.register("pulse")
-def pulse(theta:Tensor, alpha:float, step:float) -> Tensor:
+def pulse(
+    theta:Tensor, # weights, any shape
+    alpha:float, # threshold: the middle of what is removed
+    step:float, # distance of two thresholds: the width of what is removed
+) -> Tensor: # bool, like theta
     "The pulse wave h₃: removes α − Δα/2 ≤ θ < α + Δα/2 (AIJ Eq. 9)."
     return (theta < alpha - step/2) | (theta >= alpha + step/2)
 
