@@ -70,9 +70,9 @@ def statistic_gap(
     data, place = match_data(model, data), pick_device(device)
     stressors, names, severities = named_stresses(stressors, severities)
     cells = [(s, v) for s in stressors for v in severities]
-    bar = tqdm(cells, desc=f"statistics of {model_name(model)}", unit="level", disable=not progress)
     with evaluating(model, place) as net, torch.no_grad():
         norms = find_batchnorms(net, layers)
+        bar = tqdm(cells, desc=f"statistics of {model_name(model)}", unit="level", disable=not progress)
         gaps = [_gaps(net, norms, data, s, v, seed, batch_size, place) for s, v in bar]
     values = np.stack(gaps).reshape(len(names), len(severities), 2, -1)
     attrs = provenance("statistic_gap", **subject_facts(model, data), seed=seed, stressors=stress_label(stressors),

@@ -332,9 +332,7 @@ def scaled_right(model:nn.Module, data:ImageData, place:KernelPlace, factors:Ten
 def _answered_right(net:nn.Module, model:nn.Module, data:ImageData, edits:Edits, s:SweepOptions,
                     tell:Callable) -> np.ndarray: # bool (E, S, N)
     "The engine on the copy; a fixed attack is made on the caller's model."
-    run = Evaluator(net, data, s)
-    run.model = model
-    return run.right(edits, tell=tell)
+    return Evaluator(net, data, s, attacked=model).right(edits, tell=tell)
 
 # %% ../../../nbs/api/probes/kernels/01_probe.ipynb #kn000016
 _STRESSES = ("clean", "adversarial")
