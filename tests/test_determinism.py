@@ -51,6 +51,7 @@ def test_filter_sweep_does_not_depend_on_the_batch(trained, digits):
 def test_another_process_gives_the_same(trained, digits):
     code = """
 from fragility_nb import *
+from fragility_nb.models import model_hash
 import hashlib
 model = create_model("cnn3"); fit(model, load_data("digits", "train"), epochs=2, device="cpu", progress=False)
 r = stress_sweep(model, load_data("digits"), GaussianNoise(), (0, 2), device="cpu", progress=False)
