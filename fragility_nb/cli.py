@@ -13,10 +13,8 @@ from typing import Annotated
 
 import typer
 
-# %% ../nbs/api/90_cli.ipynb #774acba0
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 # %% ../nbs/api/90_cli.ipynb #1a7930d6
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="How, where and why an image classifier breaks: stress sweeps, synaptic filters, reports.")
 
@@ -60,6 +58,7 @@ def _summary_rows(table) -> dict[str, list[str]]:
     rows["layers fragile / robust / antifragile / undecided"] = [" / ".join(map(str, row)) for row in counts]
     return rows
 
+# %% ../nbs/api/90_cli.ipynb #5301169b
 def _show(table) -> None:
     "The summary of one or more reports as lines on the screen."
     cells = _summary_rows(table)
@@ -271,6 +270,7 @@ def _network(name:str, out:Path, load, epochs:int, seed:int, device):
     if folder.is_dir() or os.sep in name or Path(name).suffix: raise FileNotFoundError(f"No checkpoint at `{name}`.")
     return _trained(name, out/"models"/name/"training", load, epochs, seed, device)
 
+# %% ../nbs/api/90_cli.ipynb #2d747ee4
 def _trained(name:str, folder:Path, load, epochs:int, seed:int, device):
     "A network that is trained now, and its last checkpoint kept."
     from fragility_nb.models.create import create_model, load_checkpoint

@@ -26,7 +26,6 @@ def unknown_name(
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return ValueError(f"Unknown `{what}`: {value!r}.{hint} Known: {', '.join(known) or 'none'}.")
 
-# %% ../../nbs/api/core/00_checks.ipynb #df675f0c
 def check_choice(
     what:str, # the argument's name
     value:str, # what came

@@ -70,6 +70,7 @@ class HelpFinder:
             spec.loader = HelpLoader(spec.loader.name, spec.loader.path)
         return spec
 
+# %% ../../nbs/api/core/05_lazy_help.ipynb #ad0bb653
 def explain_imports(
     package:str, # name of a package that is being imported
 ) -> None:

@@ -27,6 +27,7 @@ def _umask() -> int:
     os.umask(mask)
     return mask
 
+# %% ../../nbs/api/core/02_results.ipynb #2880084b
 @contextlib.contextmanager
 def write_atomic(
     path:str|os.PathLike, # where the finished file shall stand
@@ -54,7 +55,6 @@ def _installed(package:str) -> str:
     try: return version(package)
     except PackageNotFoundError: return "unknown"
 
-# %% ../../nbs/api/core/02_results.ipynb #a41b9ee1
 def provenance(
     kind:str, # what the result is: "stress_sweep", "filter_sweep", …
     **facts:str|int|float|bool|None, # model, data, their hashes, seeds, device, …; `None` is left out
@@ -123,6 +123,20 @@ def load_result(
     return check_kind(result, kind, str(path)) if kind else result
 
 # %% ../../nbs/api/core/02_results.ipynb #9d78c31d
+def _read_part(path:Path|None) -> dict[str, np.ndarray]|None:
+    "A part from its file; one that cannot be read counts as not done."
+    if path is None or not path.is_file(): return None
+    try:
+        with np.load(path, allow_pickle=False) as f: return dict(f)
+    except Exception: return None
+
+def _write_part(path:Path|None, arrays:dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    "Keeps a part in its file, if it has one."
+    if path is not None:
+        with write_atomic(path) as part, open(part, "wb") as f: np.savez_compressed(f, **arrays) # type: ignore[arg-type]
+    return arrays
+
+# %% ../../nbs/api/core/02_results.ipynb #aa1ad083
 class PartStore:
     "Finished parts of one computation: in a folder, or only in memory."
     def __init__(self,
@@ -142,16 +156,3 @@ class PartStore:
             done = _read_part(path)
             self.memory[key] = _write_part(path, compute()) if done is None else done
         return self.memory[key]
-
-def _read_part(path:Path|None) -> dict[str, np.ndarray]|None:
-    "A part from its file; one that cannot be read counts as not done."
-    if path is None or not path.is_file(): return None
-    try:
-        with np.load(path, allow_pickle=False) as f: return dict(f)
-    except Exception: return None
-
-def _write_part(path:Path|None, arrays:dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    "Keeps a part in its file, if it has one."
-    if path is not None:
-        with write_atomic(path) as part, open(part, "wb") as f: np.savez_compressed(f, **arrays) # type: ignore[arg-type]
-    return arrays

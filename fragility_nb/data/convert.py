@@ -37,17 +37,17 @@ def as_data(
     names = tuple(map(str, _numbers(labels) if classes is None else classes))
     return ImageData(images, _named_labels(labels, names), names, name)
 
-def _numbers(labels) -> range:
-    "The class indices up to the largest label."
-    integer = isinstance(labels, Tensor) and not labels.is_floating_point() and labels.numel()
-    return range(int(labels.max()) + 1 if integer else 1)
-
 # %% ../../nbs/api/data/03_convert.ipynb #bfd2989b
 def _tensor(x):
     "NumPy arrays and lists of numbers as tensors; the rest as it is."
     if not isinstance(x, (np.ndarray, list)): return x
     try: return torch.as_tensor(x)
     except (TypeError, ValueError): return x
+
+def _numbers(labels) -> range:
+    "The class indices up to the largest label."
+    integer = isinstance(labels, Tensor) and not labels.is_floating_point() and labels.numel()
+    return range(int(labels.max()) + 1 if integer else 1)
 
 def _named_labels(labels, classes:tuple[str, ...]):
     "Labels that are all names of classes as indices; the rest as it is, for `check_labels` to judge."

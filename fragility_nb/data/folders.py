@@ -118,6 +118,13 @@ def _table(folder:Path) -> Path|None:
                          f"with file_name,label.")
     return found[0] if found else None
 
+def _label_column(columns:list[str]) -> str|None:
+    "The column with the labels: by its name, or the only one beside file_name; `None` if there is none."
+    if "file_name" not in columns: return None
+    others = [c for c in columns if c != "file_name"]
+    return next((k for k in LABEL_KEYS if k in columns), others[0] if len(others) == 1 else None)
+
+# %% ../../nbs/api/data/01_folders.ipynb #561a2f2d
 def _read_table(path:Path) -> list[tuple[str, str]]:
     "(file name, label) of each row."
     with open(path, newline="", encoding="utf-8-sig") as f:
@@ -131,12 +138,6 @@ def _read_table(path:Path) -> list[tuple[str, str]]:
         raise ValueError(f"Expected `{path}` to have rows with the columns file_name and label, but got "
                          f"{', '.join(map(repr, columns)) or 'none'}.")
     return [(r["file_name"], str(r[label]).strip()) for r in rows]
-
-def _label_column(columns:list[str]) -> str|None:
-    "The column with the labels: by its name, or the only one beside file_name; `None` if there is none."
-    if "file_name" not in columns: return None
-    others = [c for c in columns if c != "file_name"]
-    return next((k for k in LABEL_KEYS if k in columns), others[0] if len(others) == 1 else None)
 
 # %% ../../nbs/api/data/01_folders.ipynb #da7a0012
 def _table_rows(folder:Path) -> tuple[Path|None, list[tuple[str, str]], set[str]]:
@@ -224,13 +225,24 @@ def _write_cache(out:Tensor, images:LazyImages, keep:Path) -> None:
 # %% ../../nbs/api/data/01_folders.ipynb #c1957157
 IN_MEMORY = 4 * 2**30 # bytes: larger sets stay in their files
 
-# %% ../../nbs/api/data/01_folders.ipynb #5e97edaf
 def _without_damaged(images:LazyImages, rows:Tensor, progress:bool, what:str) -> tuple[LazyImages, Tensor]:
     "Reads every file once, and leaves out those that cannot be read."
     good = torch.cat([read_all_images(images.take(slice(i, i + 1000)), "skip", progress, what)[1]
                       for i in range(0, len(images), 1000)])
     return images.take(good.nonzero()[:, 0]), rows[good]
 
+# %% ../../nbs/api/data/01_folders.ipynb #e93e4b2e
+def _kept_or_read(images:LazyImages, rows:Tensor, damaged:str, keep:Path|None, progress:bool,
+                  what:str) -> tuple[Tensor, Tensor]:
+    "The rows of a set in memory: from its cache, or from its files; a whole set without damage is then kept."
+    stored = _read_cache(images, keep)
+    if stored is not None: return stored if len(rows) == len(images) else stored[rows], rows
+    whole = len(rows) == len(images)
+    out, good = read_all_images(images if whole else images.take(rows), damaged, progress, what)
+    if whole and keep is not None and good.all(): _write_cache(out, images, keep)
+    return out, rows[good]
+
+# %% ../../nbs/api/data/01_folders.ipynb #5e97edaf
 def lazy_or_read(
     images:LazyImages, # the whole set
     rows:Tensor, # the images wanted
@@ -248,12 +260,7 @@ def lazy_or_read(
         return (images, rows) if damaged == "refuse" else _without_damaged(images, rows, progress, what)
     # else the stored size is kept in the cache, and scaled after it
     if image_size and images.share: images = images.sized(image_size)
-    stored = _read_cache(images, keep)
-    if stored is not None: return stored if len(rows) == len(images) else stored[rows], rows
-    whole = len(rows) == len(images)
-    out, good = read_all_images(images if whole else images.take(rows), damaged, progress, what)
-    if whole and keep is not None and good.all(): _write_cache(out, images, keep)
-    return out, rows[good]
+    return _kept_or_read(images, rows, damaged, keep, progress, what)
 
 # %% ../../nbs/api/data/01_folders.ipynb #da7a001a
 def balanced_rows(

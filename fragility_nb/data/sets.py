@@ -193,6 +193,7 @@ def _tiny_val(folder:Path, classes:tuple[str, ...]) -> tuple[list[str], Tensor]:
                             "Expected `images` and `val_annotations.txt` there.")
     return [f for f, _ in files], torch.tensor([k for _, k in files])
 
+# %% ../../nbs/api/data/02_sets.ipynb #b017bde1
 def _load_tiny(base:Path, split:str) -> tuple[LazyImages, Tensor, tuple[str, ...]]:
     "A set in the layout of Tiny ImageNet, wherever it stands."
     if not (base/"train").is_dir():
