@@ -308,21 +308,10 @@ def bn_probe(
 ) -> dict[str, xr.Dataset]: # name of a probe -> its result; `save_result` takes it as it is
     "BatchNorm probed in each way that makes sense for a network (METHODS §3); a warning names what is left out."
     probes = _different("probes", probes, BN_PROBES)
-    for k, v in options.items():
-        if k not in probes: raise unknown_name("options", k, probes)
-        if not isinstance(v, dict): raise TypeError(f"Expected `{k}` to be a dict of its options, but got {v!r}.")
-    left = _senseless(model, probes)
-    if left == probes: raise ValueError(no_batchnorm(model))
-    if left: warn_user(f"Left out: {', '.join(left)}. {no_batchnorm(model)}")
-    stress:dict[str, Any] = dict(stressors=GaussianNoise() if stressors is None else stressors, severities=severities)
-    own:dict[str, dict] = dict(residual_features=dict(layers=layers), statistic_gap=stress | dict(layers=layers),
-               statistic_stress=dict(layers=layers), batch_statistics=stress,
-               recalibration=stress | dict(source=source, layers=layers))
+    left = _left_out(model, probes, options)
+    own = _own_options(GaussianNoise() if stressors is None else stressors, severities, layers, source)
     common:dict[str, Any] = dict(device=device, progress=progress)
     return {k: _PROBES[k](model, data, **common | own[k] | options.get(k, {})) for k in probes if k not in left}
-
-_PROBES:dict[str, Callable] = dict(residual_features=residual_features, statistic_gap=statistic_gap,
-    statistic_stress=statistic_stress, batch_statistics=batch_statistics, recalibration=recalibration)
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #6c049cb7
 def _senseless(model:nn.Module, probes:Sequence[str]) -> list[str]:
@@ -331,3 +320,24 @@ def _senseless(model:nn.Module, probes:Sequence[str]) -> list[str]:
     batch = [m for m in norms if isinstance(m, BATCHNORM_TYPES)]
     sense = dict(residual_features=bool(norms), batch_statistics=bool(batch))
     return [p for p in probes if not sense.get(p, any(m.running_mean is not None for m in batch))]
+
+# %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #1507c35d
+def _left_out(model:nn.Module, probes:Sequence[str], options:dict) -> list[str]:
+    "The probes that make no sense for a network, with a warning, after checking the options."
+    for k, v in options.items():
+        if k not in probes: raise unknown_name("options", k, probes)
+        if not isinstance(v, dict): raise TypeError(f"Expected `{k}` to be a dict of its options, but got {v!r}.")
+    left = _senseless(model, probes)
+    if left == probes: raise ValueError(no_batchnorm(model))
+    if left: warn_user(f"Left out: {', '.join(left)}. {no_batchnorm(model)}")
+    return left
+
+def _own_options(stressors:Any, severities:Sequence[float], layers:Any, source:Any) -> dict[str, dict]:
+    "What each probe is told beyond device and progress."
+    stress:dict[str, Any] = dict(stressors=stressors, severities=severities)
+    return dict(residual_features=dict(layers=layers), statistic_gap=stress | dict(layers=layers),
+                statistic_stress=dict(layers=layers), batch_statistics=stress,
+                recalibration=stress | dict(source=source, layers=layers))
+
+_PROBES:dict[str, Callable] = dict(residual_features=residual_features, statistic_gap=statistic_gap,
+    statistic_stress=statistic_stress, batch_statistics=batch_statistics, recalibration=recalibration)

@@ -48,17 +48,24 @@ def probe_summary(
     """
     _check_probe(result)
     check_ci(ci, n_boot)
+    columns = _columns(result)
+    dims = list(columns["accuracy"].dims[1:])
+    fields:dict[str, Any] = {}
+    for name, x in columns.items(): fields |= _bounded(name, x.values, dims, ci, n_boot, seed)
+    coords = {k: v for k, v in result.coords.items() if not {"sample", "unit", "seed"} & set(v.dims)}
+    return xr.Dataset(fields, coords, derived_attrs(result, "probe_summary", probe=result.attrs["kind"], ci=ci,
+                                                    n_boot=n_boot, bootstrap_seed=seed))
+
+# %% ../../../nbs/api/probes/batchnorm/00_scores.ipynb #a58a3078
+def _columns(result:xr.Dataset) -> dict[str, xr.DataArray]: # name -> (sample, …)
+    "Every image's accuracy, seeds averaged; with that of the network as it is and the change, where known."
     hits = result.correct.mean("seed") if "seed" in result.correct.dims else result.correct.astype(float)
     dims = [d for d in hits.dims if d != "sample"]
     columns = dict(accuracy=hits.transpose("sample", *dims))
     if "reference_correct" in result:
         whole = result.reference_correct.astype(float).broadcast_like(hits).transpose("sample", *dims)
         columns |= dict(reference=whole, change=columns["accuracy"] - whole)
-    fields:dict[str, Any] = {}
-    for name, x in columns.items(): fields |= _bounded(name, x.values, dims, ci, n_boot, seed)
-    coords = {k: v for k, v in result.coords.items() if not {"sample", "unit", "seed"} & set(v.dims)}
-    return xr.Dataset(fields, coords, derived_attrs(result, "probe_summary", probe=result.attrs["kind"], ci=ci,
-                                                    n_boot=n_boot, bootstrap_seed=seed))
+    return columns
 
 # %% ../../../nbs/api/probes/batchnorm/00_scores.ipynb #3e8a148a
 def emission_effect(
@@ -70,10 +77,7 @@ def emission_effect(
     n_boot:int=1000, # bootstrap draws
     seed:int=0, # of the draws
 ) -> xr.Dataset: # effect, low, high (layer_name)
-    """Accuracy without a layer's weights in one mode minus that in another, paired by image.
-
-    Above 0, the emitted constant helps.
-    """
+    "Accuracy without a layer's weights in one mode minus that in another, paired by image; above 0, it helps."
     check_kind(result, "residual_features")
     check_ci(ci, n_boot)
     for k, v in dict(mode=mode, other=other).items(): check_choice(k, v, result.mode.values)
@@ -104,6 +108,16 @@ def statistic_baseline(
     return xr.Dataset(dict(position=("step", position), baseline=("step", p), weight=("step", w)),
                       {k: result[k] for k in ("step", "statistic", "value")})
 
+# %% ../../../nbs/api/probes/batchnorm/00_scores.ipynb #775c743b
+def _areas(result:xr.Dataset, axis:xr.Dataset) -> tuple[list[str], np.ndarray, np.ndarray]:
+    "Names of the statistics, each image's area (sample, stress, layer, statistic), and that under the baseline."
+    names = list(dict.fromkeys(result.statistic.values))
+    parts = [axis.statistic == n for n in names]
+    areas = [(result.correct * axis.weight).isel(step=p).sum("step") for p in parts]
+    area = np.stack([a.transpose("sample", "stress", "layer").values for a in areas], -1)
+    flat = np.array([float((axis.baseline * axis.weight).isel(step=p).sum()) for p in parts])
+    return names, area, flat
+
 # %% ../../../nbs/api/probes/batchnorm/00_scores.ipynb #6cab05de
 def statistic_scores(
     result:xr.Dataset, # of `statistic_stress`
@@ -118,11 +132,7 @@ def statistic_scores(
     axis = statistic_baseline(result, baseline)
     check_ci(ci, n_boot)
     check_number("band", band, low=0)
-    names = list(dict.fromkeys(result.statistic.values))
-    parts = [axis.statistic == n for n in names]
-    areas = [(result.correct * axis.weight).isel(step=p).sum("step") for p in parts]
-    area = np.stack([a.transpose("sample", "stress", "layer").values for a in areas], -1)
-    flat = np.array([float((axis.baseline * axis.weight).isel(step=p).sum()) for p in parts])
+    names, area, flat = _areas(result, axis)
     ref = result.reference_correct.transpose("sample", "stress").values[:, :, None, None]
     score = lambda a, r: _all_kinds(safe_ratio(a, r), flat)
     low, high = interval(score_draws(score, area, ref, n_boot, seed), ci)

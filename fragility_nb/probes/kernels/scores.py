@@ -42,20 +42,28 @@ def fragile_kernels(
     """
     check_kind(result, "kernel_dropout")
     check_ci(ci, n_boot)
-    if result.sizes["kernel"] < 2:
-        raise ValueError(f"Expected `result` of at least 2 kernels, but got {result.sizes['kernel']}: a mean line "
-                         f"needs company.")
     outer = [d for d in ("epoch", "init") if d in result.dims]
     dims = ("stress", "kernel", *outer)
-    hits = result.correct.transpose("sample", *dims).values.astype(np.float32)
-    apart = hits - hits.mean(2, keepdims=True) # of each image: right without k, minus how often it is right
+    apart = _apart(result, dims)
     low, high = interval(_resampled(apart, n_boot, seed), ci)
-    point = apart.mean(0, dtype=float)
-    fields = dict(difference=point, low=low, high=high, label=label_kernels(low, high).astype(object),
-                  below_mean=point < -1e-9)
+    fields = _label_fields(apart.mean(0, dtype=float), low, high)
     scores = xr.Dataset({k: (dims, v) for k, v in fields.items()}, {d: result[d] for d in dims})
     attrs = derived_attrs(result, "fragile_kernels", ci=ci, n_boot=n_boot, bootstrap_seed=seed)
     return _with_shares(scores, outer).assign_attrs(attrs)
+
+# %% ../../../nbs/api/probes/kernels/00_scores.ipynb #4f97dd96
+def _apart(result:xr.Dataset, dims:Sequence[str]) -> np.ndarray: # (sample, *dims)
+    "Of each image: right without k, minus how often it is right."
+    if result.sizes["kernel"] < 2:
+        raise ValueError(f"Expected `result` of at least 2 kernels, but got {result.sizes['kernel']}: a mean line "
+                         f"needs company.")
+    hits = result.correct.transpose("sample", *dims).values.astype(np.float32)
+    return hits - hits.mean(2, keepdims=True)
+
+def _label_fields(point:np.ndarray, low:np.ndarray, high:np.ndarray) -> dict[str, np.ndarray]:
+    "The distances to the mean line with their intervals and what these say."
+    return dict(difference=point, low=low, high=high, label=label_kernels(low, high).astype(object),
+                below_mean=point < -1e-9)
 
 # %% ../../../nbs/api/probes/kernels/00_scores.ipynb #ks000010
 def _resampled(x:np.ndarray, n_boot:int, seed:int) -> np.ndarray: # (B, …)
@@ -197,16 +205,14 @@ def targeting_scores(
     result:xr.Dataset, # of `adversarial_targeting`
     kernels:Sequence[int]|xr.Dataset|None=None, # the fragile set, or `fragile_kernels`; default: as measured
     *,
-    # the set to compare with; default: all others (of `fragile_kernels`: the null ones)
-    against:Sequence[int]|None=None,
+    against:Sequence[int]|None=None, # the other set; default: all others (of `fragile_kernels`: the null ones)
     n_perm:int=9999, # random sets, at least 99
     ci:float=0.95, # nominal coverage of the intervals of shares
     seed:int=0, # of the sets, and of bootstrap draws
 ) -> xr.Dataset: # share, ratio, superiority, p_value (attack, severity, source); beyond_noise, beyond_p; …
     "Whether an attack moves one set of kernels more than another (ICANN), and more than noise of its size does (ours)."
-    check_kind(result, "adversarial_targeting")
+    names = check_kind(result, "adversarial_targeting").kernel.values.tolist()
     check_ci(ci, 1000)
-    names = result.kernel.values.tolist()
     group = result.group.values if kernels is None else kernel_groups(kernels, names, against)
     used = result.distance.isel(kernel=group != "left out").transpose(*_CELLS, "sample", "kernel")
     chosen = group[group != "left out"] == "fragile"
@@ -214,8 +220,8 @@ def targeting_scores(
     coords = {k: result[k] for k in (*_CELLS, "sample", "epsilon", "epsilon_unit")}
     attrs = derived_attrs(result, "targeting_scores", n_perm=n_perm, ci=ci, permutation_seed=seed,
                           fragile_kernels=int(chosen.sum()), other_kernels=int((~chosen).sum()))
-    scores = xr.Dataset(fields, coords, attrs)
-    return scores.assign_coords(set=["fragile", "others"], kernel=names, group=("kernel", group))
+    return xr.Dataset(fields, coords, attrs).assign_coords(set=["fragile", "others"], kernel=names,
+                                                           group=("kernel", group))
 
 # %% ../../../nbs/api/probes/kernels/00_scores.ipynb #ks000023
 _CELLS = ("attack", "severity", "source")

@@ -39,8 +39,6 @@ def _layer_rows(ax:Axes, layers:Sequence) -> None:
 def _height(n:int) -> float: return 1.3 + n*(0.27 if n <= 25 else 0.18) # inches
 
 # %% ../../../nbs/api/probes/retraining/01_plots.ipynb #f3e69f3b
-_FROZEN = ("#DDDDDD", "#0072B2") # trained, frozen
-
 def plot_frozen(
     log:xr.Dataset, # of `selective_fit`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -56,11 +54,18 @@ def plot_frozen(
     _layer_rows(ax, frozen.layer.values)
     ax.locator_params(axis="x", integer=True)
     ax.set_xlim(0.5, columns + 0.5)
-    draw_key([ax], [Patch(color=_FROZEN[1], label="frozen"), Patch(color=_FROZEN[0], label="trained"),
-                    Line2D([], [], color=COLOURS["fragile"], lw=1.6, label="scored")], 3, own=False)
+    draw_key([ax], _frozen_key(), 3, own=False)
     dress_axes(ax, f"Rule {log.attrs.get('rule', '')}, {log.attrs.get('model', 'network')}", "epoch", "", rows=1)
     ax.spines[["left", "bottom"]].set_visible(False)
     return ax
+
+# %% ../../../nbs/api/probes/retraining/01_plots.ipynb #0f25943d
+_FROZEN = ("#DDDDDD", "#0072B2") # trained, frozen
+
+def _frozen_key() -> list:
+    "Colours of the layers, and the line of a scoring."
+    return [Patch(color=_FROZEN[1], label="frozen"), Patch(color=_FROZEN[0], label="trained"),
+            Line2D([], [], color=COLOURS["fragile"], lw=1.6, label="scored")]
 
 # %% ../../../nbs/api/probes/retraining/01_plots.ipynb #886983de
 def plot_periods(
@@ -69,29 +74,42 @@ def plot_periods(
     ax:Axes|None=None, # where to draw; default: a new figure
 ) -> Axes:
     "Scores as layer × period (combined over the filters), and what was frozen after each."
-    if "score" not in _selective(log):
-        raise ValueError("Expected `log` with scores, but it has none: plain training, or one that ended in its first "
-                         "period.")
-    check_choice("kind", kind, map(str, log.kind.values))
-    score = log.score.sel(kind=kind, filter="combined").transpose("layer", "period")
+    score = _combined(log, kind)
     rows, columns = score.shape
     ax = make_panels(ax, 1, (min(4. + 0.55*columns, 9.), _height(rows)))[0]
     top = float(np.abs(score).max()) or 1.
     mesh = ax.pcolormesh(np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5, score.values, cmap=LANDSCAPE,
                          vmin=-top, vmax=top)
-    for j, at in enumerate(score.period.values):
-        if at + 1 not in log.epoch.values: continue
-        i = np.flatnonzero(log.frozen.sel(epoch=at + 1).values)
-        ax.plot(np.full(len(i), j), i, "o", mfc="none", mec="black", ms=7, mew=1.4)
+    _frozen_rings(ax, log, score.period.values)
     _layer_rows(ax, score.layer.values)
     ax.set_xticks(range(columns), score.period.values)
-    bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.9)
-    bar.outline.set_visible(False)
-    bar.set_label(SYMBOLS[kind], fontsize=text_points(1.1))
+    _score_bar(ax, mesh, kind)
     draw_key([ax], [Line2D([], [], ls="", marker="o", mfc="none", mec="black", ms=7, mew=1.4,
                            label="frozen afterwards")], 1, own=False)
     dress_axes(ax, f"{pretty_name(kind)} score", "scored after epoch", "", rows=1)
     return ax
+
+# %% ../../../nbs/api/probes/retraining/01_plots.ipynb #bf741ba0
+def _combined(log:xr.Dataset, kind:str) -> xr.DataArray: # (layer, period)
+    "The scores of one kind, over all filters."
+    if "score" not in _selective(log):
+        raise ValueError("Expected `log` with scores, but it has none: plain training, or one that ended in its first "
+                         "period.")
+    check_choice("kind", kind, map(str, log.kind.values))
+    return log.score.sel(kind=kind, filter="combined").transpose("layer", "period")
+
+def _frozen_rings(ax:Axes, log:xr.Dataset, periods:np.ndarray) -> None:
+    "A ring for each layer that was frozen after a scoring."
+    for j, at in enumerate(periods):
+        if at + 1 not in log.epoch.values: continue
+        i = np.flatnonzero(log.frozen.sel(epoch=at + 1).values)
+        ax.plot(np.full(len(i), j), i, "o", mfc="none", mec="black", ms=7, mew=1.4)
+
+def _score_bar(ax:Axes, mesh, kind:str) -> None:
+    "The colour bar of the scores."
+    bar = ax.figure.colorbar(mesh, ax=ax, shrink=0.9)
+    bar.outline.set_visible(False)
+    bar.set_label(SYMBOLS[kind], fontsize=text_points(1.1))
 
 # %% ../../../nbs/api/probes/retraining/01_plots.ipynb #989e1238
 def _rule_looks(rules:Sequence) -> dict[str, dict]: # plain training is always grey
@@ -115,17 +133,21 @@ def plot_retraining(
         mean, sd = y.mean("init"), y.std("init", ddof=1) if n > 1 else 0*y.isel(init=0)
         ax.fill_between(acc.epsilon, mean - sd, mean + sd, color=look["color"], alpha=0.2, lw=0)
         handles += ax.plot(acc.epsilon, mean, lw=2.2, ms=5.5, label=_rule_label(rule), **look)
-    classes = comparison.attrs.get("num_classes")
-    if classes:
-        ax.axhline(1/classes, color=COLOURS["baseline"], ls=":", lw=1.4)
-        ax.annotate(f"guess 1/{classes}", (0, 1/classes), xytext=(3, 3), xycoords=("axes fraction", "data"),
-                    textcoords="offset points", fontsize=text_points(), color="0.4")
+    _guess_line(ax, comparison.attrs.get("num_classes"))
     ax.set_ylim(0, 1.03)
     draw_key([ax], handles, 1, own=False)
     spread = f"mean ± sd of {n} initialisations" if n > 1 else "one initialisation"
     dress_axes(ax, f"{comparison.attrs.get('model', 'Network')}, {spread}", "ε of pixel values in [0, 1]",
                "accuracy (share of images)", rows=len(handles))
     return ax
+
+# %% ../../../nbs/api/probes/retraining/01_plots.ipynb #1db2e443
+def _guess_line(ax:Axes, classes:int|None) -> None:
+    "A line at the accuracy of guessing, where the number of classes is known."
+    if not classes: return
+    ax.axhline(1/classes, color=COLOURS["baseline"], ls=":", lw=1.4)
+    ax.annotate(f"guess 1/{classes}", (0, 1/classes), xytext=(3, 3), xycoords=("axes fraction", "data"),
+                textcoords="offset points", fontsize=text_points(), color="0.4")
 
 # %% ../../../nbs/api/probes/retraining/01_plots.ipynb #147f62b0
 def plot_gain(
