@@ -36,6 +36,13 @@ from ..stress.attacks import Attack
 from ..stress.minimal import SEARCHES, minimal_perturbation
 from .sweeps import stress_sweep
 
+# %% ../../nbs/api/measure/05_matrix.ipynb #ef624e37
+def _check_stressors(stressors:tuple) -> None:
+    "At least one, and none that needs a network."
+    if not stressors: raise ValueError("Expected `stressors` to be at least one, but got none.")
+    for s in stressors:
+        if isinstance(s, Attack): raise TypeError(f"Expected `stressors` that need no network, but got {s!r}.")
+
 # %% ../../nbs/api/measure/05_matrix.ipynb #1721a79a
 @dataclass(frozen=True)
 class StressPolicy:
@@ -47,9 +54,7 @@ class StressPolicy:
         put = lambda k, v: object.__setattr__(self, k, v) # frozen
         put("stressors", tuple(self.stressors) if isinstance(self.stressors, (list, tuple)) else (self.stressors,))
         put("severities", tuple(check_number("severities", float(s), low=0) for s in np.atleast_1d(self.severities)))
-        if not self.stressors: raise ValueError("Expected `stressors` to be at least one, but got none.")
-        for s in self.stressors:
-            if isinstance(s, Attack): raise TypeError(f"Expected `stressors` that need no network, but got {s!r}.")
+        _check_stressors(self.stressors)
 
     def __call__(self, model, x, y, seed, index):
         pick = CounterStreams("policy", seed, index=index).uniform(2) # (N, 2)

@@ -119,17 +119,25 @@ class SweepOptions:
     memory:str|int="2GiB" # what may be taken above model and data
     device:torch.device|str|None=None # default: a GPU if there is one
 
-    def __post_init__(self):
-        _check_options(self)
-        object.__setattr__(self, "filters", as_list(self.filters)) # frozen
-        object.__setattr__(self, "device", pick_device(self.device))
+    def __post_init__(self): _settle(self)
 
     def facts(self) -> dict:
         "What the answers depend on, besides model and data."
-        return dict(thresholds=self.thresholds, attack=repr(self.attack) if self.attack else None,
-                    attack_mode=self.attack_mode if self.attack else None, bn_mode=self.bn_mode,
-                    alpha_range=self.alpha_range, precision=self.precision,
-                    batch_size=self.batch_size if self.bn_mode == "batch" else None, tolerance=self.tolerance)
+        return _option_facts(self)
+
+# %% ../../nbs/api/measure/01_runner.ipynb #e1156764
+def _settle(s:SweepOptions) -> None:
+    "Checks the options and completes those that may be given in short."
+    _check_options(s)
+    object.__setattr__(s, "filters", as_list(s.filters)) # frozen
+    object.__setattr__(s, "device", pick_device(s.device))
+
+def _option_facts(s:SweepOptions) -> dict:
+    "The options that change the answers."
+    return dict(thresholds=s.thresholds, attack=repr(s.attack) if s.attack else None,
+                attack_mode=s.attack_mode if s.attack else None, bn_mode=s.bn_mode, alpha_range=s.alpha_range,
+                precision=s.precision, batch_size=s.batch_size if s.bn_mode == "batch" else None,
+                tolerance=s.tolerance)
 
 # %% ../../nbs/api/measure/01_runner.ipynb #f2546eda
 def _check_options(s:SweepOptions) -> None:

@@ -108,6 +108,7 @@ def bounds_at_chance(
     chance = np.stack([chance[0], chance[1], chance[0] | chance[1]]) if len(chance) > 1 else chance
     return np.where(chance, -np.inf, low), np.where(chance, np.inf, high)
 
+# %% ../../nbs/api/measure/03_scores.ipynb #3ac90e5b
 def score_draws(
     score:Callable, # areas (stress, …) and unfiltered accuracies -> scores (kind, …)
     area:np.ndarray, # of each image (N, stress, layer, filter, …)
@@ -144,14 +145,8 @@ def synaptic_scores(
     check_kind(result, "filter_sweep")
     check_ci(ci, n_boot)
     check_number("band", band, low=0)
-    w = xr.DataArray(area_weights(result.sizes["threshold"], rule), dims="threshold")
     outer = [d for d in ("epoch", "init") if d in result.dims]
-    flat = ((1 - result.removed / result.weights) * w).sum("threshold") # area under the baseline, (layer, filter, …)
-    flat = flat.transpose("layer", "filter", *[d for d in outer if d in flat.dims]).values
-    ref = result.reference_correct.transpose("sample", "stress", *outer).values[:, :, None, None]
-    if "correct" in result: point, low, high = _bootstrapped(result, w, flat, ref, outer, ci, n_boot, seed)
-    else: point, low, high = _summed(result, w, flat, outer, ci)
-    low, high = bounds_at_chance(low, high, ref.mean(0), result.attrs.get("num_classes"))
+    point, low, high = _with_bounds_at_chance(result, rule, outer, ci, n_boot, seed)
     return _as_scores(point, low, high, result, outer,
                       dict(rule=rule, band=band, ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
@@ -187,6 +182,16 @@ def _as_scores(point:np.ndarray, low:np.ndarray, high:np.ndarray, result:xr.Data
     label = label_scores(low, high, settings["band"])
     return xr.Dataset(dict(score=(dims, point), low=(dims, low), high=(dims, high), label=(dims, label.astype(object))),
                       coords=coords, attrs=derived_attrs(result, "synaptic_scores", **settings))
+
+def _with_bounds_at_chance(result:xr.Dataset, rule:str, outer:list[str], ci:float, n_boot:int, seed:int) -> _Three:
+    "Scores and their bounds, infinite where the network only guesses."
+    w = xr.DataArray(area_weights(result.sizes["threshold"], rule), dims="threshold")
+    flat = ((1 - result.removed / result.weights) * w).sum("threshold") # area under the baseline, (layer, filter, …)
+    flat = flat.transpose("layer", "filter", *[d for d in outer if d in flat.dims]).values
+    ref = result.reference_correct.transpose("sample", "stress", *outer).values[:, :, None, None]
+    if "correct" in result: point, low, high = _bootstrapped(result, w, flat, ref, outer, ci, n_boot, seed)
+    else: point, low, high = _summed(result, w, flat, outer, ci)
+    return point, *bounds_at_chance(low, high, ref.mean(0), result.attrs.get("num_classes"))
 
 # %% ../../nbs/api/measure/03_scores.ipynb #7752ea59
 def relabel(

@@ -177,6 +177,17 @@ def _count_copies(model:nn.Module, s:SweepOptions) -> int:
     "Filtered copies of the network, all told."
     return len(_scopes(model, s)) * len(s.filters) * s.thresholds
 
+# %% ../../nbs/api/measure/02_sweeps.ipynb #ae36fcf9
+def _by_threshold(parts:Sequence[dict], name:str, s:SweepOptions) -> np.ndarray: # (layer, filter, threshold, …)
+    "One quantity of every scope's edits."
+    return np.stack([p[name].reshape(len(s.filters), s.thresholds, *p[name].shape[1:]) for p in parts])
+
+def _all_answers(parts:Sequence[dict], s:SweepOptions) -> dict:
+    "Right or wrong for every image, and the accuracy."
+    dims = ("stress", "layer", "filter", "threshold", "sample")
+    correct = np.moveaxis(_by_threshold(parts, "correct", s), 3, 0)
+    return dict(correct=(dims, correct), accuracy=(dims[:-1], correct.mean(-1)))
+
 # %% ../../nbs/api/measure/02_sweeps.ipynb #ac4b67af
 def filter_sweep(
     model:nn.Module, # images (N, C, H, W) in [0, 1] -> logits (N, K); comes back unchanged
@@ -264,16 +275,6 @@ def _filter_result(done:dict, reference:np.ndarray, data:ImageData, s:SweepOptio
     if s.tolerance is not None: attrs["interval_ci"] = INTERVAL
     return xr.Dataset(answers | found, coords, attrs)
 
-def _by_threshold(parts:Sequence[dict], name:str, s:SweepOptions) -> np.ndarray: # (layer, filter, threshold, …)
-    "One quantity of every scope's edits."
-    return np.stack([p[name].reshape(len(s.filters), s.thresholds, *p[name].shape[1:]) for p in parts])
-
-def _all_answers(parts:Sequence[dict], s:SweepOptions) -> dict:
-    "Right or wrong for every image, and the accuracy."
-    dims = ("stress", "layer", "filter", "threshold", "sample")
-    correct = np.moveaxis(_by_threshold(parts, "correct", s), 3, 0)
-    return dict(correct=(dims, correct), accuracy=(dims[:-1], correct.mean(-1)))
-
 # %% ../../nbs/api/measure/02_sweeps.ipynb #engseq02
 INTERVAL = 0.95 # coverage of the intervals of a sweep with `tolerance`
 
@@ -311,6 +312,21 @@ def _some_answers(parts:Sequence[dict], found:dict, reference:np.ndarray, s:Swee
     return dict(accuracy=(dims, accuracy), relative_low=(dims, low), relative_high=(dims, high),
                 n_used=(dims[1:], used))
 
+# %% ../../nbs/api/measure/02_sweeps.ipynb #6f729731
+def _sweep_snapshots(measure:Callable, todo:list[tuple], attrs:dict, keep:bool) -> dict[tuple[int, int], xr.Dataset]:
+    "Snapshot after snapshot (init, epoch, path). Ctrl-C leaves the whole initialisations, unless `keep`."
+    done:dict = {}
+    several = len({i for i, _, _ in todo}) > 1
+    try:
+        for i, epoch, path in todo:
+            done[i, epoch] = measure(path, f"epoch {epoch}" + (f" of init {i}" if several else ""))
+    except KeyboardInterrupt:
+        if keep or not done: raise
+        done = whole_inits(done, [epoch for i, epoch, _ in todo if i == todo[0][0]])
+        warn_interrupted(f"{len(done)} of {len(todo)} snapshots",
+                         [f"{e} of init {i}" if several else e for i, e in done], attrs)
+    return done
+
 # %% ../../nbs/api/measure/02_sweeps.ipynb #c0980c43
 def filter_landscape(
     model:nn.Module, # of the architecture of the snapshots; its own weights are not used
@@ -323,20 +339,12 @@ def filter_landscape(
     **options, # the other options of `filter_sweep`: scope, layers, filters, thresholds, tolerance, …
 ) -> xr.Dataset: # like `filter_sweep`, with dimension `epoch` (and `init`)
     "A filter sweep of every snapshot of one or several initialisations (AIJ §5)."
-    inits, known = check_snapshots(snapshots), [f.name for f in fields(SweepOptions)]
-    for name in options: check_choice("options", name, known)
+    inits = check_snapshots(snapshots)
+    for name in options: check_choice("options", name, [f.name for f in fields(SweepOptions)])
     s, net, data = SweepOptions(attack=attack, **options), copy.deepcopy(model), match_data(model, data)
     todo = [(i, epoch, path) for i, paths in enumerate(inits) for epoch, path in paths.items()]
-    done:dict = {}
     attrs:dict = {}
     with sweep_bar(len(todo)*_count_copies(model, s), progress) as bar:
-        try:
-            for i, epoch, path in todo:
-                title = f"epoch {epoch}" + (f" of init {i}" if len(inits) > 1 else "")
-                done[i, epoch] = _sweep(load_checkpoint(path, net), data, s, resume, bar, title)
-        except KeyboardInterrupt:
-            if resume is not None or not done: raise
-            done = whole_inits(done, list(inits[0]))
-            warn_interrupted(f"{len(done)} of {len(todo)} snapshots",
-                             [e if len(inits) == 1 else f"{e} of init {i}" for i, e in done], attrs)
+        measure = lambda path, title: _sweep(load_checkpoint(path, net), data, s, resume, bar, title)
+        done = _sweep_snapshots(measure, todo, attrs, keep=resume is not None)
     return as_landscape(done, isinstance(snapshots, Mapping), attrs)
