@@ -7,7 +7,7 @@ __all__ = ['ALEXNET', 'ALEXNET_CLEAN', 'stress_summary', 'auc_difference', 'flip
            'calibration', 'minimal_summary', 'matrix_summary', 'matrix_minimal']
 
 # %% ../../nbs/api/measure/04_severity.ipynb #d27064d1
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -65,9 +65,7 @@ def stress_summary(
     hits = result.correct.mean("seed").transpose("sample", "stress", "severity")
     x, strength = result.severity.values, result.strength.transpose("stress", "severity").values
     p, draws = _mean_and_draws(hits, n_boot, seed)
-    numbers = dict(auc=lambda p: trapezoid(p, x, axis=-1) / x[-1] if len(x) > 1 else p[..., 0],
-                   half_severity=lambda p: _crossing(p, np.broadcast_to(x, strength.shape)),
-                   half_strength=lambda p: _crossing(p, strength))
+    numbers = _curve_numbers(x, strength)
     low, high = interval(draws, ci)
     found:dict = {k: (("stress", "severity"), v) for k, v in dict(accuracy=p, low=low, high=high).items()}
     for name, f in numbers.items(): found |= _with_bounds(name, f(p), f(draws), ci)
@@ -89,6 +87,21 @@ def _stress_coords(result:xr.Dataset) -> dict:
     "The coordinates that a result takes over from its sweep."
     return {k: result[k] for k in ("stress", "severity", "strength", "strength_unit") if k in result.coords}
 
+def _curve_numbers(x:np.ndarray, strength:np.ndarray) -> dict[str, Callable]:
+    "Numbers of accuracies (…, stress, severity), by name."
+    return dict(auc=lambda p: trapezoid(p, x, axis=-1) / x[-1] if len(x) > 1 else p[..., 0],
+                half_severity=lambda p: _crossing(p, np.broadcast_to(x, strength.shape)),
+                half_strength=lambda p: _crossing(p, strength))
+
+# %% ../../nbs/api/measure/04_severity.ipynb #301d9002
+def _area_differences(a:xr.Dataset, b:xr.Dataset) -> np.ndarray: # (N, stress)
+    "The area of `b` minus that of `a` for each image."
+    if a.attrs.get("data_hash") != b.attrs.get("data_hash") or not a.strength.equals(b.strength):
+        raise ValueError("Expected `a` and `b` to share images, stressors and severities, but they differ.")
+    x = a.severity.values
+    hits = lambda r: r.correct.mean("seed").transpose("sample", "stress", "severity").values
+    return (trapezoid(hits(b), x, axis=-1) - trapezoid(hits(a), x, axis=-1)) / x[-1]
+
 # %% ../../nbs/api/measure/04_severity.ipynb #c250a88b
 def auc_difference(
     a:xr.Dataset, # of `stress_sweep`
@@ -102,11 +115,7 @@ def auc_difference(
     check_kind(a, "stress_sweep", "a")
     check_kind(b, "stress_sweep", "b")
     check_ci(ci, n_boot)
-    if a.attrs.get("data_hash") != b.attrs.get("data_hash") or not a.strength.equals(b.strength):
-        raise ValueError("Expected `a` and `b` to share images, stressors and severities, but they differ.")
-    x = a.severity.values
-    hits = lambda r: r.correct.mean("seed").transpose("sample", "stress", "severity").values
-    each = (trapezoid(hits(b), x, axis=-1) - trapezoid(hits(a), x, axis=-1)) / x[-1] # of each image
+    each = _area_differences(a, b)
     low, high = interval(resampled_means(each, n_boot, seed), ci)
     return xr.Dataset(dict(difference=("stress", each.mean(0)), low=("stress", low), high=("stress", high)),
                       coords=dict(stress=a.stress),
@@ -179,15 +188,10 @@ def corruption_error(
     "Mean error under each corruption and, against a reference, CE and mCE, with bootstrap intervals over images."
     check_kind(result, "stress_sweep")
     check_ci(ci, n_boot)
-    if isinstance(reference, str):
-        check_choice("reference", reference, ("alexnet",))
-        result = _fifteen(result)
+    if isinstance(reference, str): result = _fifteen(result, reference)
     means = _error_draws(result, severities, n_boot, seed)
     base = _reference_draws(reference, result, severities, n_boot, seed)
-    point = _error_scores(means[0], None if base is None else base[0])
-    draws = _error_scores(means[1:], None if base is None else base[1:] if len(base) > 1 else base)
-    found:dict = {}
-    for k, v in point.items(): found |= _with_bounds(k, v, draws[k], ci, ("stress",) if np.ndim(v) else ())
+    found = _error_bounds(means, base, ci)
     name = reference.attrs["model"] if isinstance(reference, xr.Dataset) else reference
     return xr.Dataset(found, dict(stress=result.stress.values),
                       derived_attrs(result, "corruption_error", reference=name, severities=list(severities),
@@ -207,9 +211,18 @@ def _error_scores(errors:np.ndarray, base:np.ndarray|None) -> dict[str, np.ndarr
     found = dict(error=error, clean_error=clean, mean_error=error.mean(-1))
     return found if base is None else found | corruption_scores(error, clean, base[..., :-1], base[..., -1])
 
+def _error_bounds(means:np.ndarray, base:np.ndarray|None, ci:float) -> dict:
+    "All numbers with their intervals; the first row of each is the point."
+    point = _error_scores(means[0], None if base is None else base[0])
+    draws = _error_scores(means[1:], None if base is None else base[1:] if len(base) > 1 else base)
+    found:dict = {}
+    for k, v in point.items(): found |= _with_bounds(k, v, draws[k], ci, ("stress",) if np.ndim(v) else ())
+    return found
+
 # %% ../../nbs/api/measure/04_severity.ipynb #7fb0c1b8
-def _fifteen(result:xr.Dataset) -> xr.Dataset:
+def _fifteen(result:xr.Dataset, reference:str) -> xr.Dataset:
     "The 15 common corruptions of a sweep in their usual order."
+    check_choice("reference", reference, ("alexnet",))
     names = [_OTHER_NAMES.get(s, s) for s in result.stress.values.tolist()]
     missing = [s for s in ALEXNET if s not in names]
     if missing:
@@ -238,6 +251,21 @@ def _binned(
     return dict(count=inside.sum((1, 2)), sum_conf=(inside*confidence[..., None]).sum((1, 2)),
                 sum_hit=(inside*hit[..., None]).sum((1, 2)), off=off)
 
+# %% ../../nbs/api/measure/04_severity.ipynb #dc10d109
+def _reliability(result:xr.Dataset, edges:np.ndarray, ci:float, n_boot:int, seed:int) -> dict:
+    "Calibration error of each stress and severity, and what is in each bin."
+    order = ("stress", "severity", "sample", "seed")
+    conf, hit = result.confidence.transpose(*order).values.astype(float), result.correct.transpose(*order).values
+    each = [_binned(c, h, edges) for c, h in zip(conf, hit)] # of each stress
+    count, sum_conf, sum_hit = (np.array([e[k] for e in each]) for k in ("count", "sum_conf", "sum_hit"))
+    ece, draws = zip(*[_ece(e["off"], n_boot, seed) for e in each])
+    mean = lambda total: np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    curve, three = ("stress", "severity"), ("stress", "severity", "bin")
+    confidence, accuracy = conf.mean((2, 3)), hit.mean((2, 3))
+    return _with_bounds("ece", np.array(ece), np.stack(draws, 1), ci, curve) | dict(
+        confidence=(curve, confidence), accuracy=(curve, accuracy), gap=(curve, confidence - accuracy),
+        count=(three, count), bin_confidence=(three, mean(sum_conf)), bin_accuracy=(three, mean(sum_hit)))
+
 # %% ../../nbs/api/measure/04_severity.ipynb #c18c3100
 def calibration(
     result:xr.Dataset, # of `stress_sweep`
@@ -251,17 +279,8 @@ def calibration(
     check_kind(result, "stress_sweep")
     check_ci(ci, n_boot)
     check_number("bins", bins, low=1, integer=True)
-    edges, order = np.linspace(0, 1, bins + 1), ("stress", "severity", "sample", "seed")
-    conf, hit = result.confidence.transpose(*order).values.astype(float), result.correct.transpose(*order).values
-    each = [_binned(c, h, edges) for c, h in zip(conf, hit)] # of each stress
-    count, sum_conf, sum_hit = (np.array([e[k] for e in each]) for k in ("count", "sum_conf", "sum_hit"))
-    ece, draws = zip(*[_ece(e["off"], n_boot, seed) for e in each])
-    mean = lambda total: np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
-    curve, three = ("stress", "severity"), ("stress", "severity", "bin")
-    confidence, accuracy = conf.mean((2, 3)), hit.mean((2, 3))
-    found = _with_bounds("ece", np.array(ece), np.stack(draws, 1), ci, curve) | dict(
-        confidence=(curve, confidence), accuracy=(curve, accuracy), gap=(curve, confidence - accuracy),
-        count=(three, count), bin_confidence=(three, mean(sum_conf)), bin_accuracy=(three, mean(sum_hit)))
+    edges = np.linspace(0, 1, bins + 1)
+    found = _reliability(result, edges, ci, n_boot, seed)
     coords = dict(bin=np.arange(bins), bin_low=("bin", edges[:-1]), bin_high=("bin", edges[1:]))
     return xr.Dataset(found, _stress_coords(result) | coords,
                       derived_attrs(result, "calibration", bins=bins, ci=ci, n_boot=n_boot, bootstrap_seed=seed))
@@ -295,6 +314,17 @@ def _image_counts(n:int, n_boot:int, seed:int) -> np.ndarray: # (B, n)
     "How often each image is in each bootstrap draw."
     return np.random.default_rng([seed, n]).multinomial(n, np.full(n, 1/n), size=n_boot)
 
+# %% ../../nbs/api/measure/04_severity.ipynb #b0d974e7
+def _ordered_changes(result:xr.Dataset, of:str) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    "The changes of the images that are right at first, smallest first; which are censored; how many there are."
+    start = result.already_wrong.values
+    value, censored = result[of].values[~start], result.censored.values[~start]
+    facts = dict(n=len(start), already_wrong=int(start.sum()), censored=int(censored.sum()))
+    if not len(value):
+        raise ValueError("Expected `result` to hold images that are answered right at first, but all are wrong.")
+    order = np.lexsort((censored, value)) # at equal values the fooled come first
+    return value[order], censored[order], facts
+
 # %% ../../nbs/api/measure/04_severity.ipynb #6c2cb4e3
 def minimal_summary(
     result:xr.Dataset, # of `minimal_perturbation`
@@ -308,13 +338,8 @@ def minimal_summary(
     check_kind(result, "minimal_perturbation")
     check_ci(ci, n_boot)
     check_choice("of", of, ("mean_change", "epsilon", "l2_change"))
-    start = result.already_wrong.values
-    value, censored = result[of].values[~start], result.censored.values[~start]
-    facts = dict(n=len(start), already_wrong=int(start.sum()), censored=int(censored.sum()))
-    if not len(value):
-        raise ValueError("Expected `result` to hold images that are answered right at first, but all are wrong.")
-    order = np.lexsort((censored, value)) # at equal values the fooled come first
-    value, censored, n = value[order], censored[order], len(value)
+    value, censored, facts = _ordered_changes(result, of)
+    n = len(value)
     draws = kaplan_meier(value, censored, _image_counts(n, n_boot, seed))
     point = kaplan_meier(value, censored, np.ones((1, n)))
     found:dict = {}
@@ -337,6 +362,13 @@ def _diagonal(
     others = np.where(np.eye(len(rows), dtype=bool), -np.inf, q).max(1)
     return train[rows], own - others
 
+# %% ../../nbs/api/measure/04_severity.ipynb #a339a3b9
+def _diagonal_bounds(result:xr.Dataset, p:np.ndarray, draws:np.ndarray, ci:float) -> tuple[dict, dict]:
+    "The worth of the diagonal with its interval, and its coordinate; nothing with one level."
+    levels, value = _diagonal(result, p[None])
+    if len(levels) <= 1: return {}, {}
+    return _with_bounds("diagonal", value[0], _diagonal(result, draws)[1], ci, ("level",)), dict(level=levels)
+
 # %% ../../nbs/api/measure/04_severity.ipynb #2efb1c21
 def matrix_summary(
     result:xr.Dataset, # of `train_test_matrix`
@@ -355,12 +387,17 @@ def matrix_summary(
                  best=(dims[1:], result.train.values.astype(object)[p.argmax(0)]))
     keep = ("train", "stress", "severity", "strength", "strength_unit", "train_severity", "train_strength", "policy")
     coords:dict = {k: result[k] for k in keep}
-    levels, value = _diagonal(result, p[None])
-    if len(levels) > 1:
-        found |= _with_bounds("diagonal", value[0], _diagonal(result, draws)[1], ci, ("level",))
-        coords |= dict(level=levels)
-    return xr.Dataset(found, coords, derived_attrs(result, "matrix_summary", ci=ci, n_boot=n_boot,
+    more, level = _diagonal_bounds(result, p, draws, ci)
+    return xr.Dataset(found | more, coords | level, derived_attrs(result, "matrix_summary", ci=ci, n_boot=n_boot,
                                                    bootstrap_seed=seed))
+
+# %% ../../nbs/api/measure/04_severity.ipynb #a5901663
+def _one_search(result:xr.Dataset, search:str|None) -> xr.Dataset:
+    "A matrix with the smallest changes of one search; default the last."
+    if "search" not in result.coords:
+        raise ValueError("Expected `result` to hold smallest changes, but it was made with `searches=()`.")
+    known = result.search.values.tolist()
+    return result.sel(search=check_choice("search", search or known[-1], known))
 
 # %% ../../nbs/api/measure/04_severity.ipynb #2e201138
 def matrix_minimal(
@@ -375,20 +412,11 @@ def matrix_minimal(
     "The smallest changes that fool each row's networks; initialisations of one image are drawn together."
     check_kind(result, "train_test_matrix")
     check_ci(ci, n_boot)
-    if "search" not in result.coords:
-        raise ValueError("Expected `result` to hold smallest changes, but it was made with `searches=()`.")
-    known = result.search.values.tolist()
-    one = result.sel(search=check_choice("search", search or known[-1], known))
+    one = _one_search(result, search)
     check_choice("of", of, ("mean_change", "epsilon", "l2_change"))
-    n = one.sizes["probe"]
-    counts = np.concatenate([np.ones((1, n)), _image_counts(n, n_boot, seed)])
-    rows = [_row_survival(one.isel(train=i), of, counts) for i in range(one.sizes["train"])]
-    found:dict = {}
-    for k in rows[0]:
-        both = np.stack([r[k] for r in rows], 1) # (1 + B, train)
-        found |= _with_bounds(k, both[0], both[1:], ci, ("train",))
+    found = _rows_survival(one, of, ci, n_boot, seed)
     for k in ("censored", "already_wrong"):
-        found[k] = "train", one[f"smallest_{k}"].transpose("train", ...).values.reshape(len(rows), -1).mean(1)
+        found[k] = "train", one[f"smallest_{k}"].transpose("train", ...).values.reshape(one.sizes["train"], -1).mean(1)
     coords = {k: result[k] for k in ("train", "train_severity", "train_strength", "policy")}
     return xr.Dataset(found, coords, derived_attrs(result, "matrix_minimal", search=str(one.search.values), of=of,
                                                    ci=ci, n_boot=n_boot, bootstrap_seed=seed))
@@ -401,3 +429,13 @@ def _row_survival(one:xr.Dataset, of:str, counts:np.ndarray) -> dict[str, np.nda
     order = np.lexsort((censored, value))
     weight = np.tile(counts, one.sizes["init"]) * ~start
     return kaplan_meier(value[order], censored[order], weight[:, order])
+
+def _rows_survival(one:xr.Dataset, of:str, ci:float, n_boot:int, seed:int) -> dict:
+    "Median and means of every row, with intervals."
+    n, found = one.sizes["probe"], {}
+    counts = np.concatenate([np.ones((1, n)), _image_counts(n, n_boot, seed)])
+    rows = [_row_survival(one.isel(train=i), of, counts) for i in range(one.sizes["train"])]
+    for k in rows[0]:
+        both = np.stack([r[k] for r in rows], 1) # (1 + B, train)
+        found |= _with_bounds(k, both[0], both[1:], ci, ("train",))
+    return found

@@ -24,10 +24,6 @@ from ...figures.plots import LANDSCAPE
 from .scores import probe_summary
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #33921779
-# what -> its field per channel, its size per layer, words for each
-_GAPS = dict(mean=("mean_gap", "mean_gap_size", "|mean gap| (running σ)", "mean gap (running σ)"),
-             variance=("log_variance_ratio", "log_variance_size", "|log variance ratio|", "log variance ratio"))
-
 def plot_statistic_gap(
     result:xr.Dataset, # of `statistic_gap`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
@@ -50,6 +46,10 @@ def plot_statistic_gap(
     return one_or_array(axs)
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #ce1f12b5
+# what -> its field per channel, its size per layer, words for each
+_GAPS = dict(mean=("mean_gap", "mean_gap_size", "|mean gap| (running σ)", "mean gap (running σ)"),
+             variance=("log_variance_ratio", "log_variance_size", "|log variance ratio|", "log variance ratio"))
+
 def _stress_panels(ax, n:int, width:float, height:float) -> list[Axes]:
     "One panel for each stress, in a row; a single one is wider for its colour bar."
     return make_panels(ax, n, (width + 1.6, height), (width, height), ncols=n if ax is None else None)
@@ -77,20 +77,22 @@ def plot_channel_gaps(
     axs = _stress_panels(ax, len(names), 2. + 0.5*result.sizes["severity"], 1.6 + min(0.17*value.sizes["unit"], 6))
     top = float(np.abs(value.sel(stress=names)).max()) or 1.
     for one, name in zip(axs, names):
-        mesh = one.imshow(value.sel(stress=name).transpose("unit", "severity").values, cmap=LANDSCAPE, vmin=-top,
-                          vmax=top, aspect="auto", interpolation="nearest")
-        _grid_ticks(one, one_layer.channel.values, result.severity.values, most=20)
-        dress_axes(one, "As they are" if name == "none" else pretty_name(name), "severity",
-                   f"channel of {layer}" if in_first_column(one) else "")
+        mesh = _channel_map(one, value.sel(stress=name), top, layer)
     draw_colour_bar(axs[-1], mesh, _GAPS[what][3], axs)
     return one_or_array(axs)
 
-# %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #efe869ff
-# mode -> words, colour, marker
-_MODES = dict(running=("running statistics", "#0072B2", "o"), batch=("batch statistics", "#E69F00", "s"),
-              image=("each image's statistics", "#0072B2", "o"), beta=("this norm emits β", "#009E73", "D"),
-              silent=("this norm silent", "#000000", "x"))
+# %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #8ee58395
+def _channel_map(ax:Axes, gaps:xr.DataArray, top:float, layer:str) -> Any:
+    "The gaps (unit, severity) of one layer under one stress as colours."
+    name = str(gaps.stress.values)
+    mesh = ax.imshow(gaps.transpose("unit", "severity").values, cmap=LANDSCAPE, vmin=-top, vmax=top, aspect="auto",
+                     interpolation="nearest")
+    _grid_ticks(ax, gaps.channel.values, gaps.severity.values, most=20)
+    dress_axes(ax, "As they are" if name == "none" else pretty_name(name), "severity",
+               f"channel of {layer}" if in_first_column(ax) else "")
+    return mesh
 
+# %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #efe869ff
 def plot_residual(
     result:xr.Dataset, # of `residual_features`
     ax:Axes|None=None, # where to draw; default: a new figure, as high as the layers need
@@ -105,21 +107,30 @@ def plot_residual(
     y, chance = np.arange(len(names)), result.attrs.get("num_classes")
     for i, mode in enumerate(modes): _mode_points(ax, y + 0.2*(i - (len(modes) - 1)/2), s.sel(mode=mode), mode)
     if chance: ax.axvline(1/chance, color=COLOURS["baseline"], lw=1.4, ls=":", zorder=1)
-    ax.set(xlim=(0, 1.02), ylim=(len(names) - 0.4, -0.6))
-    ax.set_yticks(y, names)
-    ax.grid(axis="y", color="0.93", lw=0.8)
-    ax.set_axisbelow(True)
+    _layer_rows(ax, names)
     draw_key([ax], _residual_key(modes, chance), 3, own=False)
     dress_axes(ax, "Without the weights of one layer", f"accuracy (bar: {100*ci:.0f} % interval)", "", rows=2)
     return ax
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #b6b0d6e7
+# mode -> words, colour, marker
+_MODES = dict(running=("running statistics", "#0072B2", "o"), batch=("batch statistics", "#E69F00", "s"),
+              image=("each image's statistics", "#0072B2", "o"), beta=("this norm emits β", "#009E73", "D"),
+              silent=("this norm silent", "#000000", "x"))
+
 def _mode_points(ax:Axes, y:np.ndarray, s:xr.Dataset, mode:str) -> None:
     "The layers' accuracies in one mode with their intervals, and the whole network's as a line."
     _, colour, marker = _MODES[mode]
     ax.hlines(y, s.accuracy_low, s.accuracy_high, color=colour, lw=2, alpha=0.6)
     ax.plot(s.accuracy, y, ls="", marker=marker, ms=6, color=colour, mew=1.6 if marker == "x" else 0.5, zorder=3)
     if mode not in ("beta", "silent"): ax.axvline(float(s.reference[0]), color=colour, lw=1.4, ls="--", zorder=1)
+
+def _layer_rows(ax:Axes, names:Sequence[str]) -> None:
+    "One row for each layer, the first on top."
+    ax.set(xlim=(0, 1.02), ylim=(len(names) - 0.4, -0.6))
+    ax.set_yticks(range(len(names)), names)
+    ax.grid(axis="y", color="0.93", lw=0.8)
+    ax.set_axisbelow(True)
 
 def _residual_key(modes:Sequence[str], chance:int|None) -> list[Line2D]:
     "Modes by colour and marker, lines by style."
@@ -141,10 +152,7 @@ def plot_emitted(
     ax = make_panels(ax, 1, (min(max(3 + 0.12*n, 6.4), 10), 3.2))[0]
     key = []
     for i, mode in enumerate(modes):
-        x, (words, colour, marker) = np.arange(n) + 0.3*(i - (len(modes) - 1)/2), _MODES[mode]
-        ax.vlines(x, 0, one.formula.sel(mode=mode), color=colour, lw=2.2, alpha=0.45)
-        ax.plot(x, one.emitted.sel(mode=mode), ls="", marker=marker, ms=4.5, color=colour)
-        key.append(Line2D([], [], ls="", marker=marker, color=colour, label=f"measured, {words}"))
+        key.append(_emitted_points(ax, np.arange(n) + 0.3*(i - (len(modes) - 1)/2), one.sel(mode=mode)))
     ax.axhline(0, color="0.4", lw=1)
     ax.locator_params(axis="x", integer=True)
     key.append(Line2D([], [], color="0.4", lw=2.2, alpha=0.6, label="formula"))
@@ -152,9 +160,15 @@ def plot_emitted(
     dress_axes(ax, f"{layer} behind zeros", "channel", "emitted constant", rows=-(-(len(modes) + 1)//2))
     return ax
 
-# %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #53277375
-_STATISTICS = dict(scale="factor of the running variance", shift="shift of the running mean (running σ)")
+# %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #25f02ec7
+def _emitted_points(ax:Axes, x:np.ndarray, one:xr.Dataset) -> Line2D: # for the key
+    "What the channels emit in one mode: measured as points, by the formula as lines."
+    words, colour, marker = _MODES[str(one.mode.values)]
+    ax.vlines(x, 0, one.formula, color=colour, lw=2.2, alpha=0.45)
+    ax.plot(x, one.emitted, ls="", marker=marker, ms=4.5, color=colour)
+    return Line2D([], [], ls="", marker=marker, color=colour, label=f"measured, {words}")
 
+# %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #53277375
 def plot_statistic_stress(
     result:xr.Dataset, # of `statistic_stress`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per statistic; default: a new figure
@@ -165,15 +179,12 @@ def plot_statistic_stress(
     "Accuracy against wrong running statistics; the layers that are not named are drawn in grey."
     check_kind(result, "statistic_stress")
     check_choice("stress", stress, result.stress.values)
-    if layers is None: named = _losers(result.sel(stress=stress))
-    else: named = chosen_names("layers", layers, result.layer.values)
+    named = _losers(result.sel(stress=stress)) if layers is None else chosen_names("layers", layers, result.layer.values)
     s, kinds = probe_summary(result, ci=ci).sel(stress=stress), list(dict.fromkeys(result.statistic.values))
     axs, own = make_panels(ax, len(kinds), (5.6, 4.), (4.4, 3.8)), ax is None
     for one, kind in zip(axs, kinds):
         _stress_curves(one, s.isel(step=(s.statistic == kind).values), named)
-        if kind == "scale": one.set_xscale("log", base=2)
-        one.axvline(1 if kind == "scale" else 0, color="0.5", lw=1, ls=":")
-        one.set_ylim(0, 1.03)
+        _stress_axis(one, kind)
         dress_axes(one, "", _STATISTICS[str(kind)], "accuracy" if in_first_column(one) else "",
                    rows=int(len(axs) == 1 or not own))
     draw_key(axs, axs[0].get_legend_handles_labels()[0], 4, own)
@@ -185,6 +196,15 @@ def _losers(result:xr.Dataset, n:int=3) -> list[str]:
     single = [layer for layer in result.layer.values if layer != "global"]
     order = np.argsort(result.accuracy.sel(layer=single).mean("step").values, kind="stable")[:n]
     return [layer for layer in result.layer.values if layer == "global"] + [single[i] for i in order]
+
+# %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #0f85cbc5
+_STATISTICS = dict(scale="factor of the running variance", shift="shift of the running mean (running σ)")
+
+def _stress_axis(ax:Axes, kind:str) -> None:
+    "The axis of one statistic, with a line at the network as it is."
+    if kind == "scale": ax.set_xscale("log", base=2)
+    ax.axvline(1 if kind == "scale" else 0, color="0.5", lw=1, ls=":")
+    ax.set_ylim(0, 1.03)
 
 def _stress_curves(ax:Axes, s:xr.Dataset, named:Sequence[str]) -> None:
     "All layers along one axis: the named ones in colour with their bands, the others in grey."

@@ -45,13 +45,15 @@ class _Moments:
 
     def gaps(self) -> np.ndarray: # (2, U): mean gap, log variance ratio
         "Of all channels; variances are unbiased, as PyTorch's running ones are."
-        out = []
-        for name, m in self.norms.items():
-            n, (s, q), run = self.count[name], self.sums[name], m.running_var.double().cpu() + m.eps
-            mean = s / n
-            var = ((q - n*mean**2) / max(n - 1, 1)).clamp(min=0) + m.eps
-            out.append(torch.stack([mean / run.sqrt(), (var / run).log()]))
-        return torch.cat(out, 1).numpy()
+        return torch.cat([_gap(self.sums[k], self.count[k], m) for k, m in self.norms.items()], 1).numpy()
+
+# %% ../../../nbs/api/probes/batchnorm/03_statistics.ipynb #fd1cf942
+def _gap(sums:Tensor, n:int, m:Any) -> Tensor: # (2, C)
+    "Mean gap and log variance ratio of a norm's channels, from the sums of n values and of their squares."
+    (s, q), run = sums, m.running_var.double().cpu() + m.eps
+    mean = s / n
+    var = ((q - n*mean**2) / max(n - 1, 1)).clamp(min=0) + m.eps
+    return torch.stack([mean / run.sqrt(), (var / run).log()])
 
 # %% ../../../nbs/api/probes/batchnorm/03_statistics.ipynb #c4de20b5
 def statistic_gap(
@@ -69,15 +71,21 @@ def statistic_gap(
     "How far what enters each BatchNorm lies from its running statistics, per channel; all layers in eval mode."
     data, place = match_data(model, data), pick_device(device)
     stressors, names, severities = named_stresses(stressors, severities)
-    cells = [(s, v) for s in stressors for v in severities]
-    with evaluating(model, place) as net, torch.no_grad():
-        norms = find_batchnorms(net, layers)
-        bar = tqdm(cells, desc=f"statistics of {model_name(model)}", unit="level", disable=not progress)
-        gaps = [_gaps(net, norms, data, s, v, seed, batch_size, place) for s, v in bar]
-    values = np.stack(gaps).reshape(len(names), len(severities), 2, -1)
+    values, norms = _all_gaps(model, layers, data, stressors, severities, seed, batch_size, place, progress)
     attrs = provenance("statistic_gap", **subject_facts(model, data), seed=seed, stressors=stress_label(stressors),
                        device=str(place))
     return _gap_result(values, names, severities, norms, attrs)
+
+# %% ../../../nbs/api/probes/batchnorm/03_statistics.ipynb #4c340180
+def _all_gaps(model:nn.Module, layers, data:ImageData, stressors:Sequence, severities:Sequence[float], seed:int,
+              batch_size:int, device:torch.device, progress:bool) -> tuple[np.ndarray, dict[str, Any]]:
+    "The gaps (stress, severity, 2, unit), and the norms they are of."
+    cells = [(s, v) for s in stressors for v in severities]
+    with evaluating(model, device) as net, torch.no_grad():
+        norms = find_batchnorms(net, layers)
+        bar = tqdm(cells, desc=f"statistics of {model_name(model)}", unit="level", disable=not progress)
+        gaps = [_gaps(net, norms, data, s, v, seed, batch_size, device) for s, v in bar]
+    return np.stack(gaps).reshape(len(stressors), len(severities), 2, -1), norms
 
 # %% ../../../nbs/api/probes/batchnorm/03_statistics.ipynb #dc692b1c
 def named_stresses(stressors:Any, severities:Any) -> tuple[list, list[str], list[float]]:

@@ -123,6 +123,19 @@ def _score_columns(scores:xr.Dataset, names:list[str], kind:str, filter:str) -> 
     if not names: raise ValueError("Expected `scores` of the layers of `coverage`, but they share none.")
     return names, {k: one[k].sel(layer=names).values for k in ("score", "low", "high", "label")}
 
+# %% ../../../nbs/api/probes/coverage/03_compare.ipynb #941e1042
+def _layer_columns(coverage:xr.Dataset, scores:xr.Dataset|None, gap:xr.Dataset|None, kind:str,
+                   filter:str) -> xr.Dataset:
+    "What is known of each layer, side by side."
+    names = [str(n) for n in coverage.layer_name.values]
+    columns:dict[str, np.ndarray] = {}
+    if scores is not None: names, columns = _score_columns(scores, names, kind, filter)
+    if gap is not None: columns |= _gap_columns(check_kind(gap, "statistic_gap", "gap"), coverage, names)
+    table = coverage.layer_coverage.sel(layer_name=names)
+    fields = {k: ("layer", v) for k, v in columns.items()} | dict(coverage=(("criterion", "layer"), table.values))
+    units = coverage.layer_units.sel(layer_name=names).values
+    return xr.Dataset(fields, dict(layer=names, criterion=coverage.criterion, units=("layer", units)))
+
 # %% ../../../nbs/api/probes/coverage/03_compare.ipynb #ebae1d38
 def coverage_table(
     coverage:xr.Dataset, # of `neuron_coverage`
@@ -138,15 +151,8 @@ def coverage_table(
     "What is known of each layer: coverage, filter scores, statistic gap (NaN: no BatchNorm); their rank correlations."
     check_kind(coverage, "neuron_coverage", "coverage")
     check_number("ci", ci, above=0, high=0.9999)
-    names = [str(n) for n in coverage.layer_name.values]
-    columns:dict[str, np.ndarray] = {}
-    if scores is not None: names, columns = _score_columns(scores, names, kind, filter)
-    if gap is not None: columns |= _gap_columns(check_kind(gap, "statistic_gap", "gap"), coverage, names)
-    table = coverage.layer_coverage.sel(layer_name=names)
-    fields = {k: ("layer", v) for k, v in columns.items()} | dict(coverage=(("criterion", "layer"), table.values))
-    units = coverage.layer_units.sel(layer_name=names).values
-    out = xr.Dataset(fields, dict(layer=names, criterion=coverage.criterion, units=("layer", units)))
-    pairs = [k for k in ("score", "mean_gap_size", "log_variance_size") if k in columns]
+    out = _layer_columns(coverage, scores, gap, kind, filter)
+    pairs = [k for k in ("score", "mean_gap_size", "log_variance_size") if k in out]
     if pairs: out = out.merge(_correlations(out, pairs, ci, n_boot, seed))
     facts = dict(model=coverage.attrs["model"], model_hash=coverage.attrs["model_hash"],
                  data=coverage.attrs.get("data"), score_kind=kind, filter=filter, ci=ci, n_boot=n_boot)

@@ -154,6 +154,18 @@ def weakest_answer(logits:Sequence[Tensor], answer:Tensor) -> Tensor: # (N,) in 
         margins = [f.gather(1, of_c)[:, 0] - f.scatter(1, of_c, -torch.inf).amax(1) for f in logits]
         return torch.stack(margins, 1).argmin(1)
 
+# %% ../../../nbs/api/probes/coverage/04_constraints.ipynb #458cf40a
+def _layer_and_unit(sizes:Sequence[int], chosen:Tensor) -> tuple[Tensor, Tensor]: # (n,), (n,)
+    "The layers of units that are given by their place among all, and their places in the layers."
+    ends = torch.tensor(sizes, device=chosen.device).cumsum(0)
+    layer = torch.bucketize(chosen, ends, right=True)
+    return layer, chosen - torch.cat([ends.new_zeros(1), ends])[layer]
+
+def _position_means(y:Tensor, axis:int, rows:Tensor, units:Tensor) -> Tensor: # (len(rows),)
+    "The mean over positions of one unit of each of some images."
+    y = y if axis == 1 else y.movedim(-1, 1)
+    return y[rows, units].reshape(len(rows), -1).mean(1).float()
+
 # %% ../../../nbs/api/probes/coverage/04_constraints.ipynb #1c864e19
 class ChosenUnits:
     "Inside: one unit per image is read from a forward pass, with its gradient; nothing else is computed."
@@ -164,9 +176,7 @@ class ChosenUnits:
     ):
         self.net, self.outputs, self.inside = net, outputs, ExitStack()
         self.value = torch.zeros(len(chosen), device=chosen.device) # (n,) once a batch went through
-        ends = torch.tensor([o.units for o in outputs], device=chosen.device).cumsum(0)
-        self.layer = torch.bucketize(chosen, ends, right=True)
-        self.unit = chosen - torch.cat([ends.new_zeros(1), ends])[self.layer]
+        self.layer, self.unit = _layer_and_unit([o.units for o in outputs], chosen)
 
     def __enter__(self):
         asked = {self.outputs[i].layer: i for i in self.layer.unique().tolist()} # the others are left alone
@@ -179,5 +189,4 @@ class ChosenUnits:
     def __exit__(self, *error): self.inside.close()
 
     def _add(self, y:Tensor, rows:Tensor, axis:int) -> None:
-        y = y if axis == 1 else y.movedim(-1, 1)
-        self.value = self.value.index_add(0, rows, y[rows, self.unit[rows]].reshape(len(rows), -1).mean(1).float())
+        self.value = self.value.index_add(0, rows, _position_means(y, axis, rows, self.unit[rows]))

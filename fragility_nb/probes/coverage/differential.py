@@ -161,6 +161,18 @@ def _scaled_gradient(value:Tensor, x:Tensor) -> Tensor: # (n, C, H, W)
     gradient, = torch.autograd.grad(value.sum(), x)
     return gradient / (gradient.square().mean((1, 2, 3), keepdim=True).sqrt() + 1e-5)
 
+# %% ../../../nbs/api/probes/coverage/05_differential.ipynb #a5994dc3
+def _begin(gradient:Tensor, x:Tensor, index:Tensor, s:_SearchOptions) -> Tensor: # (N, …)
+    "What the constraint chooses once for each image."
+    streams = CounterStreams(repr(s.constraint), s.seed, index=index, device=x.device)
+    return s.constraint.begin(gradient, x, s.steps, streams)
+
+def _moved(gradient:Tensor, x:Tensor, change:Tensor, seeds:Tensor, plan:Tensor, t:int,
+           s:_SearchOptions) -> tuple[Tensor, Tensor]: # (n, C, H, W) both
+    "The summed change after one more step, cut as the constraint says, and the images with it."
+    change = s.constraint.limit(change + s.step * s.constraint.direction(gradient, x, plan, t), seeds)
+    return change, (seeds + change).clamp(0, 1)
+
 # %% ../../../nbs/api/probes/coverage/05_differential.ipynb #a48adf9b
 def _ascend(ensemble:_Ensemble, seeds:Tensor, index:Tensor, target:Tensor, chosen:Tensor,
             s:_SearchOptions) -> dict[str, Tensor]:
@@ -178,13 +190,9 @@ def _ascend(ensemble:_Ensemble, seeds:Tensor, index:Tensor, target:Tensor, chose
             found[left[~agree]] = t
             if t == s.steps or not agree.any(): break
             gradient = _scaled_gradient(_objective(logits, units, first[left, 0], target[left], s), now)
-        if plan is None:
-            streams = CounterStreams(repr(s.constraint), s.seed, index=index, device=x.device)
-            plan = s.constraint.begin(gradient, x, s.steps, streams)
+        if plan is None: plan = _begin(gradient, x, index, s)
         left, gradient = left[agree], gradient[agree]
-        step = s.step * s.constraint.direction(gradient, x[left], plan[left], t)
-        delta[left] = s.constraint.limit(delta[left] + step, seeds[left])
-        x[left] = (seeds[left] + delta[left]).clamp(0, 1)
+        delta[left], x[left] = _moved(gradient, x[left], delta[left], seeds[left], plan[left], t, s)
     return dict(image=x, step=found, seed_answer=first, answer=final)
 
 # %% ../../../nbs/api/probes/coverage/05_differential.ipynb #bc93376c

@@ -79,12 +79,20 @@ def _unit_row(ax:Axes, i:int, covered:np.ndarray, first:np.ndarray, part:bool, n
     if len(covered) <= 130:
         ax.vlines(np.arange(1, len(covered))/len(covered), i - 0.42, i + 0.42, color="white", lw=0.5)
 
+# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #3af0de18
 def _shade_key(ax:Axes, part:bool) -> None:
     "What the colours of the cells mean, under the map."
     shades = ("little of it", "all of it") if part else ("late", "early")
     blues = [Patch(color=_BLUES(v), label=f"covered, {word}") for word, v in zip(shades, (0.25, 1.))]
     ax.legend(handles=[Patch(color=COLOURS["fragile"], label="never"), *blues], ncols=3, frameon=False,
               loc="upper left", bbox_to_anchor=(0, -0.02), fontsize=text_points(1.05))
+
+def _layer_axis(ax:Axes, layers:list[str]) -> None:
+    "A row for each layer, from the top, and no frame."
+    ax.set(xlim=(0, 1), ylim=(len(layers) - 0.5, -0.5), xticks=[])
+    ax.set_yticks(range(len(layers)), layers)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #b7c91985
 def plot_coverage_map(
@@ -102,12 +110,9 @@ def plot_coverage_map(
     for i, layer in enumerate(layers):
         mine = one.layer.values == layer
         _unit_row(ax, i, one.covered.values[mine], one["first"].values[mine], part, n)
-    ax.set(xlim=(0, 1), ylim=(len(layers) - 0.5, -0.5), xticks=[])
-    ax.set_yticks(range(len(layers)), layers)
     _shade_key(ax, part)
     dress_axes(ax, f"{criterion_label(name)}: {100*float(one.coverage):.1f} % after {n} inputs")
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
+    _layer_axis(ax, layers)
     return ax
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #9e560c1b
@@ -168,6 +173,11 @@ def _source_bars(ax:Axes, values:np.ndarray, colour:str, write:bool=False) -> No
     for i, v in enumerate(values if write else []):
         ax.annotate(str(int(v)), (v, i), xytext=(4, 0), textcoords="offset points", va="center")
 
+def _two_axes(axs, rows:int) -> np.ndarray: # 2 Axes
+    "The given axes, or those of a new figure with room for so many bars."
+    if axs is None: axs = plt.subplots(1, 2, figsize=(9.4, 1.2 + 0.36*rows), sharey=True, layout="constrained")[1]
+    return np.ravel(axs)
+
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #e71562be
 def plot_sources(
     comparison:xr.Dataset, # of `compare_sources`
@@ -178,9 +188,7 @@ def plot_sources(
     check_kind(comparison, "source_comparison", "comparison")
     name = chosen_names("criterion", criterion, comparison.criterion.values)[0]
     sources, n = [str(s) for s in comparison.source.values], int(comparison.attrs["n"])
-    if axs is None:
-        axs = plt.subplots(1, 2, figsize=(9.4, 1.2 + 0.36*len(sources)), sharey=True, layout="constrained")[1]
-    left, right = np.ravel(axs)
+    left, right = _two_axes(axs, len(sources))
     y, share = np.arange(len(sources)), comparison.coverage.sel(criterion=name)
     _source_bars(left, share.mean("model").values, COLOURS["clean"])
     for m in range(share.sizes["model"]): left.plot(share.isel(model=m), y, "o", ms=4, mfc="white", mec="0.2", zorder=3)

@@ -254,6 +254,12 @@ def _extended(ends:list[Tensor], mean:Tensor) -> list[Tensor]:
     if not ends: return new
     return [torch.minimum(ends[0], new[0]), torch.maximum(ends[1], new[1]), ends[2] + new[2]]
 
+def _unit_ends(passes:Iterator[Units]) -> list[np.ndarray]: # 3 of (U,)
+    "Smallest value, largest value and sum of every unit over all batches."
+    ends:list[Tensor] = []
+    for units in passes: ends = _extended(ends, units.mean)
+    return [t.numpy() for t in ends]
+
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #a42bbbd2
 def activation_profile(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
@@ -267,11 +273,9 @@ def activation_profile(
 ) -> xr.Dataset: # low, high, mean (unit)
     "The range and mean of every unit's output over a set of images (Ma et al. 2018)."
     data = match_data(model, data)
-    ends:list[Tensor] = []
     outputs = find_outputs(model, data.batch(0, 1), layers, when)
     reader = lambda net: UnitReader(net, outputs, ranges=False)
-    for units in coverage_passes(model, reader, data, batch_size, device, progress): ends = _extended(ends, units.mean)
-    low, high, total = (t.numpy() for t in ends)
+    low, high, total = _unit_ends(coverage_passes(model, reader, data, batch_size, device, progress))
     attrs = provenance("activation_profile", model=model_name(model), model_hash=model_hash(model), data=data.name,
                        data_hash=data.hash, when=when, n=len(data))
     table = _unit_coords(outputs).assign(low=("unit", low), high=("unit", high), mean=("unit", total/len(data)))

@@ -74,6 +74,19 @@ def _compared(models:dict[str, nn.Module], x:Tensor, data:ImageData, criteria, l
     disagree = torch.stack([a != answers[0] for a in answers]).any(0)
     return [c.name for c in covers[0].criteria], shares, int(disagree.sum())
 
+# %% ../../../nbs/api/probes/coverage/07_sources.ipynb #c120109c
+def _check_source(name:str, x:Tensor, seeds:Tensor) -> None:
+    "One input for each seed."
+    if x.shape != seeds.shape:
+        raise ValueError(f"Expected `sources[{name!r}]` to be of shape {tuple(seeds.shape)}, as the seeds, but "
+                         f"got {tuple(x.shape)}.")
+
+def _facts(models:dict[str, nn.Module], data:ImageData) -> dict:
+    "Where a comparison comes from."
+    facts = dict(models=", ".join(models), model_hashes=", ".join(map(model_hash, models.values())), data=data.name,
+                 data_hash=data.hash, n=len(data))
+    return provenance("source_comparison", **facts)
+
 # %% ../../../nbs/api/probes/coverage/07_sources.ipynb #b17dbb23
 def compare_sources(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # as in `generate_differential`
@@ -87,18 +100,11 @@ def compare_sources(
 ) -> xr.Dataset: # coverage (source, model, criterion); disagreements, distance (source)
     "Coverage, number of inputs on which the models disagree, and mean change of a pixel, at equal count."
     models, data = check_models(models, data)
-    seeds, coverage, disagreements, distance = data.batch(0, len(data)), [], [], []
-    for name, x in sources.items():
-        if x.shape != seeds.shape:
-            raise ValueError(f"Expected `sources[{name!r}]` to be of shape {tuple(seeds.shape)}, as the seeds, but "
-                             f"got {tuple(x.shape)}.")
-        names, shares, differ = _compared(models, x, data, criteria, layers, batch_size, device)
-        coverage.append(shares)
-        disagreements.append(differ)
-        distance.append(float((x - seeds).abs().mean()))
-    fields = dict(coverage=(("source", "model", "criterion"), coverage), disagreements=("source", disagreements),
-                  distance=("source", distance))
-    facts = dict(models=", ".join(models), model_hashes=", ".join(map(model_hash, models.values())), data=data.name,
-                 data_hash=data.hash, n=len(data))
-    return xr.Dataset(fields, dict(source=list(sources), model=list(models), criterion=names),
-                      provenance("source_comparison", **facts))
+    seeds = data.batch(0, len(data))
+    for name, x in sources.items(): _check_source(name, x, seeds)
+    found = [_compared(models, x, data, criteria, layers, batch_size, device) for x in sources.values()]
+    names, coverage, disagreements = zip(*found)
+    distance = [float((x - seeds).abs().mean()) for x in sources.values()]
+    fields = dict(coverage=(("source", "model", "criterion"), list(coverage)),
+                  disagreements=("source", list(disagreements)), distance=("source", distance))
+    return xr.Dataset(fields, dict(source=list(sources), model=list(models), criterion=names[0]), _facts(models, data))

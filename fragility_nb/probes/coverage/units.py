@@ -34,6 +34,7 @@ def _version(y:Tensor) -> int:
     "How often a tensor was written over; inference tensors do not say."
     return 0 if y.is_inference() else y._version
 
+# %% ../../../nbs/api/probes/coverage/00_units.ipynb #0d809ab4
 class _Follow(TorchFunctionMode):
     "Inside: what an activation function makes of a marked tensor is handed to `tell(layer, name, result)`."
     def __init__(self, tell:Callable):

@@ -56,12 +56,7 @@ def plot_kernel_dropout(
     s, one = _scored(result, scores, stress), result.sel(stress=stress)
     rows = np.argsort(one.accuracy.values, kind="stable") if order == "accuracy" else np.arange(one.sizes["kernel"])
     ax = make_panels(ax, 1, (min(3.4 + 0.17*len(rows), 12), 4.))[0]
-    m, ref = float(one["mean"]), float(one.reference_accuracy)
-    for x, i in enumerate(rows):
-        _kernel_point(ax, x, float(one.accuracy[i]), m + float(s.low[i]), m + float(s.high[i]), str(s.label.values[i]))
-    ax.axhline(m, color="0.25", lw=1.6, zorder=1)
-    ax.axhline(ref, color=COLOURS["baseline"], lw=1.4, ls=":", zorder=1)
-    _name_lines(ax, {f"mean {m:.3f}": m, f"all kernels {ref:.3f}": ref})
+    _kernel_points(ax, one, s, rows)
     thin_ticks(ax, range(len(rows)), [str(k) for k in one.kernel.values[rows]], most=32)
     ax.set_xlim(-0.8, len(rows) - 0.2)
     dress_axes(ax, f"{_layer_of(result)}: accuracy without each kernel", "kernel removed",
@@ -94,6 +89,16 @@ def _name_lines(ax:Axes, lines:dict[str, float]) -> None:
         ax.annotate(text, (1, y), xytext=(6, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                     va="center", fontsize=text_points(1.05), color="0.25", annotation_clip=False)
 
+# %% ../../../nbs/api/probes/kernels/03_plots.ipynb #14ac0d58
+def _kernel_points(ax:Axes, one:xr.Dataset, s:xr.Dataset, rows:np.ndarray) -> None:
+    "The kernels in this order, the mean line, and the line of all kernels."
+    m, ref = float(one["mean"]), float(one.reference_accuracy)
+    for x, i in enumerate(rows):
+        _kernel_point(ax, x, float(one.accuracy[i]), m + float(s.low[i]), m + float(s.high[i]), str(s.label.values[i]))
+    ax.axhline(m, color="0.25", lw=1.6, zorder=1)
+    ax.axhline(ref, color=COLOURS["baseline"], lw=1.4, ls=":", zorder=1)
+    _name_lines(ax, {f"mean {m:.3f}": m, f"all kernels {ref:.3f}": ref})
+
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000017
 def plot_kernels(
     result:xr.Dataset, # of `kernel_dropout`, of one network
@@ -105,25 +110,17 @@ def plot_kernels(
     "The kernels as images on one scale that is symmetric about 0, fragile ones outlined."
     check_choice("order", order, ("number", "accuracy"))
     s = _scored(result, scores, stress)
-    if "weight" not in result:
-        raise ValueError("Expected `result` to hold the kernels' weights, but this layer's are not two-dimensional, "
-                         "or too many to keep.")
+    w, top = _kernel_weights(result)
     rows = np.argsort(s.difference.values, kind="stable") if order == "accuracy" else np.arange(s.sizes["kernel"])
-    w, top = result.weight.values, float(np.abs(result.weight.values).max()) or 1.
     columns = min(len(rows), 8 if len(rows) <= 32 else 16)
     lines = math.ceil(len(rows) / columns)
     ax = make_panels(ax, 1, (0.66*columns + 0.3, 0.86*lines + 1.))[0]
     for place, i in enumerate(rows):
         _kernel_image(ax, place % columns, place // columns, w[i] / top, str(s.label.values[i]), int(s.kernel[i]))
     ax.set(xlim=(-0.06, columns - 0.08), ylim=(1.3*lines - 0.38, -0.3), xticks=[], yticks=[], aspect="equal")
-    what = "" if w.shape[1] in (1, 3) else f"mean over {w.shape[1]} input channels; "
-    scale = f"mid-grey 0; colour channels from −{top:.2g} to +{top:.2g}" if w.shape[1] == 3 \
-        else f"{what}mid-grey 0, white +{top:.2g}, black −{top:.2g}"
-    dress_axes(ax, f"Kernels of {_layer_of(result)}", scale, rows=1)
+    dress_axes(ax, f"Kernels of {_layer_of(result)}", _grey_scale(w.shape[1], top), rows=1)
     ax.spines[:].set_visible(False)
-    edges = [Patch(fc="none", ec=LABEL_COLOURS[k], lw=width, ls=style, label=f"{int((s.label == k).sum())} {k}")
-             for k, (width, style) in _EDGES.items()]
-    draw_key([ax], edges, 3, own=True)
+    draw_key([ax], _frames(s), 3, own=True)
     return ax
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000018
@@ -139,6 +136,25 @@ def _kernel_image(ax:Axes, column:int, line:int, w:np.ndarray, label:str, number
     ax.text(x + size/2, y - 0.05, str(number), ha="center", va="bottom", fontsize=text_points(0.85),
             color=LABEL_COLOURS[label] if label == "fragile" else "0.35")
 
+# %% ../../../nbs/api/probes/kernels/03_plots.ipynb #f4b3d8fb
+def _kernel_weights(result:xr.Dataset) -> tuple[np.ndarray, float]:
+    "The kernels (K, in, h, w), and the largest size of a weight."
+    if "weight" not in result:
+        raise ValueError("Expected `result` to hold the kernels' weights, but this layer's are not two-dimensional, "
+                         "or too many to keep.")
+    return result.weight.values, float(np.abs(result.weight.values).max()) or 1.
+
+def _grey_scale(channels:int, top:float) -> str:
+    "What grey and colours mean, in words."
+    if channels == 3: return f"mid-grey 0; colour channels from −{top:.2g} to +{top:.2g}"
+    what = "" if channels == 1 else f"mean over {channels} input channels; "
+    return f"{what}mid-grey 0, white +{top:.2g}, black −{top:.2g}"
+
+def _frames(s:xr.Dataset) -> list[Patch]:
+    "The frames of the labels, with how many kernels have each."
+    return [Patch(fc="none", ec=LABEL_COLOURS[k], lw=width, ls=style, label=f"{int((s.label == k).sum())} {k}")
+            for k, (width, style) in _EDGES.items()]
+
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000021
 def plot_targeting(
     result:xr.Dataset, # of `adversarial_targeting`, or of `targeting_scores`
@@ -152,10 +168,7 @@ def plot_targeting(
     eps, unit, name = one.epsilon.values, str(one.epsilon_unit.values), pretty_name(str(one.attack.values))
     for source in one.source.values: _source_curves(left, right, eps, one.sel(source=source))
     right.axhline(1, color="0.4", lw=1)
-    attacked = one.sel(source="attack")
-    for x, y, p in zip(eps, attacked.ratio.values, attacked.p_value.values):
-        right.annotate(_p_text(p), (x, y), xytext=(0, 7), textcoords="offset points", ha="center",
-                       fontsize=text_points(0.95), color="0.25")
+    _note_p_values(right, eps, one.sel(source="attack"))
     for a in (left, right): _epsilon_axis(a, eps)
     left.set_ylim(0, None)
     right.margins(y=0.3)
@@ -185,6 +198,13 @@ def _beyond(one:xr.Dataset) -> str:
     ends = [0, -1] if one.sizes["severity"] > 1 else [0]
     return "beyond noise: " + ", ".join(f"×{float(one.beyond_noise[i]):.2f} ({_p_text(float(one.beyond_p[i]))})"
                                         for i in ends)
+
+# %% ../../../nbs/api/probes/kernels/03_plots.ipynb #1b7334fd
+def _note_p_values(ax:Axes, eps:np.ndarray, attacked:xr.Dataset) -> None:
+    "The p-value of each ratio above its point."
+    for x, y, p in zip(eps, attacked.ratio.values, attacked.p_value.values):
+        ax.annotate(_p_text(p), (x, y), xytext=(0, 7), textcoords="offset points", ha="center",
+                    fontsize=text_points(0.95), color="0.25")
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #16bd25b0
 _NOISE:dict[str, Any] = dict(ls=(0, (4, 2)), marker="o", mfc="white") # how its lines look
@@ -222,11 +242,20 @@ def plot_targeting_kernels(
     if one.sizes["source"] < 2:
         raise ValueError("Expected `result` with the noise control (`control=True`), but it has only the attack.")
     one = one.isel(severity=-1) if severity is None else one.sel(severity=severity)
-    d = one.distance.mean("sample")
     ax = make_panels(ax, 1, (5.2, 4.4))[0]
-    x, y = d.sel(source="noise").values, d.sel(source="attack").values
+    x, y = one.distance.mean("sample").sel(source=["noise", "attack"]).transpose("source", ...).values
     low, top = 0.92*min(x.min(), y.min()), 1.04*max(x.max(), y.max(), 1e-12)
     ax.plot([low, top], [low, top], color="0.5", lw=1.2, zorder=1)
+    _group_points(ax, x, y, one)
+    ax.set(xlim=(low, top), ylim=(low, top), aspect="equal")
+    dress_axes(ax, f"{pretty_name(str(one.attack.values))} at ε = {float(one.epsilon):.3g}",
+               "mean |change|, noise of the same norm", "mean |change|, attack", rows=1)
+    draw_key([ax], ax.get_legend_handles_labels()[0], 3, own=True)
+    return ax
+
+# %% ../../../nbs/api/probes/kernels/03_plots.ipynb #6612e8bd
+def _group_points(ax:Axes, x:np.ndarray, y:np.ndarray, one:xr.Dataset) -> None:
+    "The kernels by their set; the first fragile ones with their numbers."
     for name, words, label in (("fragile", "fragile", "fragile"), ("null", "others", "null"),
                                ("left out", "left out", "undecided")):
         mine = one.group.values == name
@@ -236,11 +265,6 @@ def plot_targeting_kernels(
     for i in np.flatnonzero(one.group.values == "fragile")[:12]:
         ax.annotate(str(one.kernel.values[i]), (x[i], y[i]), xytext=(5, -9), textcoords="offset points",
                     fontsize=text_points(0.95), color=LABEL_COLOURS["fragile"])
-    ax.set(xlim=(low, top), ylim=(low, top), aspect="equal")
-    dress_axes(ax, f"{pretty_name(str(one.attack.values))} at ε = {float(one.epsilon):.3g}",
-               "mean |change|, noise of the same norm", "mean |change|, attack", rows=1)
-    draw_key([ax], ax.get_legend_handles_labels()[0], 3, own=True)
-    return ax
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000028
 def plot_rebalance(
@@ -257,16 +281,22 @@ def plot_rebalance(
     top = float(np.abs(result.gain).max()) or 1.
     for one, name in zip(axs, names):
         r = result.sel(stress=name)
-        one.imshow(r.gain, cmap=LANDSCAPE, vmin=-top, vmax=top, aspect="auto")
-        for i, j in np.ndindex(rows, columns): _gain_cell(one, i, j, r.isel(compress=i, amplify=j), top)
-        one.set_xticks(range(columns), short_numbers(result.amplify.values))
-        one.set_yticks(range(rows), short_numbers(result.compress.values))
+        _gain_grid(one, r, top)
         title = {"clean": "Clean images", "fixed": "Attack made before", "adaptive": "Attack made anew"}[name]
         dress_axes(one, title, "factor of the fragile kernels", "factor of the others" if one is axs[0] else "", rows=1)
         draw_subtitle(one, f"before: {100*float(r.reference_accuracy):.1f} %")
         one.tick_params(length=0)
         one.spines[:].set_visible(False)
     return one_or_array(axs)
+
+# %% ../../../nbs/api/probes/kernels/03_plots.ipynb #94d339ea
+def _gain_grid(ax:Axes, r:xr.Dataset, top:float) -> None:
+    "The gains of one stress as colours and numbers; rows: factors of the others."
+    rows, columns = r.sizes["compress"], r.sizes["amplify"]
+    ax.imshow(r.gain, cmap=LANDSCAPE, vmin=-top, vmax=top, aspect="auto")
+    for i, j in np.ndindex(rows, columns): _gain_cell(ax, i, j, r.isel(compress=i, amplify=j), top)
+    ax.set_xticks(range(columns), short_numbers(r.amplify.values))
+    ax.set_yticks(range(rows), short_numbers(r.compress.values))
 
 def _gain_cell(ax:Axes, i:int, j:int, cell:xr.Dataset, top:float) -> None:
     "Accuracy and gain of one pair of factors."
@@ -282,6 +312,23 @@ def plot_kernel_history(
     ax:Axes|None=None, # where to draw; default: a new figure
 ) -> Axes:
     "Distance to the mean line as kernel × epoch; + fragile, ○ beside a row that is fragile at every snapshot (AI-UK)."
+    s = _one_history(scores, stress)
+    rows, columns = s.difference.shape
+    height = 0.27 if rows <= 24 else 0.15
+    ax = make_panels(ax, 1, (min(2.6 + 0.5*columns, 11), 1.6 + height*rows))[0]
+    top = float(np.abs(s.difference).max()) or 1.
+    mesh = ax.imshow(s.difference, cmap=LANDSCAPE, vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
+    always = _fragile_marks(ax, s)
+    bar = ax.figure.colorbar(mesh, ax=ax, fraction=0.06, pad=0.06 + 0.1/columns)
+    bar.set_label("accuracy without it − mean", fontsize=text_points(1.1))
+    bar.outline.set_visible(False)
+    dress_axes(ax, f"{_layer_of(scores)}", "epoch", "kernel", rows=1)
+    draw_subtitle(ax, f"+ fragile; ○ at every snapshot ({always} of {rows})")
+    return ax
+
+# %% ../../../nbs/api/probes/kernels/03_plots.ipynb #5b07373d
+def _one_history(scores:xr.Dataset, stress:str) -> xr.Dataset: # (kernel, epoch)
+    "The scores of one initialisation under one stress, epoch by epoch."
     check_kind(scores, "fragile_kernels", "scores")
     check_choice("stress", stress, [str(s) for s in scores.stress.values])
     if "epoch" not in scores.dims:
@@ -290,12 +337,12 @@ def plot_kernel_history(
     if "init" in scores.dims:
         raise ValueError(f"Expected `scores` of one initialisation, but it has {scores.sizes['init']}: choose one, "
                          f"e.g. `scores.sel(init=0)`.")
-    s = scores.sel(stress=stress).transpose("kernel", "epoch", ...)
+    return scores.sel(stress=stress).transpose("kernel", "epoch", ...)
+
+# %% ../../../nbs/api/probes/kernels/03_plots.ipynb #b4474728
+def _fragile_marks(ax:Axes, s:xr.Dataset) -> int: # how many kernels are fragile at every snapshot
+    "Marks of the fragile kernels, and ticks."
     rows, columns = s.difference.shape
-    height = 0.27 if rows <= 24 else 0.15
-    ax = make_panels(ax, 1, (min(2.6 + 0.5*columns, 11), 1.6 + height*rows))[0]
-    top = float(np.abs(s.difference).max()) or 1.
-    mesh = ax.imshow(s.difference, cmap=LANDSCAPE, vmin=-top, vmax=top, aspect="auto", interpolation="nearest")
     i, j = np.nonzero((s.label == "fragile").values)
     ax.plot(j, i, "+", color="black", ms=7 if rows <= 24 else 4.5, mew=1.5)
     always = np.flatnonzero(s.always_fragile.values)
@@ -305,12 +352,7 @@ def plot_kernel_history(
     ax.set_yticks(range(rows) if rows <= 24 else range(0, rows, 4),
                   [str(k) for k in s.kernel.values][::1 if rows <= 24 else 4])
     ax.set(xlim=(-0.5, columns - 0.5))
-    bar = ax.figure.colorbar(mesh, ax=ax, fraction=0.06, pad=0.06 + 0.1/columns)
-    bar.set_label("accuracy without it − mean", fontsize=text_points(1.1))
-    bar.outline.set_visible(False)
-    dress_axes(ax, f"{_layer_of(scores)}", "epoch", "kernel", rows=1)
-    draw_subtitle(ax, f"+ fragile; ○ at every snapshot ({len(always)} of {rows})")
-    return ax
+    return len(always)
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000034
 def plot_kernel_shares(
@@ -321,23 +363,28 @@ def plot_kernel_shares(
     check_kind(table, "kernel_shares", "table")
     ax = make_panels(ax, 1, (6.2, 4.))[0]
     x = table.parameters.values
-    ax.vlines(x, table.certain, table.possible, color=LABEL_COLOURS["fragile"], lw=3, alpha=0.45)
-    ax.plot(x, table.certain, "o", color=LABEL_COLOURS["fragile"], ms=7)
-    ax.plot(x, table.below_share, "_", color="black", ms=14, mew=2)
+    _share_bars(ax, table)
     near = np.diff(np.log(x), prepend=-np.inf) < 0.12*max(np.ptp(np.log(x)), 1e-9)
     _name_networks(ax, table, near)
     ax.set(xscale="log", ylim=(0, 1.12))
     ax.margins(x=0.15)
     ax.minorticks_off()
     ax.set_xticks(x[~near], [_count(v) for v in x[~near]])
-    rho = table.attrs["rank_correlation_certain"]
     dress_axes(ax, f"Fragile kernels, {table.sizes['network']} networks", "parameters of the network",
                "share of the kernels", rows=1)
     draw_key([ax], _share_key(), 3, own=True)
+    return ax
+
+# %% ../../../nbs/api/probes/kernels/03_plots.ipynb #2bb98777
+def _share_bars(ax:Axes, table:xr.Dataset) -> None:
+    "From certain to possible, the side of the mean line, and the rank correlation in words."
+    x, rho = table.parameters.values, table.attrs["rank_correlation_certain"]
+    ax.vlines(x, table.certain, table.possible, color=LABEL_COLOURS["fragile"], lw=3, alpha=0.45)
+    ax.plot(x, table.certain, "o", color=LABEL_COLOURS["fragile"], ms=7)
+    ax.plot(x, table.below_share, "_", color="black", ms=14, mew=2)
     if np.isfinite(rho):
         ax.annotate(f"rank correlation with size {signed_text(rho, 2)}", (0.99, 0.02), xycoords="axes fraction",
                     ha="right", fontsize=text_points(1.05), color="0.35")
-    return ax
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000038
 def _name_networks(ax:Axes, table:xr.Dataset, near:np.ndarray) -> None:
