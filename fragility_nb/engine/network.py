@@ -258,6 +258,7 @@ class Cut:
         self.last_use = last_uses(self.after, {network.end})
         self.in_place = work_in_place(self.after)
 
+# %% ../../nbs/api/engine/02_network.ipynb #aa4bf5b0
 def _sides(network:StepNetwork, touched:set[str]) -> tuple[list[GraphStep], list[str]]:
     "The steps to run for each edit, and the stored values that they start from."
     again, kept = set(touched), network.batch_first | network.constants.keys()

@@ -207,6 +207,7 @@ def spread_apart(
                 out[b] += lack/2
     return out
 
+# %% ../../nbs/api/figures/00_style.ipynb #b73da17c
 def label_line_ends(ax:Axes) -> None:
     "Each labelled line's name to the right of its last point."
     lines = [line for line in ax.lines if not str(line.get_label()).startswith("_")]
@@ -264,6 +265,7 @@ def fill_areas(
         if place is None: continue
         ax.text(*place, name, ha="center", va="center", fontsize=text_points(1.1), color="0.15")
 
+# %% ../../nbs/api/figures/00_style.ipynb #553edc95
 def free_place(x:np.ndarray, y:np.ndarray, base:np.ndarray, lines:np.ndarray, sign:int,
                half:int) -> tuple[float, float]|None:
     "Where a word (`half`: half its width in %) is farthest from every line; None if it would touch one."

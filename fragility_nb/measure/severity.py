@@ -8,6 +8,7 @@ __all__ = ['ALEXNET', 'ALEXNET_CLEAN', 'stress_summary', 'auc_difference', 'flip
 
 # %% ../../nbs/api/measure/04_severity.ipynb #d27064d1
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -432,7 +433,7 @@ def _row_survival(one:xr.Dataset, of:str, counts:np.ndarray) -> dict[str, np.nda
 
 def _rows_survival(one:xr.Dataset, of:str, ci:float, n_boot:int, seed:int) -> dict:
     "Median and means of every row, with intervals."
-    n, found = one.sizes["probe"], {}
+    n, found = one.sizes["probe"], dict[str, Any]()
     counts = np.concatenate([np.ones((1, n)), _image_counts(n, n_boot, seed)])
     rows = [_row_survival(one.isel(train=i), of, counts) for i in range(one.sizes["train"])]
     for k in rows[0]:

@@ -201,6 +201,7 @@ def stress_sentence(
     return (f"**Stress on the images.** Averaged over severities {first:g} to {last:g}, accuracy suffers most from "
             f"{told(natural.auc.values.argmin())} and least from {told(natural.auc.values.argmax())}.")
 
+# %% ../../nbs/api/run/08_report.ipynb #902fe32c
 def weights_sentence(
     scores:xr.Dataset, # of `clean_scores`
 ) -> str: # Markdown
@@ -417,6 +418,7 @@ def difference_sentence(
     return (f"**{name} against {first}**, mean accuracy over the severities: {', '.join(told)}. "
             + (f"The intervals of {', '.join(sure)} exclude 0." if sure else "No interval excludes 0."))
 
+# %% ../../nbs/api/run/08_report.ipynb #fe50a1ac
 def place_sentence(
     name:str, # of the network
     scores:xr.Dataset, # of `clean_scores`

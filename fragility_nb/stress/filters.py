@@ -28,6 +28,7 @@ def high_pass(
     "The ideal high-pass h₁: keeps θ > α (AIJ Eq. 7)."
     return theta > alpha
 
+# %% ../../nbs/api/stress/07_filters.ipynb #b4f67d0e
 @FILTERS.register("low_pass")
 def low_pass(
     theta:Tensor, # weights, any shape
@@ -37,6 +38,7 @@ def low_pass(
     "The ideal low-pass h₂: keeps θ < α (AIJ Eq. 8)."
     return theta < alpha
 
+# %% ../../nbs/api/stress/07_filters.ipynb #667038b3
 @FILTERS.register("pulse")
 def pulse(
     theta:Tensor, # weights, any shape

@@ -125,6 +125,7 @@ def _mode_points(ax:Axes, y:np.ndarray, s:xr.Dataset, mode:str) -> None:
     ax.plot(s.accuracy, y, ls="", marker=marker, ms=6, color=colour, mew=1.6 if marker == "x" else 0.5, zorder=3)
     if mode not in ("beta", "silent"): ax.axvline(float(s.reference[0]), color=colour, lw=1.4, ls="--", zorder=1)
 
+# %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #048c6f6b
 def _layer_rows(ax:Axes, names:Sequence[str]) -> None:
     "One row for each layer, the first on top."
     ax.set(xlim=(0, 1.02), ylim=(len(names) - 0.4, -0.6))
@@ -179,7 +180,8 @@ def plot_statistic_stress(
     "Accuracy against wrong running statistics; the layers that are not named are drawn in grey."
     check_kind(result, "statistic_stress")
     check_choice("stress", stress, result.stress.values)
-    named = _losers(result.sel(stress=stress)) if layers is None else chosen_names("layers", layers, result.layer.values)
+    named = _losers(result.sel(stress=stress)) if layers is None \
+        else chosen_names("layers", layers, result.layer.values)
     s, kinds = probe_summary(result, ci=ci).sel(stress=stress), list(dict.fromkeys(result.statistic.values))
     axs, own = make_panels(ax, len(kinds), (5.6, 4.), (4.4, 3.8)), ax is None
     for one, kind in zip(axs, kinds):

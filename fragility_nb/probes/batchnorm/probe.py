@@ -255,6 +255,7 @@ def _different(what:str, values:Sequence[str]|str, choices:Sequence[str]) -> lis
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #e5244252
 _ANOTHER_DRAW = 2**31 # images to estimate from are another draw of a random stress than the same images in the test
 
+# %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #d944ba26
 def _recalibrations(model:nn.Module, data:ImageData, source:ImageData, stressors:Sequence, coords:dict, new:Callable,
                     stress_seed:int, device:torch.device, progress:bool) -> tuple[list, list]:
     "Answers of every recalibrated network, and of the network as it is, stress by stress."

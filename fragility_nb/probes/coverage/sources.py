@@ -7,6 +7,7 @@ __all__ = ['input_sources', 'compare_sources']
 
 # %% ../../../nbs/api/probes/coverage/07_sources.ipynb #d2508356
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import xarray as xr
@@ -83,7 +84,7 @@ def _check_source(name:str, x:Tensor, seeds:Tensor) -> None:
 
 def _facts(models:dict[str, nn.Module], data:ImageData) -> dict:
     "Where a comparison comes from."
-    facts = dict(models=", ".join(models), model_hashes=", ".join(map(model_hash, models.values())), data=data.name,
+    facts:dict[str, Any] = dict(models=", ".join(models), model_hashes=", ".join(map(model_hash, models.values())), data=data.name,
                  data_hash=data.hash, n=len(data))
     return provenance("source_comparison", **facts)
 
