@@ -84,8 +84,8 @@ def _check_source(name:str, x:Tensor, seeds:Tensor) -> None:
 
 def _facts(models:dict[str, nn.Module], data:ImageData) -> dict:
     "Where a comparison comes from."
-    facts:dict[str, Any] = dict(models=", ".join(models), model_hashes=", ".join(map(model_hash, models.values())), data=data.name,
-                 data_hash=data.hash, n=len(data))
+    facts:dict[str, Any] = dict(models=", ".join(models), model_hashes=", ".join(map(model_hash, models.values())),
+                                data=data.name, data_hash=data.hash, n=len(data))
     return provenance("source_comparison", **facts)
 
 # %% ../../../nbs/api/probes/coverage/07_sources.ipynb #b17dbb23
