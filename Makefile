@@ -50,9 +50,7 @@ demo: $(STAMP) ## train two small networks on digits and write their fragility r
 	@fragility demo
 
 quick: $(STAMP) ## the loop while you work: linter, types, house rules, clean notebooks, tests without training or browser
-	@echo "== Linter"; ruff check .
-	@echo "== Types"; mypy
-	@echo "== Quick tests"
+	@echo "== Linter, types, house rules, quick tests"
 	@$(FEW_THREADS) python -m pytest -q -n $(TESTERS) -m quick
 
 test: $(STAMP) ## everything: exported and clean notebooks, each notebook executed, the tests
