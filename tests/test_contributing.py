@@ -10,9 +10,8 @@ import xarray as xr
 from conftest import ROOT
 from torch import nn
 
-from fragility_nb.core.results import provenance
 from fragility_nb.data.sets import DATASETS, load_data
-from fragility_nb.measure.runner import subject_facts
+from fragility_nb.measure.runner import provenance_of
 from fragility_nb.measure.sweeps import stress_sweep
 from fragility_nb.models.create import create_model
 from fragility_nb.models.networks import MODELS
@@ -24,8 +23,8 @@ from fragility_nb.stress.stressors import Stressor
 
 pytestmark = pytest.mark.quick
 NAMES = dict(dataclass=dataclass, ClassVar=ClassVar, torch=torch, nn=nn, xr=xr, STRESSORS=STRESSORS, Stressor=Stressor,
-             CRITERIA=CRITERIA, Criterion=Criterion, provenance=provenance, match_data=match_data, predict=predict,
-             subject_facts=subject_facts, MODELS=MODELS, DATASETS=DATASETS)
+             CRITERIA=CRITERIA, Criterion=Criterion, match_data=match_data, predict=predict,
+             provenance_of=provenance_of, MODELS=MODELS, DATASETS=DATASETS)
 
 
 @pytest.fixture(scope="module")

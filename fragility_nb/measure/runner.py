@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..core.checks import as_list, check_choice, check_number, warn_user
-from ..data.images import ImageData
+from ..core.results import provenance
+from ..data.images import ImageData, generator
 from ..data.sets import pick_device
 from ..models.wrap import BLOCK, model_hash, model_name
 from ..stress.stressors import stress_id
@@ -72,13 +73,15 @@ def stress_names(
     return names
 
 # %% ../../nbs/api/measure/01_runner.ipynb #5462a06e
-def subject_facts(
+def provenance_of(
+    kind:str, # what the result is: "stress_sweep", …
     model:nn.Module, # what was measured
     data:ImageData, # on which images
-) -> dict: # for `provenance`
-    "Names and hashes of model and data, and the classes."
-    return dict(model=model_name(model), model_hash=model_hash(model), data=data.name, data_hash=data.hash,
-                num_classes=len(data.classes), classes=", ".join(data.classes), n=len(data))
+    **facts, # more of them: seeds, device, …; `None` is left out
+) -> dict: # attributes of a result
+    "What `provenance` says, with the names and hashes of model and data, and the classes."
+    return provenance(kind, model=model_name(model), model_hash=model_hash(model), data=data.name, data_hash=data.hash,
+                      num_classes=len(data.classes), classes=", ".join(data.classes), n=len(data), **facts)
 
 # %% ../../nbs/api/measure/01_runner.ipynb #engscope
 def warn_interrupted(
@@ -163,6 +166,14 @@ def filter_edits(
     make = lambda j: dict(zip(paths, steps[j][0].filtered(steps[j][1])))
     return Edits(tuple(paths), len(steps), make, tuple(p.key(i) for p, i in steps))
 
+# %% ../../nbs/api/measure/01_runner.ipynb #2c0f6453
+ORDER = "order of images" # names the random stream that orders the images where not all are used
+
+def _in_order(data:ImageData, s:SweepOptions) -> ImageData:
+    "The images as they are looked at: at random where a tolerance stops the sweep early."
+    if s.tolerance is None: return data
+    return data.take(torch.randperm(len(data), generator=generator(ORDER, len(data))))
+
 # %% ../../nbs/api/measure/01_runner.ipynb #engimg02
 class Evaluator:
     "Which images edited copies of a network classify rightly: the engine, and the images chunk by chunk."
@@ -172,7 +183,7 @@ class Evaluator:
         settings:SweepOptions, # how they are measured
         attacked:nn.Module|None=None, # the network that a fixed attack is made on; default `model`
     ):
-        self.model, self.data, self.s = model if attacked is None else attacked, data, settings
+        self.model, self.data, self.s = model if attacked is None else attacked, _in_order(data, settings), settings
         self.memory = parse_bytes(settings.memory)
         self.engine = EditEngine(model, bn_mode=settings.bn_mode, precision=settings.precision, device=settings.device,
                                  memory=self.memory - self.memory // 4) # the images have their quarter

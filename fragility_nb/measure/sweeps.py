@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..core.checks import check_choice, warn_user
-from ..core.results import PartStore, provenance
-from ..data.images import ImageData, generator
+from ..core.results import PartStore
+from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..models.wrap import evaluating, forward_in_blocks, match_data
 from ..models.create import load_checkpoint
@@ -34,7 +34,7 @@ from ..stress.filters import plan_filter
 from ..engine.job import Edits
 from .sequential import accuracy_ratio, count_pairs, look_slices, ratio_interval
 from .runner import Evaluator, SweepOptions, as_landscape, check_seeds, check_severities
-from .runner import check_snapshots, filter_edits, stress_names, subject_facts, sweep_bar
+from .runner import check_snapshots, filter_edits, provenance_of, stress_names, sweep_bar
 from .runner import warn_at_chance, warn_interrupted, whole_inits
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #1fe99810
@@ -74,8 +74,8 @@ def stress_sweep(
     size = tuple(data.batch(0, 1).shape[-2:])
     stressors = [s.resolve(size) if isinstance(s, Stressor) else s for s in stressors] # for images of this size
     _strengths(stressors, severities) # an unknown severity is refused before anything is computed
-    attrs = provenance("stress_sweep", **subject_facts(model, data), stressors="; ".join(map(stress_id, stressors)),
-                       seeds=str(seeds), device=str(device), precision="float32")
+    attrs = provenance_of("stress_sweep", model, data, stressors="; ".join(map(stress_id, stressors)),
+                          seeds=str(seeds), device=str(device), precision="float32")
     store = PartStore(resume, "answers and confidence", attrs["model_hash"], attrs["data_hash"], data.index.tolist())
     with evaluating(model, device) as net:
         measure = lambda k, severity, seed: _measure(net, data, stressors[k], severity, seed, batch_size, device)
@@ -219,11 +219,10 @@ def filter_sweep(
 # %% ../../nbs/api/measure/02_sweeps.ipynb #7dd6ee6b
 def _sweep(model:nn.Module, data:ImageData, s:SweepOptions, resume, bar:tqdm, title:str|None=None) -> xr.Dataset:
     "Scope after scope of one network; an interruption keeps the finished ones. With a title: one snapshot of several."
-    scopes, facts = _scopes(model, s), s.facts()
-    attrs = provenance("filter_sweep", **subject_facts(model, data), **facts, device=str(s.device), scope=s.scope)
+    run, scopes, facts = Evaluator(model, data, s), _scopes(model, s), s.facts()
+    attrs = provenance_of("filter_sweep", model, data, **facts, device=str(s.device), scope=s.scope)
     store = PartStore(resume, attrs["model_hash"], attrs["data_hash"], sorted((k, str(v)) for k, v in facts.items()))
-    if s.tolerance is not None: data = data.take(torch.randperm(len(data), generator=generator(ORDER, len(data))))
-    run, alone = Evaluator(model, data, s), title is None
+    alone = title is None
     unfiltered = lambda: dict(correct=run.right(_unfiltered(next(iter(scopes.values()))))[0])
     reference = store.get(unfiltered, "reference")["correct"]
     if alone: warn_at_chance(reference, attrs)
@@ -235,11 +234,9 @@ def _sweep(model:nn.Module, data:ImageData, s:SweepOptions, resume, bar:tqdm, ti
     except KeyboardInterrupt:
         if not alone or resume is not None or not done: raise
         warn_interrupted(f"{len(done)} of {len(scopes)} layers", list(done), attrs)
-    return _filter_result(done, reference, data, s, attrs)
+    return _filter_result(done, reference, run, attrs)
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #engscope
-ORDER = "order of images" # names the random stream that orders the images where not all are used
-
 def _unfiltered(layers:list[Layer]) -> Edits:
     "The network as it is, as an edit that changes nothing."
     path, weight = f"{layers[0].path}.weight", layers[0].weight
@@ -260,8 +257,9 @@ def _sweep_scope(run:Evaluator, name:str, layers:list[Layer], reference:np.ndarr
     return plans, part
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #2a9334df
-def _filter_result(done:dict, reference:np.ndarray, data:ImageData, s:SweepOptions, attrs:dict) -> xr.Dataset:
+def _filter_result(done:dict, reference:np.ndarray, run:Evaluator, attrs:dict) -> xr.Dataset:
     "Plans and answers as one labelled result."
+    s, data = run.s, run.data
     plans, parts = zip(*done.values())
     three = ("layer", "filter", "threshold")
     found = dict(removed=(three, np.array([[p.removed for p in ps] for ps in plans])),

@@ -18,13 +18,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ...core.checks import as_list, check_choice, check_number, unknown_name, warn_user
-from ...core.results import provenance
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
 from ...models.wrap import evaluating, forward_in_blocks, home, match_data, model_name
 from ...stress.stressors import GaussianNoise, apply_stress
 from ...engine.network import inference_copy, use_batch_statistics
-from ...measure.runner import check_seeds, subject_facts
+from ...measure.runner import check_seeds, provenance_of
 from .layers import BATCHNORM_TYPES, all_norms, find_batchnorms, has_running_statistics
 from .layers import no_batchnorm, usable_sizes
 from .residual import residual_features
@@ -133,7 +132,7 @@ def batch_statistics(
             parts.append([[_right_by_batch(net, images, b, r, bar) for b in sizes] for r in seeds])
             if has_running_statistics(model): references.append(_answered_right(model, images, place))
     coords = dict(stress=names, severity=severities, seed=seeds, batch_size=sizes)
-    attrs = provenance("batch_statistics", **subject_facts(model, data), stressors=stress_label(stressors),
+    attrs = provenance_of("batch_statistics", model, data, stressors=stress_label(stressors),
                        stress_seed=stress_seed, device=str(place))
     return _answers_result(parts, references, coords, data, attrs)
 
@@ -238,7 +237,7 @@ def recalibration(
     new = lambda held, mode, seed, k: _recalibrated(model, held, k, mode, momentum, layers, batch_size, seed, place)
     coords = dict(stress=names, severity=severities, mode=modes, images=images, seed=seeds, n=n)
     parts, references = _recalibrations(model, data, source, stressors, coords, new, stress_seed, place, progress)
-    attrs = provenance("recalibration", **subject_facts(model, data), source=source.name, source_hash=source.hash,
+    attrs = provenance_of("recalibration", model, data, source=source.name, source_hash=source.hash,
                        stressors=stress_label(stressors), momentum=momentum, batch_size=batch_size,
                        stress_seed=stress_seed, device=str(place))
     return _answers_result(parts, references, coords, data, attrs)

@@ -15,14 +15,13 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.results import provenance
 from ...data.images import ImageData
 from ...data.sets import pick_device
 from ...models.wrap import hooked, match_data, model_name, short_name
 from ...models.activations import Layer
 from ...engine.network import inference_copy, use_batch_statistics
 from ...engine.job import Edits
-from ...measure.runner import Evaluator, SweepOptions, subject_facts
+from ...measure.runner import Evaluator, SweepOptions, provenance_of
 from .layers import all_norms, check_batches, check_modes, few_images
 from .layers import has_running_statistics, norm_channels, norm_modes, norm_pairs
 from .layers import with_affine
@@ -89,7 +88,7 @@ def residual_features(
               disable=not progress) as bar:
         parts = [_removed(model, data, norms, before, mode, batch_size, memory, place, bar) for mode in modes]
     left = [n for n in all_norms(model) if n not in norms] if layers is None else []
-    attrs = provenance("residual_features", **subject_facts(model, data),
+    attrs = provenance_of("residual_features", model, data,
                        batch_size=batch_size if "batch" in modes else None, device=str(place),
                        without_weights=", ".join(left) or None)
     return _residual_result(parts, modes, norms, before, data, attrs)

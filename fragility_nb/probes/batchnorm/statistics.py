@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ...core.checks import as_list, check_choice, check_number
-from ...core.results import provenance
 from ...data.images import ImageData
 from ...data.sets import pick_device
 from ...models.wrap import evaluating, forward_in_blocks, hooked, match_data, model_name
 from ...stress.stressors import apply_stress, stress_id
 from ...stress.attacks import Attack
 from ...engine.job import Edits
-from ...measure.runner import Evaluator, SweepOptions, stress_names, subject_facts
+from ...measure.runner import Evaluator, SweepOptions, provenance_of, stress_names
 from .layers import find_batchnorms, with_affine
 from .residual import layer_units
 
@@ -72,7 +71,7 @@ def statistic_gap(
     data, place = match_data(model, data), pick_device(device)
     stressors, names, severities = named_stresses(stressors, severities)
     values, norms = _all_gaps(model, layers, data, stressors, severities, seed, batch_size, place, progress)
-    attrs = provenance("statistic_gap", **subject_facts(model, data), seed=seed, stressors=stress_label(stressors),
+    attrs = provenance_of("statistic_gap", model, data, seed=seed, stressors=stress_label(stressors),
                        device=str(place))
     return _gap_result(values, names, severities, norms, attrs)
 
@@ -171,16 +170,16 @@ def statistic_stress(
     data, place = match_data(model, data), pick_device(device)
     check_choice("scope", scope, ("local", "global", "both"))
     steps = _statistic_steps(scales, shifts)
-    subject, model = subject_facts(model, data), with_affine(model)
+    attrs = provenance_of("statistic_stress", model, data, attack=repr(attack) if attack else None, device=str(place),
+                          scope=scope)
+    model = with_affine(model)
     norms = find_batchnorms(model, layers)
     groups = {k: [m] for k, m in norms.items()} if scope != "global" else {}
     if scope != "local": groups["global"] = list(norms.values())
     run = Evaluator(model, data, SweepOptions(attack=attack, memory=memory, device=place))
-    with tqdm(total=len(groups)*len(steps), desc=f"statistic stress on {subject['model']}", disable=not progress,
+    with tqdm(total=len(groups)*len(steps), desc=f"statistic stress on {attrs['model']}", disable=not progress,
               bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total} copies [{elapsed}<{remaining}]") as bar:
         correct = [run.right(_statistic_edits(model, group, steps), tell=bar.update) for group in groups.values()]
-    attrs = provenance("statistic_stress", **subject, attack=repr(attack) if attack else None, device=str(place),
-                       scope=scope)
     return _stress_result(np.stack(correct), list(groups), steps, data, attrs)
 
 # %% ../../../nbs/api/probes/batchnorm/03_statistics.ipynb #2b344817

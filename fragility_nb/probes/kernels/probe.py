@@ -22,14 +22,14 @@ from torch.nn.utils import skip_init
 from tqdm.auto import tqdm
 
 from ...core.checks import check_choice
-from ...core.results import PartStore, provenance
+from ...core.results import PartStore
 from ...data.images import ImageData
 from ...models.wrap import evaluating, home, hooked, match_data, model_name, short_name
 from ...models.create import load_checkpoint
 from ...models.activations import Layer, find_layers, kernel_weights
 from ...stress.attacks import Attack
 from ...engine.job import Edits
-from ...measure.runner import Evaluator, SweepOptions, as_landscape, check_snapshots, subject_facts
+from ...measure.runner import Evaluator, SweepOptions, as_landscape, check_snapshots, provenance_of
 from ...measure.runner import sweep_bar, warn_at_chance, warn_interrupted, whole_inits
 from .scores import check_kernels
 
@@ -304,7 +304,7 @@ def _dropout(model:nn.Module, data:ImageData, place:KernelPlace, remove:str, whi
              bar:tqdm, title:str|None=None) -> xr.Dataset:
     "One network. With a title: one snapshot of several."
     facts = dropout_facts(s) | dict(layer=place.layer.name, remove=remove, place=place.name)
-    attrs = provenance("kernel_dropout", **subject_facts(model, data), **facts,
+    attrs = provenance_of("kernel_dropout", model, data, **facts,
                        parameters=sum(p.numel() for p in model.parameters()), device=str(s.device))
     store = PartStore(resume, "kernels", attrs["model_hash"], attrs["data_hash"],
                       sorted((k, str(v)) for k, v in facts.items()))

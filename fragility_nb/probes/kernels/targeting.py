@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ...core.checks import as_list, check_choice, check_number
-from ...core.results import provenance
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
 from ...models.wrap import evaluating, forward_in_blocks, hooked, match_data, model_name
 from ...stress.attacks import Attack, attack_images
-from ...measure.runner import subject_facts, sweep_bar
+from ...measure.runner import provenance_of, sweep_bar
 from .scores import kernel_groups, rebalance_gain, targeting_scores
 from .probe import KernelPlace, dropout_facts, find_kernel_place, scaled_right
 from .probe import sweep_options
@@ -115,8 +114,8 @@ def adversarial_targeting(
     measure = _Distances(model, data, place, sources, seed, batch_size, here)
     bar = tqdm(cells, desc=f"attacking {model_name(model)}", unit="level", disable=not progress)
     parts = [measure(a, v) for a, v in bar]
-    attrs = provenance("adversarial_targeting", **subject_facts(model, data), attacks="; ".join(map(repr, several)),
-                       layer=place.layer.name, seed=seed, parameters=sum(p.numel() for p in model.parameters()),
+    attrs = provenance_of("adversarial_targeting", model, data, attacks="; ".join(map(repr, several)),
+                          layer=place.layer.name, seed=seed, parameters=sum(p.numel() for p in model.parameters()),
                        device=str(here))
     result = _distance_result(parts, several, names, severities, sources, group, data, attrs)
     scores = targeting_scores(result, n_perm=n_perm, ci=ci, seed=seed)
@@ -208,7 +207,7 @@ def rebalance(
     runs = _scaled_runs(model, data, place, _rebalancing(group, *grids), dict(zip(modes, options)), progress)
     facts = dropout_facts(options[-1]) | dict(attack_mode=attack_mode if attack else None, layer=place.layer.name,
                                               scale=scale, place=place.name)
-    attrs = provenance("rebalance", **subject_facts(model, data), **facts,
+    attrs = provenance_of("rebalance", model, data, **facts,
                        parameters=sum(p.numel() for p in model.parameters()), device=str(options[-1].device))
     return _rebalanced(runs, grids, group, data, attrs)
 
