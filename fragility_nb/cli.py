@@ -325,14 +325,14 @@ def _duration(seconds:float) -> str:
     return f"{seconds/3600:.1f} h" if seconds < 2e5 else f"{seconds/86400:.1f} days"
 
 # %% ../nbs/api/90_cli.ipynb #c110000a
-def _engine(name:str, workers:int|None, gpus:int|None, scheduler:str|None):
+def _engine(name:str, workers:int|None, gpus:int|None, scheduler:str|None, trusted:bool=False):
     "An engine by its name."
     from fragility_nb.core.checks import check_choice
     from fragility_nb.run.cluster import LocalEngine
     from fragility_nb.run.dask_engine import DaskEngine
     from fragility_nb.run.grid import PRELOAD
     check_choice("engine", name, ("local", "dask"))
-    if name == "dask": return DaskEngine(scheduler, workers, gpus, preload=PRELOAD)
+    if name == "dask": return DaskEngine(scheduler, workers, gpus, preload=PRELOAD, trusted_network=trusted)
     if scheduler: raise ValueError("`--scheduler` is for `--engine dask`.")
     return LocalEngine(workers, gpus, preload=PRELOAD)
 
@@ -387,15 +387,17 @@ def grid(
     gpus: Annotated[int | None, typer.Option(help="GPUs to use: each worker sees one. 0: none. Default: workers see "
                                                   "what there is.")] = None,
     engine: Annotated[str, typer.Option(help="'local': processes on this machine; 'dask': a cluster.")] = "local",
-    scheduler: Annotated[str | None, typer.Option(help="Address of a running dask scheduler, as tcp://host:8786; "
+    scheduler: Annotated[str | None, typer.Option(help="Address of a running dask scheduler, as tls://host:8786; "
                                                        "default: one is started here.")] = None,
+    trusted_network: Annotated[bool, typer.Option("--trusted-network", help="Accept a scheduler without TLS: whoever "
+                                                  "reaches it can run code as you.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
 ):
     """Run a study: every combination of its axes, each in a folder of its own. The same command goes on where it was
     stopped."""
     from fragility_nb.run.cluster import stop_on_interrupt
     with _plain_errors():
-        chosen = _engine(engine, workers, gpus, scheduler)
+        chosen = _engine(engine, workers, gpus, scheduler, trusted_network)
         # its processes import while the study is read
         with chosen if engine == "local" and not dry_run else contextlib.nullcontext():
             from fragility_nb.run.study_files import check_study, load_study

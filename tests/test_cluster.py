@@ -1,4 +1,5 @@
 """Engines: processes that die, are stopped or orphaned; dask schedulers; the same numbers from all."""
+import json
 import os
 import signal
 import subprocess
@@ -217,6 +218,54 @@ def test_schedulers_that_do_not_answer(tmp_path):
     with pytest.raises(FileNotFoundError, match="scheduler file"): list(DaskEngine(tmp_path/"none.json").run(who, [0]))
     with pytest.raises(ValueError, match="`address`"): list(DaskEngine("nonsense://x", timeout=1).run(who, [0]))
     assert time.monotonic() - began < 10
+
+# --- strangers
+
+def listening(process):
+    import psutil
+    try: return [c for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    except psutil.Error: return []
+
+def own_sockets():
+    import psutil
+    me = psutil.Process()
+    return {(p.pid, c.laddr.ip, c.laddr.port) for p in [me, *me.children(recursive=True)] for c in listening(p)}
+
+@pytest.mark.parametrize("kind", [LocalEngine, DaskEngine])
+def test_nothing_listens_off_this_machine(kind):
+    "While calls run, no process of the engine can be reached from another machine."
+    before, seen = own_sockets(), set()
+    for _ in kind(workers=2).run(time.sleep, [1, 1, 1]): seen |= own_sockets()
+    assert {ip for _, ip, _ in seen - before} <= {"127.0.0.1"}, seen - before
+    if kind is DaskEngine: assert len(seen - before) >= 3 # a scheduler and two workers: the test saw them
+
+def test_another_process_cannot_send_work_to_our_scheduler():
+    "It knows host and port, as every user of the machine does, and is turned away."
+    text = """
+        import sys, distributed
+        for protocol in ("tcp", "tls"):
+            try:
+                client = distributed.Client(f"{protocol}://{sys.argv[1]}", timeout=3)
+                print("ran:", client.submit(sum, [1, 2]).result(timeout=5))
+            except BaseException as e: print("refused", type(e).__name__)
+    """
+    from fragility_nb.run.dask_engine import _own_cluster
+    with _own_cluster([{}], {}, gpu=False) as cluster:
+        place = cluster.scheduler_address.rpartition("/")[2]
+        out = subprocess.run([sys.executable, "-c", textwrap.dedent(text), place], env=ENV, text=True, timeout=120,
+                             capture_output=True).stdout
+    assert out.count("refused") == 2 and "ran" not in out, out
+
+@pytest.mark.parametrize("address", ["tcp://gpu7:8786", "gpu7:8786", "ws://gpu7:8786", "tcp://10.0.0.7:8786"])
+def test_an_open_scheduler_is_refused_in_a_sentence(address, tmp_path):
+    with pytest.raises(ValueError, match="run code as you.*trusted_network=True"):
+        list(DaskEngine(address, timeout=1).run(who, [0]))
+    file = tmp_path/"scheduler.json"
+    file.write_text(json.dumps(dict(address=address)))
+    with pytest.raises(ValueError, match="run code as you"): list(DaskEngine(file, timeout=1).run(who, [0]))
+    with pytest.raises(ConnectionError, match="No dask scheduler answers"): # it is asked
+        list(DaskEngine(address.replace("gpu7", "gpu7.invalid").replace("10.0.0.7", "127.0.0.1"), timeout=1,
+                        trusted_network=True).run(who, [0]))
 
 # --- SLURM
 

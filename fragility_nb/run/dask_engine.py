@@ -7,7 +7,9 @@ __all__ = ['DaskEngine', 'slurm_options', 'slurm_script']
 
 # %% ../../nbs/api/run/02_dask_engine.ipynb #3e18874d
 import contextlib
+import gc
 import importlib
+import json
 import logging
 import os
 import queue
@@ -61,28 +63,58 @@ def _distributed():
         raise ImportError("The dask engine needs the extra `cluster`: pip install 'fragility_nb[cluster]'.") from e
     return distributed
 
-def _connected(address, timeout:float):
+def _is_open(address:str) -> bool:
+    "Whether others can reach a scheduler there, and nothing checks who they are."
+    protocol, _, place = address.rpartition("://")
+    host = place.rsplit(":", 1)[0].strip("[]")
+    return protocol in ("", "tcp", "ws") and host != "localhost" and not host.startswith("127.") and host != "::1"
+
+def _refuse_open(address:str) -> None:
+    "One error for a scheduler that strangers can use."
+    if not _is_open(address): return
+    raise ValueError(f"Expected `address` to be encrypted, as 'tls://host:8786', but got {address!r}: whoever reaches "
+                     f"that scheduler can run code as you. Set up dask's TLS (distributed.comm.tls in its "
+                     f"configuration), or say `trusted_network=True` (`--trusted-network`) where nobody else can.")
+
+# %% ../../nbs/api/run/02_dask_engine.ipynb #a3d64b79
+def _address_of(address) -> str:
+    "Where a scheduler listens, as text: of an address, a scheduler file, a dask cluster."
+    if not isinstance(address, str | os.PathLike): return str(address.scheduler_address)
+    if not _is_file(address): return str(address)
+    if not Path(address).is_file(): raise FileNotFoundError(f"No scheduler file at `{address}`.")
+    try: return json.loads(Path(address).read_text())["address"]
+    except (ValueError, KeyError, TypeError) as e:
+        raise ValueError(f"Expected `{address}` to be the file of a dask scheduler, but it names no address.") from e
+
+def _is_file(address) -> bool:
+    "Whether an address is a scheduler file's path."
+    return isinstance(address, os.PathLike) or str(address).endswith(".json")
+
+# %% ../../nbs/api/run/02_dask_engine.ipynb #a7269579
+def _connected(address, timeout:float, trusted:bool=False):
     "A client of the scheduler there, or one error that says what is wrong with the address (seconds)."
-    is_file = isinstance(address, os.PathLike) or str(address).endswith(".json")
-    where = dict(scheduler_file=os.fspath(address)) if is_file else dict(address=address)
-    if is_file and not Path(address).is_file(): raise FileNotFoundError(f"No scheduler file at `{address}`.")
+    listens = _address_of(address)
+    if not trusted: _refuse_open(listens)
+    where = dict(scheduler_file=os.fspath(address)) if _is_file(address) else dict(address=address)
     try: return _distributed().Client(**where, timeout=timeout, set_as_default=False)
-    except ValueError as e:
-        raise ValueError(f"Expected `address` to be like 'tcp://host:8786', but got {address!r} ({e}).") from e
+    except (ValueError, TypeError) as e: # a TypeError: an address with tls:// and no certificates
+        error:Exception = ValueError(f"Expected `address` to be like 'tls://host:8786', but got {address!r} ({e}).")
     except (OSError, TimeoutError):
-        raise ConnectionError(f"No dask scheduler answers at `{address}` within {timeout:g} s. Is it running, and "
-                              f"can it be reached from here?") from None
+        error = ConnectionError(f"No dask scheduler answers at `{address}` within {timeout:g} s. Is it running, and "
+                                f"can it be reached from here?")
+    gc.collect() # the failed client ends now: its end and the start of a next one would wait for each other
+    raise error
 
 # %% ../../nbs/api/run/02_dask_engine.ipynb #a443ea30
 @contextlib.contextmanager
-def _client(address, timeout:float):
+def _client(address, timeout:float, trusted:bool=False):
     "A client of a scheduler that answers within this time (seconds)."
     _distributed()
     logger = logging.getLogger("distributed")
     level = logger.level
     logger.setLevel(logging.CRITICAL) # a killed worker is told by its call
     try:
-        with _connected(address, timeout) as client: yield client
+        with _connected(address, timeout, trusted) as client: yield client
     finally: logger.setLevel(level)
 
 # %% ../../nbs/api/run/02_dask_engine.ipynb #128b2f33
@@ -105,15 +137,20 @@ def _shipped(name:str) -> Callable:
     "A function of this module as other processes import it: in this notebook it would be one of `__main__`."
     return getattr(importlib.import_module("fragility_nb.run.dask_engine"), name)
 
+# %% ../../nbs/api/run/02_dask_engine.ipynb #117180f6
 @contextlib.contextmanager
 def _own_cluster(slots:Sequence[Mapping[str, str]], env:Mapping[str, str], gpu:bool):
-    "A scheduler in this process and a dask worker process for each slot."
+    "A scheduler in this process and a dask worker process for each slot, for this process alone."
+    import dask
     d = _distributed()
+    common = dict(host="127.0.0.1", protocol="tls://", security=d.Security.temporary(), dashboard=False,
+                  dashboard_address="127.0.0.1:0")
     # what they log is not shown: calls tell what goes wrong, and a heartbeat that meets the end is no error
-    options = dict(nthreads=1, memory_limit=0, dashboard=False, silence_logs=50, resources={"GPU": 1} if gpu else None)
+    options = common | dict(nthreads=1, memory_limit=0, silence_logs=50, resources={"GPU": 1} if gpu else None)
     workers = {i: dict(cls=d.Nanny, options=options | dict(env=dict(env) | dict(slot))) for i, slot in enumerate(slots)}
-    scheduler = dict(cls=d.Scheduler, options=dict(host="127.0.0.1", port=0, dashboard=False))
-    with d.SpecCluster(workers, scheduler, silence_logs=50) as cluster: yield cluster
+    pages:dict = {f"distributed.{who}.http.routes": [] for who in ("scheduler", "worker")} # nothing is served
+    with dask.config.set(pages), d.SpecCluster(workers, dict(cls=d.Scheduler, options=common | dict(port=0)),
+                                               silence_logs=50, security=common["security"]) as cluster: yield cluster
 
 # %% ../../nbs/api/run/02_dask_engine.ipynb #9b12a30b
 def _tell(client, run:str, now:bool) -> None:
@@ -176,7 +213,7 @@ def _drive_dask(client, call, arguments:Iterable, stop, env, preload, resources)
 class DaskEngine(Engine):
     "Calls on dask workers: of a running scheduler, or of one started on this machine."
     def __init__(self,
-        address=None, # of a scheduler, as "tcp://host:8786"; its scheduler file; a dask cluster; `None`: start one here
+        address=None, # of a scheduler, as "tls://host:8786"; its scheduler file; a dask cluster; `None`: start one here
         workers:int|None=None, # dask workers to start here, without `address`; default: one per GPU asked for, else 1
         gpus:int|Sequence[int|str]|None=None, # as `LocalEngine`; with `address`, any but 0: only workers with a GPU
         threads:int|None=None, # CPU threads for each call; default: the cores divided, or what the dask worker has
@@ -184,12 +221,14 @@ class DaskEngine(Engine):
         timeout:float=10, # seconds until a scheduler that does not answer is an error
         # seconds to wait for a first worker; default: 60, and without end for a dask cluster, whose jobs may queue
         patience:float|None=None,
+        # accept a scheduler that other machines reach without encryption: whoever reaches it can run code as you
+        trusted_network:bool=False,
     ):
         _distributed()
         if address is not None and workers is not None:
             raise ValueError("Expected `address` or `workers`, but got both: a running scheduler has its workers.")
         self.address, self.preload, self.gpu = address, tuple(preload), gpus not in (None, 0)
-        self.timeout = check_number("timeout", timeout, above=0)
+        self.timeout, self.trusted = check_number("timeout", timeout, above=0), trusted_network
         endless = not isinstance(address, str | os.PathLike)
         self.patience = patience if patience is not None else float("inf") if endless else 60
         self.local = LocalEngine(workers, gpus, threads) if address is None else None
@@ -204,7 +243,7 @@ class DaskEngine(Engine):
             address = self.address
             if self.local is not None:
                 address = stack.enter_context(_own_cluster(self.local.slots(), self.env, self.gpu))
-            yield stack.enter_context(_client(address, self.timeout))
+            yield stack.enter_context(_client(address, self.timeout, self.trusted))
 
     def _calls(self, client, call, arguments, stop):
         _check_workers(client, self.gpu, self.patience if self.local is None else 60, stop)
@@ -223,6 +262,7 @@ def slurm_options(
     setup:Sequence[str]=(), # shell lines before the worker starts: modules to load, an environment to activate
     directives:Sequence[str]=(), # further #SBATCH lines, as "--constraint=a100"
     python:str="python", # interpreter of the jobs, if not the one that `setup` activates
+    shared:str|os.PathLike=".", # folder that jobs and login node see: for the certificates that they know each other by
 ) -> dict: # for `dask_jobqueue.SLURMCluster(**options)`
     "A SLURM job for each worker: one call at a time, with its GPU and its cores."
     check_number("gpus", gpus, low=0, integer=True)
@@ -232,7 +272,7 @@ def slurm_options(
     return dict(cores=1, processes=1, job_cpu=cores, memory=memory, walltime=walltime, queue=queue, account=account,
                 python=python, job_extra_directives=[*gres, *directives], job_script_prologue=[*setup, *exports],
                 worker_extra_args=["--resources", f"GPU={gpus}"] if gpus else [],
-                scheduler_options=dict(dashboard=False))
+                security=True, shared_temp_directory=os.path.abspath(shared), scheduler_options=dict(dashboard=False))
 
 # %% ../../nbs/api/run/02_dask_engine.ipynb #f638eb20
 def slurm_script(

@@ -285,8 +285,6 @@ def plot_rebalance(
         title = {"clean": "Clean images", "fixed": "Attack made before", "adaptive": "Attack made anew"}[name]
         dress_axes(one, title, "factor of the fragile kernels", "factor of the others" if one is axs[0] else "", rows=1)
         draw_subtitle(one, f"before: {100*float(r.reference_accuracy):.1f} %")
-        one.tick_params(length=0)
-        one.spines[:].set_visible(False)
     return one_or_array(axs)
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #94d339ea
@@ -297,6 +295,8 @@ def _gain_grid(ax:Axes, r:xr.Dataset, top:float) -> None:
     for i, j in np.ndindex(rows, columns): _gain_cell(ax, i, j, r.isel(compress=i, amplify=j), top)
     ax.set_xticks(range(columns), short_numbers(r.amplify.values))
     ax.set_yticks(range(rows), short_numbers(r.compress.values))
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
 
 def _gain_cell(ax:Axes, i:int, j:int, cell:xr.Dataset, top:float) -> None:
     "Accuracy and gain of one pair of factors."
