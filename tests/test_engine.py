@@ -294,6 +294,33 @@ class Partial(nn.Module):
         x[:, :3] = x[:, :3].relu()
         return self.out(x.mean((2, 3)))
 
+class Keywords(nn.Module):
+    "Pooling and activation called by keyword."
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.out = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Linear(6*4, 10)
+    def forward(self, x):
+        x = F.max_pool2d(input=F.relu(input=self.bn(self.conv(x))), kernel_size=2, stride=2)
+        return self.out(F.adaptive_avg_pool2d(input=x, output_size=2).flatten(start_dim=1))
+
+class TwoNorms(nn.Module):
+    "Two BatchNorms in a row, after a convolution and before one."
+    def __init__(self):
+        super().__init__()
+        self.conv, self.first, self.second = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.BatchNorm2d(6)
+        self.last, self.out = nn.Conv2d(6, 6, 3), nn.Linear(6, 10)
+    def forward(self, x): return self.out(self.last(F.relu(self.second(self.first(self.conv(x))))).mean((2, 3)))
+
+class ComputedNorm(nn.Module):
+    "A BatchNorm by a function, whose statistics are computed as the network runs."
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.out = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Linear(6, 10)
+    def forward(self, x):
+        mean, var = self.bn.running_mean + 0.1, self.bn.running_var * 2
+        x = F.batch_norm(self.conv(x), mean, var, self.bn.weight, self.bn.bias, training=False, eps=1e-3)
+        return self.out(F.relu(x).mean((2, 3)))
+
 def small(net, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -311,7 +338,8 @@ def normed():
     return net
 
 SMALL = dict(branches=Branches, tied=Tied, functional=Functional, in_place=InPlace, attention=Attention,
-             sequence_first=lambda: Attention(False), transposed=transposed)
+             sequence_first=lambda: Attention(False), transposed=transposed, keywords=Keywords, two_norms=TwoNorms,
+             computed_norm=ComputedNorm)
 
 
 @pytest.mark.parametrize("stack", [1, 3])
