@@ -1,5 +1,9 @@
 # Made by tools/public_names.py.
-from . import convert, folders, images, sets
+from . import convert, folders, images, labels, pixels, sets
+from .pixels import plain_tensor, unit_pixels
+from .labels import (
+    MOST_CLASSES, numbered_classes, label_classes, natural_order, warn_of_text_order, check_classes, label_indices,
+)
 from .images import LazyImages, check_images, check_labels, ImageData, channel_moments, generator
 from .folders import IN_MEMORY, CORRUPTED, data_root, cache_folder, list_corruptions
 from .sets import (
@@ -9,8 +13,10 @@ from .sets import (
 from .convert import as_data
 
 __all__ = [
-    "LazyImages", "check_images", "check_labels", "ImageData", "channel_moments", "generator", "IN_MEMORY",
-    "CORRUPTED", "data_root", "cache_folder", "list_corruptions", "DATASETS", "load_data", "load_digits",
-    "load_mnist", "load_fashion_mnist", "load_cifar10", "load_cifar100", "load_tiny_imagenet", "load_imagenet",
-    "load_cifar10_jpeg", "pick_device", "as_data",
+    "plain_tensor", "unit_pixels", "MOST_CLASSES", "numbered_classes", "label_classes", "natural_order",
+    "warn_of_text_order", "check_classes", "label_indices", "LazyImages", "check_images", "check_labels",
+    "ImageData", "channel_moments", "generator", "IN_MEMORY", "CORRUPTED", "data_root", "cache_folder",
+    "list_corruptions", "DATASETS", "load_data", "load_digits", "load_mnist", "load_fashion_mnist",
+    "load_cifar10", "load_cifar100", "load_tiny_imagenet", "load_imagenet", "load_cifar10_jpeg", "pick_device",
+    "as_data",
 ]
