@@ -37,6 +37,7 @@ def _channels_first(x:Tensor) -> Tensor: # (…, C, H, W)
         x = x[..., :3]
     return x.movedim(-1, -3)
 
+# %% ../../nbs/api/data/05_convert.ipynb #61c00855
 def _image_tensor(x) -> Tensor: # (C, H, W)
     "One image: a tensor, an array or a Pillow image (grey stays grey)."
     if isinstance(x, list): x = np.array(x)
@@ -155,6 +156,7 @@ def _rows(loader:DataLoader) -> list: # of row numbers, or of batches of them wh
                          f"{len(loader.dataset):,} images.") # type: ignore[arg-type]
     return given if loader.batch_sampler is None else [int(i) for batch in given for i in batch]
 
+# %% ../../nbs/api/data/05_convert.ipynb #506a7a0a
 def _drawn(loader:DataLoader) -> tuple[list, bool, bool]:
     "The rows of one pass; does another pass give them in another order, and does it give other rows?"
     with _generators_kept(loader): first, second = _rows(loader), _rows(loader)
@@ -199,6 +201,7 @@ def _loader_items(loader:DataLoader) -> tuple[Iterable, object, list[int]|None]:
                   "in the order of one draw. Pass `shuffle=False` for an order that stays.")
     return _own_loop(loader, joined), source, None
 
+# %% ../../nbs/api/data/05_convert.ipynb #be42474b
 def _own_loop(loader:DataLoader, joined:bool) -> Iterator[tuple]:
     "The pairs that the loader itself gives, out of their batches."
     with _generators_kept(loader): batches = [_pair(batch) for batch in loader]

@@ -75,6 +75,7 @@ def _family(folder:Path) -> list[Path]:
     if folder.name not in _SPLIT_NAMES: return [folder]
     return sorted(p for p in folder.parent.iterdir() if p.is_dir() and p.name in _SPLIT_NAMES)
 
+# %% ../../nbs/api/data/03_folders.ipynb #66de65a1
 def family_classes(
     folder:Path, # of one split
 ) -> tuple[str, ...]:

@@ -212,6 +212,7 @@ def check_rows(
         raise ValueError(f"Expected `{what}` to be in [0, {n - 1}], but got {_short(rows)}.")
     return check_index(rows, len(rows), what)
 
+# %% ../../nbs/api/data/02_images.ipynb #14269e9c
 def check_index(
     index:Tensor|None, # place of each image in its source
     n:int, # of images

@@ -124,6 +124,7 @@ def label_indices(
     text = [y.strip() if isinstance(y, str) else None for y in labels] # "3" may be a name of a class
     return torch.tensor([place.get(t, y) for t, y in zip(text, values)]), names or ()
 
+# %% ../../nbs/api/data/01_labels.ipynb #cea65ecb
 def _highest(labels:Tensor) -> int:
     "The largest class index."
     whole = not labels.is_floating_point() and labels.dtype != torch.bool and labels.numel()

@@ -65,6 +65,7 @@ def _named(name:str|os.PathLike) -> str:
                                                f"{str(name)!r}.")
     return str(name)
 
+# %% ../../nbs/api/data/04_sets.ipynb #f26986a1
 def _find(name:str, split:str, root:Path, download:bool, image_size:int|None, order) -> tuple[tuple, str]:
     "(images, labels, classes) of a set, by name or path, and its title."
     (family, _, rest), path = name.partition("/"), Path(name)
