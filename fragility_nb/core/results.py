@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from .checks import checked
 from .identity import stable_seed
 
 # %% ../../nbs/api/core/02_results.ipynb #367fd2ab
@@ -29,6 +30,7 @@ def _umask() -> int:
 
 # %% ../../nbs/api/core/02_results.ipynb #2880084b
 @contextlib.contextmanager
+@checked
 def write_atomic(
     path:str|os.PathLike, # where the finished file shall stand
 ) -> Iterator[Path]: # write here; it becomes `path` when the block ends without an error
@@ -55,6 +57,7 @@ def _installed(package:str) -> str:
     try: return version(package)
     except PackageNotFoundError: return "unknown"
 
+@checked
 def provenance(
     kind:str, # what the result is: "stress_sweep", "filter_sweep", …
     **facts:str|int|float|bool|None, # model, data, their hashes, seeds, device, …; `None` is left out
@@ -79,6 +82,7 @@ def _as_tree(result) -> xr.DataTree:
     if isinstance(result, Mapping): return xr.DataTree.from_dict(dict(result))
     raise TypeError(f"Expected `result` to be an xarray Dataset or DataTree, but got {type(result).__name__}.")
 
+@checked
 def save_result(
     result:xr.Dataset|xr.DataTree|Mapping[str, xr.Dataset], # one result, or several by name
     path:str|os.PathLike, # usually `….nc`
@@ -90,6 +94,7 @@ def save_result(
     return path
 
 # %% ../../nbs/api/core/02_results.ipynb #6e0ab4b3
+@checked
 def check_kind(
     result:object, # what came
     kind:str, # what is needed
@@ -103,6 +108,7 @@ def check_kind(
     return result
 
 # %% ../../nbs/api/core/02_results.ipynb #ddd42d10
+@checked
 def load_result(
     path:str|os.PathLike, # a file written by `save_result`
     kind:str|None=None, # refuse any other kind of result: "filter_sweep", …; default: all kinds

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, default_collate, default_convert
 
-from ..core.checks import warn_user
+from ..core.checks import checked, warn_user
 from .images import ImageData, as_float, check_images
 from .labels import LABEL_KEYS, check_classes, label_indices
 from .pixels import unit_pixels
@@ -77,6 +77,7 @@ def _check_one(what:str, found:set) -> None:
                          f"{', '.join(map(str, sorted(found)[:3]))}.")
 
 # %% ../../nbs/api/data/05_convert.ipynb #17364f43
+@checked
 def as_data(
     data, # `ImageData`, a pair (images, labels), a torch Dataset or DataLoader of (image, label), or a path
     *,

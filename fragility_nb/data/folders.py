@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..core.checks import check_number, unknown_name, warn_user
+from ..core.checks import check_number, checked, unknown_name, warn_user
 from ..core.identity import array_hash
 from ..core.results import write_atomic
 from .images import LazyImages, generator, map_in_threads, read_all_images
@@ -28,6 +28,7 @@ from .labels import one_label, warn_of_text_order
 from .pixels import plain_tensor
 
 # %% ../../nbs/api/data/03_folders.ipynb #0ca2bd23
+@checked
 def data_root(
     root:str|os.PathLike|None=None, # folder of the data sets; default: $FRAGILITY_DATA, else `data` in this folder
 ) -> Path:
@@ -217,6 +218,7 @@ def load_folder(
     return _measured([f for f, _ in files], image_size, folder), torch.tensor([k for _, k in files]), classes
 
 # %% ../../nbs/api/data/03_folders.ipynb #9e427a55
+@checked
 def cache_folder(
     root:str|os.PathLike|None=None, # of the data sets; see `data_root`
 ) -> Path:
@@ -328,6 +330,7 @@ def is_corruption_name(
 CORRUPTED = dict(cifar10_c="CIFAR-10-C", cifar100_c="CIFAR-100-C", imagenet_c="ImageNet-C",
                  tiny_imagenet_c="Tiny-ImageNet-C") # name -> its folder
 
+@checked
 def list_corruptions(
     name:str|os.PathLike, # "cifar10_c", …, or the path of such a set
     root:str|os.PathLike|None=None, # folder of the data sets; see `data_root`

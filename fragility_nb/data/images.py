@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from ..core.checks import warn_user
+from ..core.checks import checked, warn_user
 from ..core.identity import array_hash, stable_seed
 from .pixels import plain_picture, unit_pixels
 
@@ -163,6 +163,7 @@ def _images_error(images) -> str|None:
     if images.ndim != 4: return f"of shape (N, C, H, W), but got {tuple(images.shape)}"
     return None if images.numel() else f"a non-empty set, but got shape {tuple(images.shape)}"
 
+@checked
 def check_images(
     images:Tensor|LazyImages, # (N, C, H, W); pixels by the rules of `unit_pixels`
     what:str="images", # how to name it in the error
@@ -174,6 +175,7 @@ def check_images(
     return images if isinstance(images, LazyImages) else unit_pixels(images, what)
 
 # %% ../../nbs/api/data/02_images.ipynb #9f2ef743
+@checked
 def check_labels(
     labels:Tensor, # (N,) class indices
     n:int, # number of images
@@ -289,6 +291,7 @@ class ImageData:
         return array_hash(images | dict(labels=self.labels.cpu().numpy()))
 
 # %% ../../nbs/api/data/02_images.ipynb #417d1fb0
+@checked
 def channel_moments(
     data:ImageData, # usually the training set
     most:int=20_000, # of images in files, this many are looked at, evenly spaced

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import Registry, check_choice, check_number, unknown_name, warn_user
+from ..core.checks import Registry, check_choice, check_number, checked, unknown_name, warn_user
 from .images import ImageData, LazyImages
 from .folders import CORRUPTED, balanced_rows, cache_folder, class_folders, data_root
 from .folders import family_classes, image_files, is_corruption_name, lazy_or_read, load_corruption
@@ -27,6 +27,7 @@ from .folders import load_folder, missing_files, resize_images, split_folder
 DATASETS = Registry("dataset")
 
 # %% ../../nbs/api/data/04_sets.ipynb #6e7c282c
+@checked
 def load_data(
     name:str|os.PathLike, # "digits", …; a folder of class folders, or of images with a metadata.csv; "cifar10_c/fog/3"
     split:str="test", # "train", "test" or "val"; of a folder: its subfolder of that name, where there is one
@@ -86,6 +87,7 @@ def _find(name:str, split:str, root:Path, download:bool, image_size:int|None, or
 
 # %% ../../nbs/api/data/04_sets.ipynb #4777b9ce
 @DATASETS.register("digits")
+@checked
 def load_digits(
     split:str, # "train" (1,253 images) or "test" (544)
     root:Path|None=None, # unused: the digits come with scikit-learn
@@ -132,6 +134,7 @@ def _torchvision(kind:str, folder:str, split:str, root:Path, download:bool):
 
 # %% ../../nbs/api/data/04_sets.ipynb #5dfa2a7a
 @DATASETS.register("mnist")
+@checked
 def load_mnist(
     split:str, # "train" (60,000 images) or "test" (10,000)
     root:Path, # folder that holds `MNIST/raw`
@@ -143,6 +146,7 @@ def load_mnist(
 
 # %% ../../nbs/api/data/04_sets.ipynb #257a27ae
 @DATASETS.register("fashion_mnist")
+@checked
 def load_fashion_mnist(
     split:str, # "train" (60,000 images) or "test" (10,000)
     root:Path, # folder that holds `FashionMNIST/raw`
@@ -155,6 +159,7 @@ def load_fashion_mnist(
 
 # %% ../../nbs/api/data/04_sets.ipynb #d41f463f
 @DATASETS.register("cifar10")
+@checked
 def load_cifar10(
     split:str, # "train" (50,000 images) or "test" (10,000)
     root:Path, # folder that holds `cifar-10-batches-py`
@@ -166,6 +171,7 @@ def load_cifar10(
     return torch.from_numpy(ds.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(ds.targets), tuple(ds.classes)
 
 @DATASETS.register("cifar100")
+@checked
 def load_cifar100(
     split:str, # "train" (50,000 images) or "test" (10,000)
     root:Path, # folder that holds `cifar-100-python`
@@ -222,6 +228,7 @@ def _load_tiny(base:Path, split:str) -> tuple[LazyImages, Tensor, tuple[str, ...
 
 # %% ../../nbs/api/data/04_sets.ipynb #da7a0033
 @DATASETS.register("tiny_imagenet")
+@checked
 def load_tiny_imagenet(
     split:str, # "train" (80,000 images), "test" (20,000 others of the official training set), "val" (10,000)
     root:Path, # folder that holds `tiny-imagenet-200`
@@ -237,6 +244,7 @@ def _files_of_classes(folder:Path, classes:tuple[str, ...]) -> tuple[list[str], 
     return [f for f, _ in files], torch.tensor([k for _, k in files])
 
 @DATASETS.register("imagenet")
+@checked
 def load_imagenet(
     split:str, # "train" (1,281,167 images); "test" and "val" both are the official validation set (50,000)
     root:Path, # folder that holds `imagenet/train` and `imagenet/val`
@@ -254,6 +262,7 @@ def load_imagenet(
 
 # %% ../../nbs/api/data/04_sets.ipynb #83732b96
 @DATASETS.register("cifar10_jpeg")
+@checked
 def load_cifar10_jpeg(
     split:str, # "train" (50,000 images) or "test" (10,000)
     root:Path, # folder that holds `cifar10-jpeg/{train,test}/<class>`
@@ -270,6 +279,7 @@ def load_cifar10_jpeg(
     return LazyImages(files, (3, 32, 32)), labels, classes
 
 # %% ../../nbs/api/data/04_sets.ipynb #2b6eaf1a
+@checked
 def pick_device(
     device:str|torch.device|None=None, # "cpu", "cuda", "cuda:1", …; default: a GPU if there is one
 ) -> torch.device: # one that is there

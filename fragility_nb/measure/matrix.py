@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
-from ..core.checks import check_number
+from ..core.checks import check_number, checked
 from ..core.streams import CounterStreams
 from ..core.identity import stable_seed
 from ..core.results import provenance
@@ -173,6 +173,7 @@ def _trained(model, train:ImageData, policy, seed:int, training:dict, folder:Pat
     return net
 
 # %% ../../nbs/api/measure/05_matrix.ipynb #09eb77fc
+@checked
 def train_test_matrix(
     model:str|Callable, # name for `create_model`, or f(seed) -> network
     data, # name of a data set, or a pair (train, test) of anything that `as_data` takes
@@ -247,6 +248,7 @@ def _matrix_attrs(sweeps:dict, plan:dict, train:ImageData, training:dict) -> dic
                       training=", ".join(f"{k}={v!r}" for k, v in sorted(training.items())))
 
 # %% ../../nbs/api/measure/05_matrix.ipynb #129fff49
+@checked
 def matrix_row(
     result:xr.Dataset, # of `train_test_matrix`
     train:str, # name of the row

@@ -14,10 +14,11 @@ import numpy as np
 import xarray as xr
 from scipy.integrate import simpson, trapezoid
 
-from ..core.checks import check_choice, check_number
+from ..core.checks import check_choice, check_number, checked
 from ..core.results import check_kind, provenance
 
 # %% ../../nbs/api/measure/03_scores.ipynb #96835ce9
+@checked
 def resampled_means(
     x:np.ndarray, # (n, m): m quantities of each of n images
     n_boot:int=1000, # number of draws B
@@ -31,6 +32,7 @@ def resampled_means(
     return np.concatenate([counts @ x / n for counts in draws])
 
 # %% ../../nbs/api/measure/03_scores.ipynb #34fafb8c
+@checked
 def interval(
     draws:np.ndarray, # (B, …) a statistic over bootstrap draws; NaN where a draw left it undefined
     ci:float=0.95, # nominal coverage
@@ -67,6 +69,7 @@ def derived_attrs(
 KINDS = ("clean", "adversarial", "difference") # of scores, in the order of the table above
 _RULES = {"trapezoid": trapezoid, "simpson": simpson}
 
+@checked
 def area_weights(
     n:int, # number of thresholds A, at least 2
     rule:str="trapezoid", # "trapezoid", or "simpson" as in the published code
@@ -75,6 +78,7 @@ def area_weights(
     return _RULES[check_choice("rule", rule, _RULES)](np.eye(n), dx=1/(n - 1), axis=-1)
 
 # %% ../../nbs/api/measure/03_scores.ipynb #cbd7d4b7
+@checked
 def relative_performance(
     result:xr.Dataset, # of `filter_sweep`
 ) -> xr.Dataset: # relative (stress, layer, filter, threshold), baseline (layer, filter, threshold); with "combined"
@@ -86,6 +90,7 @@ def relative_performance(
     return xr.concat([both, combined], "filter")
 
 # %% ../../nbs/api/measure/03_scores.ipynb #032d041c
+@checked
 def label_scores(
     low:np.ndarray, # lower bounds of the scores
     high:np.ndarray, # upper bounds
@@ -132,6 +137,7 @@ def _with_combined(s:np.ndarray) -> np.ndarray:
     return np.concatenate([s, s.mean(2, keepdims=True)], 2)
 
 # %% ../../nbs/api/measure/03_scores.ipynb #d2319b56
+@checked
 def synaptic_scores(
     result:xr.Dataset, # of `filter_sweep`; may have dimensions `epoch` and `init`
     *,
@@ -194,6 +200,7 @@ def _with_bounds_at_chance(result:xr.Dataset, rule:str, outer:list[str], ci:floa
     return point, *bounds_at_chance(low, high, ref.mean(0), result.attrs.get("num_classes"))
 
 # %% ../../nbs/api/measure/03_scores.ipynb #7752ea59
+@checked
 def relabel(
     scores:xr.Dataset, # of `synaptic_scores`
     band:float, # τ: |S| ≤ τ counts as robust
@@ -204,6 +211,7 @@ def relabel(
     return scores.assign(label=(scores.score.dims, label.astype(object))).assign_attrs(band=band)
 
 # %% ../../nbs/api/measure/03_scores.ipynb #0e51d075
+@checked
 def scale_scores(
     scores:xr.Dataset, # of `synaptic_scores`
 ) -> xr.Dataset: # score, low and high in [−0.5, 0.5] (bounds may reach further)
@@ -215,6 +223,7 @@ def scale_scores(
     return scores.assign({k: scores[k] / whole for k in ("score", "low", "high")}).assign_attrs(scaled=1)
 
 # %% ../../nbs/api/measure/03_scores.ipynb #2e661144
+@checked
 def score_summary(
     scores:xr.Dataset, # of `synaptic_scores`, of one epoch
     kind:str="clean", # "clean", "adversarial" or "difference"
@@ -229,6 +238,7 @@ def score_summary(
                 high=float(worst.high)) | counts
 
 # %% ../../nbs/api/measure/03_scores.ipynb #enginit2
+@checked
 def average_inits(
     scores:xr.Dataset, # of `synaptic_scores`, with dimension `init`
 ) -> xr.Dataset: # score, sd, low, high, label without `init`
@@ -244,6 +254,7 @@ def average_inits(
     return mean.assign(label=label, sd=sd).assign_attrs(scores.attrs | dict(inits=scores.sizes["init"]))
 
 # %% ../../nbs/api/measure/03_scores.ipynb #7fd9da22
+@checked
 def compactness(
     result:xr.Dataset, # of `filter_sweep`
 ) -> xr.Dataset: # kept (layer, filter, threshold), relative (stress, layer, filter, threshold)
@@ -254,6 +265,7 @@ def compactness(
     return xr.Dataset(dict(kept=kept, relative=relative), attrs=derived_attrs(result, "compactness"))
 
 # %% ../../nbs/api/measure/03_scores.ipynb #3f4984bf
+@checked
 def smallest_fraction(
     result:xr.Dataset, # of `filter_sweep`
     share:float=0.9, # of the unfiltered accuracy that must be kept
@@ -265,6 +277,7 @@ def smallest_fraction(
     return enough.min("threshold").rename("smallest_fraction").assign_attrs(share=share)
 
 # %% ../../nbs/api/measure/03_scores.ipynb #bcaf4e0f
+@checked
 def result_summary(
     report:xr.DataTree, # a report's `result.nc`: groups stress_summary, filters, scores, epsilon
 ) -> dict: # clean_accuracy, clean_low, clean_high, epsilon, accuracy_at_epsilon, …_auc, and of `score_summary`

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import Registry, check_choice, check_number
+from ..core.checks import Registry, check_choice, check_number, checked
 
 # %% ../../nbs/api/stress/07_filters.ipynb #ce958363
 FILTERS = Registry("filter") # name -> function(theta, alpha, step) -> bool tensor, True where a weight stays
 
 # %% ../../nbs/api/stress/07_filters.ipynb #8c507c70
 @FILTERS.register("high_pass")
+@checked
 def high_pass(
     theta:Tensor, # weights, any shape
     alpha:float, # threshold
@@ -30,6 +31,7 @@ def high_pass(
 
 # %% ../../nbs/api/stress/07_filters.ipynb #b4f67d0e
 @FILTERS.register("low_pass")
+@checked
 def low_pass(
     theta:Tensor, # weights, any shape
     alpha:float, # threshold
@@ -40,6 +42,7 @@ def low_pass(
 
 # %% ../../nbs/api/stress/07_filters.ipynb #667038b3
 @FILTERS.register("pulse")
+@checked
 def pulse(
     theta:Tensor, # weights, any shape
     alpha:float, # threshold: the middle of what is removed
@@ -49,6 +52,7 @@ def pulse(
     return (theta < alpha - step/2) | (theta >= alpha + step/2)
 
 # %% ../../nbs/api/stress/07_filters.ipynb #933a9dba
+@checked
 def threshold_grid(
     low:float, # smallest weight of the scope
     high:float, # largest weight of the scope
@@ -91,6 +95,7 @@ def _keep(theta:Tensor, filter:str, alpha:float, step:float) -> Tensor:
     return FILTERS[filter](theta.double(), float(alpha), step)
 
 # %% ../../nbs/api/stress/07_filters.ipynb #d4c2faec
+@checked
 def plan_filter(
     theta:Tensor|Sequence[Tensor], # the weights of one layer, or of several for a global sweep
     filter:str, # "high_pass", "low_pass" or "pulse"
@@ -114,6 +119,7 @@ def plan_filter(
     return FilterPlan(filter, theta, alpha, step, removed)
 
 # %% ../../nbs/api/stress/07_filters.ipynb #20759eef
+@checked
 def baseline(
     removed:np.ndarray, # η, number of weights removed
     weights:int|np.ndarray, # N, number of weights of the scope

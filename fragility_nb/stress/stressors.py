@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional as TF
 
-from ..core.checks import Registry, check_choice, check_number
+from ..core.checks import Registry, check_choice, check_number, checked
 from ..core.streams import CounterStreams
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #fa79d7fb
@@ -124,6 +124,7 @@ def _check_stressed(y, x:Tensor, stressor) -> Tensor:
     return y.clamp(0, 1)
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #36ef2529
+@checked
 def apply_stress(
     stressor:Stressor|Callable, # a stressor, or f(x, severity, streams) -> x
     x:Tensor, # images (N, C, H, W) in [0, 1]
@@ -156,6 +157,7 @@ def _in_parts(stressor, x:Tensor, severity:float, streams:CounterStreams, part:i
     return out
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #10c00001
+@checked
 def border_index(
     n:int, # pixels along the side
     margin:int, # pixels to go beyond it, on either side; may be more than n
@@ -169,6 +171,7 @@ def border_index(
     return torch.where(i < n, i, (period if border == "mirror" else period - 1) - i)
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #10c00018
+@checked
 def pad_border(
     x:Tensor, # (N, C, H, W)
     rows:int, # margin above and below, in pixels
@@ -207,6 +210,7 @@ def _taps(x:Tensor, kernel:Tensor, border:str, dim:int) -> Tensor:
     return out
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #10c00003
+@checked
 def gaussian_filter(
     x:Tensor, # (N, C, H, W)
     sigma:float, # standard deviation of the kernel, in pixels; 0 changes nothing
