@@ -77,6 +77,26 @@ def check_number(
     words = f"{'an integer' if integer else 'a number'} {bound_words(low, high, above)}".strip()
     raise (ValueError if right_kind else TypeError)(f"Expected `{what}` to be {words}, but got {value!r}.")
 
+# %% ../../nbs/api/core/00_checks.ipynb #8a0e0606
+def check_range(
+    what:str, # the argument's name
+    value:Sequence[float], # what came
+) -> tuple[float, float]: # low, high
+    "Two finite numbers that increase, else one error."
+    if not isinstance(value, Iterable) or isinstance(value, str) or len(pair := list(value)) != 2:
+        raise TypeError(f"Expected `{what}` to be two numbers (low, high), but got {value!r}.")
+    low, high = (check_number(what, v) for v in pair)
+    if low < high: return low, high
+    raise ValueError(f"Expected `{what}` to be two numbers that increase, but got {value!r}.")
+
+def check_flag(
+    what:str, # the argument's name
+    value:bool, # what came
+) -> bool: # `value`, unchanged
+    "`value` if it is `True` or `False`, else a `TypeError`."
+    if isinstance(value, bool|np.bool_): return bool(value)
+    raise TypeError(f"Expected `{what}` to be True or False, but got {value!r}.")
+
 # %% ../../nbs/api/core/00_checks.ipynb #cf174cbe
 def _number(value:object, whole:bool) -> bool:
     "A finite number that is no yes or no; a whole one if asked for."
@@ -106,7 +126,7 @@ def fits(
     if isinstance(origin, type) and origin is not Callable and origin is not type: return isinstance(value, origin)
     return not isinstance(kind, type) or kind.__name__ in _OPEN_TYPES or isinstance(value, kind)
 
-_OPEN_TYPES = {"ImageData", "Any", "object"} # what `as_data` takes is taken too
+_OPEN_TYPES = {"Any", "object"}
 
 # %% ../../nbs/api/core/00_checks.ipynb #78e26ad1
 _WORDS = {int: "an integer", float: "a finite number", bool: "True or False", str: "a text", type(None): "None",
@@ -142,6 +162,8 @@ def checked(
         return f(*args, **kwargs)
     return typing.cast(F, call)
 
+_COUNTS = "batch_size", # at least 1 wherever it stands
+
 def _check_argument(name:str, value:object, parameter:inspect.Parameter) -> None:
     "An error unless an argument is what its signature says."
     if value is parameter.default: return
@@ -150,7 +172,8 @@ def _check_argument(name:str, value:object, parameter:inspect.Parameter) -> None
         shown = repr(value) if len(repr(value)) < 80 else type(value).__name__
         raise (TypeError if wrong_kind else ValueError)(f"Expected `{name}` to be {kind_words(parameter.annotation)}, "
                                                         f"but got {shown}.")
-    empty = isinstance(value, list|tuple) and not value or isinstance(value, str) and not value.strip()
+    if name in _COUNTS and value is not None: check_number(name, value, low=1, integer=True) # type: ignore[arg-type]
+    empty = isinstance(value, list|tuple|Mapping) and not value or isinstance(value, str) and not value.strip()
     if empty and parameter.default not in ((), [], ""):
         raise ValueError(f"Expected `{name}` not to be empty, but got {value!r}.")
 

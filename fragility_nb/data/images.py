@@ -7,7 +7,7 @@ __all__ = ['LazyImages', 'check_images', 'check_labels', 'ImageData', 'channel_m
 
 # %% ../../nbs/api/data/02_images.ipynb #0eddf5f5
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from ..core.checks import checked, warn_user
+from ..core.checks import check_flag, check_number, checked, warn_user
 from ..core.identity import array_hash, stable_seed
 from .pixels import plain_picture, unit_pixels
 
@@ -93,7 +93,14 @@ class LazyImages:
         share:float|None=None, # share of the shorter side that is scaled to H = W; `None`: files have this size
         deep:bool=False, # some have more than 8 bits: tensors are float32 in [0, 1], not uint8
     ):
-        self.files, self.share, self.shape = list(map(str, files)), share, torch.Size((len(files), *shape))
+        if isinstance(files, str) or not isinstance(files, Sequence) or not len(files):
+            raise TypeError(f"Expected `files` to be a list of image files, but got {files!r}.")
+        sizes = [check_number("shape", s, low=1, integer=True) for s in np.atleast_1d(np.array(shape, dtype=object))]
+        if len(sizes) != 3 or sizes[0] not in (1, 3):
+            raise ValueError(f"Expected `shape` to be (C, H, W) with 1 or 3 channels, but got {shape!r}.")
+        if share is not None: check_number("share", share, above=0, high=1)
+        check_flag("deep", deep)
+        self.files, self.share, self.shape = list(map(str, files)), share, torch.Size((len(files), *map(int, sizes)))
         self.deep, self.dtype = deep, torch.float32 if deep else torch.uint8
 
     def __len__(self): return len(self.files)
@@ -182,6 +189,7 @@ def check_labels(
     num_classes:int, # labels are in [0, num_classes)
 ) -> Tensor: # `labels` as int64
     "`labels` as class indices, one per image, else one error."
+    for what, count in dict(n=n, num_classes=num_classes).items(): check_number(what, count, low=1, integer=True)
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dtype == torch.bool:
         got = f"{getattr(labels, 'dtype', type(labels).__name__)}{_names_hint(labels)}"
         raise TypeError(f"Expected `labels` to be integer class indices, but got {got}.")
@@ -205,7 +213,8 @@ def check_rows(
     what:str="rows", # how to name it in the error
 ) -> Tensor: # int64 places
     "Places that are there, each once, else one error."
-    rows = torch.as_tensor(rows)
+    try: rows = torch.as_tensor(rows)
+    except (TypeError, ValueError) as e: raise TypeError(f"Expected `{what}` to be whole numbers ({e}).") from e
     if rows.dtype == torch.bool and rows.shape == (n,): rows = rows.nonzero()[:, 0]
     if rows.dtype == torch.bool or rows.is_floating_point() and rows.numel() or rows.ndim != 1 or not len(rows):
         raise TypeError(f"Expected `{what}` to be a list of whole numbers, at least one, but got {_short(rows)}.")
@@ -222,7 +231,8 @@ def check_index(
 ) -> Tensor: # int64 (n,); 0 … n − 1 where there is none
     "Places that differ, one per image, else one error."
     if index is None: return torch.arange(n)
-    index = torch.as_tensor(index)
+    try: index = torch.as_tensor(index)
+    except (TypeError, ValueError) as e: raise TypeError(f"Expected `{what}` to be whole numbers ({e}).") from e
     if index.shape != (n,) or index.is_floating_point() or index.dtype == torch.bool:
         raise ValueError(f"Expected `{what}` to be {n} whole numbers, one per image, but got {_short(index)}.")
     places, counts = index.unique(return_counts=True)
@@ -256,6 +266,8 @@ class ImageData:
     def __post_init__(self):
         put = lambda k, v: object.__setattr__(self, k, v) # frozen
         put("images", check_images(self.images))
+        if not isinstance(self.classes, Iterable) or not isinstance(self.name, str):
+            raise TypeError(f"Expected `classes` to be names, `name` a text, but got {self.classes!r}, {self.name!r}.")
         put("classes", tuple(map(str, self.classes)))
         put("labels", check_labels(self.labels, len(self.images), len(self.classes)))
         put("index", check_index(self.index, len(self.images)))
@@ -297,6 +309,7 @@ def channel_moments(
     most:int=20_000, # of images in files, this many are looked at, evenly spaced
 ) -> tuple[Tensor, Tensor]: # mean and standard deviation of each channel, in [0, 1] units, float64 (C,)
     "Mean and standard deviation per channel, block by block."
+    check_number("most", most, low=1, integer=True)
     if isinstance(data.images, LazyImages) and len(data) > most:
         data = data.take(torch.linspace(0, len(data) - 1, most).long())
     n, block = 0, max(2**24 // data.shape[1:].numel(), 1)

@@ -26,6 +26,7 @@ def resampled_means(
 ) -> np.ndarray: # (B, m): means over each draw
     "Means of all columns over the same bootstrap draws of the rows (Efron 1979)."
     n = len(x)
+    check_number("n_boot", n_boot, low=1, integer=True)
     rng = np.random.default_rng([seed, n])
     x = np.asarray(x, dtype=np.float64)
     draws = (rng.multinomial(n, np.full(n, 1/n), size=min(100, n_boot - i)) for i in range(0, n_boot, 100))
@@ -38,7 +39,7 @@ def interval(
     ci:float=0.95, # nominal coverage
 ) -> tuple[np.ndarray, np.ndarray]: # lower and upper bound, (…)
     "Percentile interval; infinite where more draws are undefined than one tail holds."
-    tail = (1 - ci) / 2
+    tail = (1 - check_number("ci", ci, above=0, high=0.9999)) / 2
     undefined = np.isnan(draws).mean(0) > tail
     safe = np.where(np.isnan(draws), 0, draws) if undefined.any() else draws
     low, high = np.nanpercentile(safe, [100*tail, 100*(1 - tail)], axis=0)
@@ -75,6 +76,7 @@ def area_weights(
     rule:str="trapezoid", # "trapezoid", or "simpson" as in the published code
 ) -> np.ndarray: # (A,) weights of a sum that is the area over [0, 1]
     "The integration rule as weights: area = Σ wᵢ yᵢ, step Δᾱ = 1/(A − 1)."
+    check_number("n", n, low=2, integer=True)
     return _RULES[check_choice("rule", rule, _RULES)](np.eye(n), dx=1/(n - 1), axis=-1)
 
 # %% ../../nbs/api/measure/03_scores.ipynb #cbd7d4b7
@@ -92,12 +94,13 @@ def relative_performance(
 # %% ../../nbs/api/measure/03_scores.ipynb #032d041c
 @checked
 def label_scores(
-    low:np.ndarray, # lower bounds of the scores
-    high:np.ndarray, # upper bounds
+    low:np.ndarray|xr.DataArray, # lower bounds of the scores
+    high:np.ndarray|xr.DataArray, # upper bounds
     band:float=0.01, # τ: |S| ≤ τ counts as robust
 ) -> np.ndarray: # of text, same shape
     "*fragile*, *robust* or *antifragile* where the whole interval lies on one side of the band, else *undecided*."
     low, high = np.asarray(low), np.asarray(high)
+    check_number("band", band, low=0)
     return np.select([high < -band, low > band, (low >= -band) & (high <= band)], ["fragile", "antifragile", "robust"],
                      "undecided")
 
@@ -230,7 +233,9 @@ def score_summary(
     filter:str="combined", # one of the sweep's filters, or "combined"
 ) -> dict: # most_fragile (layer), score, low, high, and how many layers have each label
     "The most fragile layer with its interval, and the number of layers of each label; the global scope is left out."
-    one = check_kind(scores, "synaptic_scores", "scores").sel(kind=kind, filter=filter)
+    check_kind(scores, "synaptic_scores", "scores")
+    for what, value in dict(kind=kind, filter=filter).items(): check_choice(what, value, scores[what].values)
+    one = scores.sel(kind=kind, filter=filter)
     one = one.sel(layer=[name for name in one.layer.values if name != "global"] or list(one.layer.values))
     worst = one.isel(layer=int(one.score.values.argmin()))
     counts = {name: int((one.label == name).sum()) for name in ("fragile", "robust", "antifragile", "undecided")}

@@ -79,6 +79,7 @@ def look_slices(
     first:int=128, # images of the first look
 ) -> list[slice]: # in order, without gaps
     "The images that are added before each look."
+    for what, count in dict(n=n, first=first).items(): check_number(what, count, low=1, integer=True)
     ends, stop = [0], first
     while stop < n:
         ends.append(stop)

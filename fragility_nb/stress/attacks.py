@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from captum import robust
 from torch import Tensor, nn
 
-from ..core.checks import Registry, check_choice, check_number, checked, warn_user
+from ..core.checks import Registry, check_choice, check_flag, check_number, checked, warn_user
 from ..core.streams import CounterStreams
 from ..data.images import ImageData
 from ..data.sets import pick_device
@@ -197,6 +197,7 @@ class PGD(Attack):
         super().__post_init__()
         check_number("steps", self.steps, low=1, integer=True)
         check_number("restarts", self.restarts, low=1, integer=True)
+        check_flag("random_start", self.random_start)
         check_number("step_size", self.step_size, above=0)
         if self.restarts > 1 and not self.random_start:
             raise ValueError(f"Expected `random_start=True` with `restarts` = {self.restarts}: from the image itself "

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import Registry, check_choice, check_number, checked
+from ..core.checks import Registry, check_choice, check_number, check_range, checked
 
 # %% ../../nbs/api/stress/07_filters.ipynb #ce958363
 FILTERS = Registry("filter") # name -> function(theta, alpha, step) -> bool tensor, True where a weight stays
@@ -49,6 +49,7 @@ def pulse(
     step:float, # distance of two thresholds: the width of what is removed
 ) -> Tensor: # bool, like theta
     "The pulse wave h₃: removes α − Δα/2 ≤ θ < α + Δα/2 (AIJ Eq. 9)."
+    check_number("step", step, low=0)
     return (theta < alpha - step/2) | (theta >= alpha + step/2)
 
 # %% ../../nbs/api/stress/07_filters.ipynb #933a9dba
@@ -61,6 +62,8 @@ def threshold_grid(
 ) -> np.ndarray: # (n,) float64, in the order of the sweep
     "A evenly spaced thresholds α₁ … α_A over the range of the weights."
     check_number("thresholds", n, low=2, integer=True)
+    check_choice("filter", filter, FILTERS)
+    if low > high: raise ValueError(f"Expected `low` to be at most `high`, but got {low} and {high}.")
     grid = np.linspace(low, high, n)
     grid[-1] = high # linspace may miss it by one bit
     return grid[::-1].copy() if filter == "low_pass" else grid
@@ -112,7 +115,8 @@ def plan_filter(
     if low == high:
         raise ValueError(f"Expected {what} to have weights that differ, but all are {low:.4g}: there is no range to "
                          f"sweep.")
-    low, high = alpha_range or (low, high)
+    if alpha_range is not None:
+        low, high = check_range("alpha_range", alpha_range)
     alpha = threshold_grid(low, high, thresholds, filter)
     step = (high - low) / (thresholds - 1)
     removed = np.array([sum(t.numel() - int(_keep(t, filter, a, step).sum()) for t in theta) for a in alpha])
