@@ -1,5 +1,6 @@
 "Data sets in the layouts they are published in, made small; user's own data; damage; caches."
 import hashlib
+import itertools
 import json
 import os
 import pickle
@@ -13,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 from test_training import no_room
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Subset, SubsetRandomSampler
+from torch.utils.data import TensorDataset, WeightedRandomSampler
 
 from fragility_nb.data.images import ImageData, LazyImages, channel_moments
 from fragility_nb.data.convert import as_data
@@ -245,8 +247,7 @@ class Own(Dataset):
 
 def test_torch_datasets_and_loaders():
     x, y = torch.rand(7, 3, 8, 8), torch.tensor([0, 2, 1, 0, 2, 1, 1])
-    for own in (TensorDataset(x, y), DataLoader(TensorDataset(x, y), batch_size=3, shuffle=True),
-                DataLoader(TensorDataset(x, y), batch_size=2, drop_last=True)):
+    for own in (TensorDataset(x, y), DataLoader(TensorDataset(x, y), batch_size=3, shuffle=True)):
         assert torch.equal(as_data(own).images, x) and torch.equal(as_data(own).labels, y)
     class Stream(IterableDataset):
         def __iter__(self): return zip(x, y)
@@ -260,6 +261,246 @@ def test_torch_datasets_and_loaders():
         5) and np.array_equal(data.images[1].permute(1, 2, 0), np.asarray(pictures[1]))
     assert as_data((x, ["b", "a", "b", "a", "b", "b", "b"]), classes=["a", "b"]).labels.tolist() == [1, 0, 1, 0, 1, 1,
         1]
+
+
+LOADERS = {
+    "in order": lambda x, y: DataLoader(TensorDataset(x, y), 4),
+    "a subset drawn at random": lambda x, y: DataLoader(TensorDataset(x, y), 4, sampler=SubsetRandomSampler([9, 2, 5])),
+    "a subset in its order": lambda x, y: DataLoader(TensorDataset(x, y), 4, sampler=[9, 2, 5]),
+    "batches of its own": lambda x, y: DataLoader(TensorDataset(x, y), batch_sampler=[[3, 1], [7]]),
+    "the last batch dropped": lambda x, y: DataLoader(TensorDataset(x, y), 4, drop_last=True),
+    "shuffled": lambda x, y: DataLoader(TensorDataset(x, y), 4, shuffle=True),
+    "one by one": lambda x, y: DataLoader(TensorDataset(x, y), batch_size=None),
+    "batches by the Dataset": lambda x, y: DataLoader(TensorDataset(x, y), batch_size=None,
+                                                      sampler=BatchSampler(range(10), 4, False)),
+    "an own collate_fn": lambda x, y: DataLoader(TensorDataset(x, y), 4, sampler=[9, 2, 5], collate_fn=joined),
+    "two workers": lambda x, y: DataLoader(TensorDataset(x, y), 4, sampler=[9, 2, 5], num_workers=2),
+    "a Subset": lambda x, y: DataLoader(Subset(TensorDataset(x, y), [8, 0]), 4),
+}
+
+
+def joined(items): return torch.stack([x for x, _ in items]), torch.tensor([y for _, y in items])
+
+
+@pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS)
+def test_a_loader_gives_what_its_own_loop_gives(make):
+    "As a set; in order too, where the order is not drawn at random."
+    x, y = torch.rand(10, 1, 8, 8), torch.arange(10) % 3
+    loader = make(x, y)
+    single = isinstance(loader.batch_sampler, type(None)) and not isinstance(loader.sampler, BatchSampler)
+    batches = [(a[None], torch.as_tensor(b)[None]) if single else (a, b) for a, b in loader]
+    images, labels = torch.cat([a for a, _ in batches]), torch.cat([b for _, b in batches])
+    before = torch.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = as_data(loader)
+    assert torch.equal(before, torch.get_rng_state()) and len(data) == len(images)
+    ordered = [torch.equal(data.images, images), torch.equal(data.labels, labels)]
+    random = "Random" in type(loader.sampler).__name__
+    rows = lambda a, b: sorted(zip(a.flatten(1).tolist(), b.tolist()))
+    assert random or all(ordered)
+    assert rows(data.images, data.labels) == rows(images, labels)
+    assert torch.equal(as_data(loader).images, data.images)
+
+
+def test_the_images_of_a_loader_keep_their_places_in_the_dataset():
+    x, y = torch.rand(10, 1, 8, 8), torch.arange(10) % 3
+    loader = DataLoader(TensorDataset(x, y), 4, sampler=SubsetRandomSampler([9, 2, 5]))
+    assert as_data(loader).index.tolist() == [2, 5, 9]
+
+
+@pytest.mark.parametrize("options, message", [
+    (dict(sampler=WeightedRandomSampler([1.] * 10, 30)), "30 images, [0-9]+ different ones of 10.*one draw"),
+    (dict(shuffle=True, drop_last=True, batch_size=4), "8 images, 8 different ones of 10.*one draw"),
+    (dict(sampler=[0, 0, 1]), "3 images, 2 different ones: those that come again are counted again"),
+    (dict(shuffle=True, collate_fn=joined), "in the order of one draw"),
+])
+def test_a_loader_that_draws_otherwise_each_time_is_told(options, message):
+    with pytest.warns(UserWarning, match=message):
+        data = as_data(DataLoader(TensorDataset(torch.rand(10, 1, 8, 8), torch.arange(10) % 3), **options))
+    assert len(data.index.unique()) == len(data)
+
+
+def test_a_sampler_without_end_is_refused():
+    class Endless:
+        def __iter__(self): return itertools.cycle(range(10))
+    own = TensorDataset(torch.rand(10, 1, 8, 8), torch.arange(10) % 3)
+    with pytest.raises(ValueError, match="sampler of `data` to end"): as_data(DataLoader(own, sampler=Endless()))
+
+
+# One picture, however it comes: the same numbers, or one sentence
+
+GREY = rng.integers(0, 256, (4, 5), dtype=np.uint8)
+TRUE = GREY.astype(np.float32) / 255
+KINDS = {
+    "8 bits": Image.fromarray(GREY), "16 bits": Image.fromarray(GREY.astype(np.uint16) * 257),
+    "16 bits, another byte order": Image.fromarray((GREY.astype(">u2") * 257).astype(">u2")),
+    "floats in [0, 1]": Image.fromarray(TRUE),
+    "opaque alpha": Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (5, 4), 255)]),
+}
+WITHOUT_WHITE = {
+    "int32": (Image.fromarray(GREY.astype(np.int32)), "torch.int32 in \\[[0-9]+, [0-9]+\\]: its white is not known"),
+    "floats up to 255": (Image.fromarray(TRUE * 255), "to be in \\[0, 1\\].*but got"),
+    "NaN": (Image.fromarray(TRUE * np.float32("nan")), "to be in \\[0, 1\\].*nan"),
+    "alpha": (Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (5, 4), 7)]),
+              "no transparent pixels, but got alpha down to 7 of 255"),
+    "a transparent colour": (lambda im: im.info.update(transparency=int(GREY[0, 0])) or im, "no transparent pixels"),
+}
+
+
+def ways(picture, folder):
+    "A picture as item of a Dataset, in a list, as file in a folder with and without a size: the floats of each."
+    suffix = ".png" if picture.mode in ("LA", "L") else ".tif"
+    for c in "ab":
+        (folder / c).mkdir()
+        options = dict(transparency=picture.info["transparency"]) if "transparency" in picture.info else {}
+        picture.save(folder / c / f"1{suffix}", **options)
+    yield lambda: as_data(Own([(picture, 0), (picture, 1)] * 2))
+    yield lambda: as_data(([picture, picture], [0, 1]))
+    yield lambda: load_data(str(folder), **QUIET)
+    yield lambda: load_data(str(folder), lazy=True, damaged="skip", **QUIET)
+
+
+@pytest.mark.parametrize("picture", KINDS.values(), ids=KINDS)
+def test_one_picture_has_the_same_numbers_however_it_comes(picture, tmp_path):
+    for read in ways(picture, tmp_path):
+        np.testing.assert_allclose(read().batch(0, 1)[0, 0], TRUE, atol=1e-7, err_msg=str(picture))
+
+
+@pytest.mark.parametrize("picture, message", WITHOUT_WHITE.values(), ids=WITHOUT_WHITE)
+@pytest.mark.filterwarnings("ignore:.*left out")
+def test_a_picture_without_a_known_white_is_refused_however_it_comes(picture, message, tmp_path):
+    if callable(picture): picture = picture(Image.fromarray(GREY))
+    for read in ways(picture, tmp_path):
+        with pytest.raises(ValueError, match=message): read()
+
+
+ARRAYS = {
+    "bool": (GREY > 99, (GREY > 99).astype(np.float32)), "uint16": (GREY.astype(np.uint16) * 257, TRUE),
+    "backwards": (GREY[:, ::-1], TRUE[:, ::-1]), "upside down": (TRUE[::-1], TRUE[::-1]),
+    "big-endian": (TRUE.astype(">f4"), TRUE),
+    "big-endian 16 bits": ((GREY.astype(np.uint16) * 257).astype(">u2"), TRUE),
+    "float64": (TRUE.astype(float), TRUE), "float16": (TRUE.astype(np.float16), TRUE.astype(np.float16)),
+    "every second column": (GREY[:, ::2], TRUE[:, ::2]),
+    "not writeable": (np.broadcast_to(TRUE[:1], (4, 5)), TRUE[[0] * 4]),
+}
+
+
+@pytest.mark.parametrize("array, true", ARRAYS.values(), ids=ARRAYS)
+def test_an_array_has_the_same_numbers_however_it_lies_in_memory(array, true):
+    many = np.stack([array] * 2)[:, None] if array.dtype.isnative else np.array([[array]] * 2, array.dtype)
+    for data in (as_data(Own([(array, 0)] * 3)), as_data(([array, array], [0, 1])), as_data((many, [0, 1]))):
+        np.testing.assert_allclose(data.batch(0, 1)[0, 0], true, atol=1e-7)
+    np.testing.assert_allclose(as_data((many[..., ::-1], [0, 1])).batch(0, 1)[0, 0], true[:, ::-1], atol=1e-7)
+    assert as_data((many, np.array([0, 1], ">i4")[::-1])).labels.tolist() == [1, 0]
+
+
+def test_channels_at_the_end_come_to_the_front():
+    last = rng.integers(0, 256, (2, 4, 5, 3), dtype=np.uint8)
+    for images in (last, last / 255., list(last), torch.from_numpy(last), [Image.fromarray(x) for x in last]):
+        np.testing.assert_allclose(as_data((images, [0, 1])).batch(0, 2), last.transpose(0, 3, 1, 2) / 255, atol=1e-7)
+    low = Image.new("RGB", (5, 3), "red") # three rows are no channels
+    assert as_data(([low, low], [0, 1])).batch(0, 1)[0, :, 0, 0].tolist() == [1, 0, 0]
+    alpha = np.full((2, 6, 5, 4), 9, np.uint8)
+    with pytest.raises(ValueError, match="transparent"): as_data((alpha, [0, 1]))
+
+
+# What a label is
+
+def labelled_folder(folder, rows, header="file_name,label"):
+    "A folder of images with a table."
+    for i in range(4): write(folder / f"{i}.png")
+    (folder / "metadata.csv").write_text("\n".join([header, *rows]) + "\n")
+    return str(folder)
+
+
+@pytest.mark.parametrize("rows, message", [
+    (["0.png,cat", "1.png,", "2.png,dog"], "but got none \\(''\\) in row 2"),
+    (["0.png,cat", "1.png", "2.png,dog"], "but got none \\(None\\) in row 2"),
+    (["0.png,1", "1.png,5000000"], "`num_classes` 5,000,001: more than 100,000"),
+    (["0.png,cat", "1.png,dog", "0.png,dog"], "each file once, but got `0.png` as 'cat' and again in row 3 as 'dog'"),
+    (["0.png,cat", "1.png,dog", "./0.png,cat"], "each file once, but got `0.png`"),
+    (["0.png,1.0", "1.png,2.0"], "whole numbers, or names, but got '1.0'"),
+    (["0.png,0", "1.png,-1"], "whole numbers, or names, but got '-1'"),
+])
+def test_a_table_with_a_label_that_is_none(rows, message, tmp_path):
+    with pytest.raises(ValueError, match=message): load_data(labelled_folder(tmp_path, rows), **QUIET)
+
+
+def test_whole_numbers_are_indices_however_they_are_written(tmp_path):
+    data = load_data(labelled_folder(tmp_path, ["0.png,007", "1.png, 2", "2.png,0"]), **QUIET)
+    assert data.labels.tolist() == [7, 2, 0] and len(data.classes) == 8
+    x = torch.rand(3, 1, 8, 8)
+    for labels in (["7", "2", "0"], [7, 2, 0], [torch.tensor(7), np.int16(2), 0], np.array([7, 2, 0], "u1")):
+        assert as_data((x, labels)).labels.tolist() == [7, 2, 0]
+        assert as_data(Own([*zip(x, labels)])).labels.tolist() == [7, 2, 0]
+    assert as_data((x, ["7", "2", "0"]), classes=["7", "0", "2"]).labels.tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize("labels, message", [
+    ([0, None, 1], "none \\(None\\) in row 1"), ([0, float("nan"), 1], "none \\(nan\\) in row 1"),
+    ([0, 5_000_000, 1], "`num_classes` 5,000,001"), (torch.tensor([0, 5_000_000, 1]), "`num_classes` 5,000,001"),
+    ([0, True, 1], "bool True in row 1"), (["cat", "", "dog"], "none \\(''\\) in row 1"),
+    ([0, 1.5, 1], "float 1.5 in row 1"), ([0, [1], 1], "list \\[1\\] in row 1"),
+])
+def test_a_label_that_is_none_is_refused_with_its_row(labels, message):
+    x = torch.rand(3, 1, 8, 8)
+    with pytest.raises((ValueError, TypeError), match=message): as_data((x, labels))
+    with pytest.raises((ValueError, TypeError), match=message): as_data(Own([*zip(x, labels)]))
+
+
+@pytest.fixture
+def numbered(tmp_path):
+    "Twelve class folders 0 to 11; an image of class c has the grey 20·c."
+    for c in range(12):
+        (tmp_path / str(c)).mkdir()
+        Image.fromarray(np.full((8, 8), 20 * c, np.uint8)).save(tmp_path / str(c) / "1.png")
+    return tmp_path
+
+
+def test_numbered_class_folders_stand_in_the_order_of_their_numbers(numbered):
+    with pytest.warns(UserWarning, match="class 2 is '2'. As text .* it would be '10'"):
+        data = load_data(str(numbered), **QUIET)
+    assert data.classes == tuple(map(str, range(12)))
+    assert (data.images[:, 0, 0, 0] / 20).tolist() == data.labels.tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = load_data(str(numbered), classes=sorted(data.classes), **QUIET)
+        more = as_data(numbered, classes=[*map(str, range(20))])
+    assert text.classes[:4] == ("0", "1", "10", "11") and [text.classes[y] for y in text.labels] == [
+        str(int(x) // 20) for x in text.images[:, 0, 0, 0]]
+    assert len(more.classes) == 20 and torch.equal(more.labels, data.labels)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda d: load_data(d, classes=["0", "1"]), "none called '10', '11', '2', '3', '4' …"),
+    (lambda d: load_data(d, classes="0123"), "`classes` to be a list of names"),
+    (lambda d: load_data(d, classes=[*range(12), 3]), "'3' twice"),
+    (lambda d: load_data("digits", classes=["a"]), "`classes` is for folders"),
+    (lambda d: load_data(""), "`name` to be the name of a data set, or a path, but got ''"),
+    (lambda d: load_data(3), "`name` to be the name of a data set, or a path, but got 3"),
+])
+def test_wrong_orders_and_names(call, message, numbered):
+    with pytest.raises((ValueError, TypeError), match=message): call(str(numbered))
+
+
+def test_splits_that_spell_a_class_in_two_ways_are_refused(tmp_path):
+    for place in ("train/Cat", "train/Dog", "test/cat", "test/Dog"): write(tmp_path / place / "1.png")
+    with pytest.raises(ValueError, match="one class in two ways: 'Cat', 'cat'"): load_data(str(tmp_path), **QUIET)
+    write(tmp_path / "train" / "cat" / "1.png") # side by side they are two classes
+    assert load_data(str(tmp_path), **QUIET).classes == ("Cat", "Dog", "cat")
+
+
+def test_one_image_twice_is_refused():
+    x, y = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 0, 1])
+    with pytest.raises(ValueError, match="`index` to name each image once, but got 3 2 times"):
+        ImageData(x, y, "ab", index=torch.tensor([3, 1, 3, 0]))
+    data = ImageData(x, y, "ab")
+    with pytest.raises(ValueError, match="`rows` to name each image once"): data.take([0, 0])
+    with pytest.raises(ValueError, match="`rows` to be in \\[0, 3\\]"): data.take([4])
+    with pytest.raises(TypeError, match="`rows` to be a list of whole numbers"): data.take([])
+    assert torch.equal(data.take([True, False, True, False]).labels, data.take([0, 2]).labels)
+    assert data.take([-1]).index.tolist() == [3]
 
 
 WRONG = {
@@ -307,7 +548,8 @@ def test_folders(tmp_path):
     for k in "ab":
         (tmp_path / "deep" / k).mkdir(parents=True)
         Image.fromarray(deep).save(tmp_path / "deep" / k / "1.png")
-    np.testing.assert_array_equal(load_data(str(tmp_path / "deep"), **QUIET).images[0, 0], deep >> 8)
+    np.testing.assert_array_equal(load_data(str(tmp_path / "deep"), **QUIET).images[0, 0],
+                                  deep.astype(np.float32) / np.float32(65535))
     with pytest.raises(ValueError, match="Unknown `damaged`"): load_data("digits", damaged="ignore")
 
 

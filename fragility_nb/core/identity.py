@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .checks import checked
+
 # %% ../../nbs/api/core/01_identity.ipynb #3c1a591d
 def stable_seed(
     *parts:str|int|float, # what the stream is for, e.g. `("gaussian_noise", 2.0, seed, image_index)`
@@ -22,6 +24,7 @@ def stable_seed(
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 # %% ../../nbs/api/core/01_identity.ipynb #1ec2d729
+@checked
 def array_hash(
     arrays:Mapping[str, np.ndarray], # named arrays; order does not matter
 ) -> str: # 16 hexadecimal digits

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from .checks import checked
 from .identity import stable_seed
 
 # %% ../../nbs/api/core/02_results.ipynb #367fd2ab
@@ -29,6 +30,7 @@ def _umask() -> int:
 
 # %% ../../nbs/api/core/02_results.ipynb #2880084b
 @contextlib.contextmanager
+@checked
 def write_atomic(
     path:str|os.PathLike, # where the finished file shall stand
 ) -> Iterator[Path]: # write here; it becomes `path` when the block ends without an error
@@ -55,6 +57,7 @@ def _installed(package:str) -> str:
     try: return version(package)
     except PackageNotFoundError: return "unknown"
 
+@checked
 def provenance(
     kind:str, # what the result is: "stress_sweep", "filter_sweep", …
     **facts:str|int|float|bool|None, # model, data, their hashes, seeds, device, …; `None` is left out
@@ -76,20 +79,28 @@ def _as_tree(result) -> xr.DataTree:
     "One result, or several by name, as a tree."
     if isinstance(result, xr.Dataset): return xr.DataTree(result)
     if isinstance(result, xr.DataTree): return result
-    if isinstance(result, Mapping): return xr.DataTree.from_dict(dict(result))
-    raise TypeError(f"Expected `result` to be an xarray Dataset or DataTree, but got {type(result).__name__}.")
+    if isinstance(result, Mapping) and result and all(isinstance(r, xr.Dataset) for r in result.values()):
+        return xr.DataTree.from_dict(dict(result))
+    raise TypeError(f"Expected `result` to be an xarray Dataset or DataTree, or several Datasets by name, but got "
+                    f"{repr(result)[:80]}.")
 
+@checked
 def save_result(
     result:xr.Dataset|xr.DataTree|Mapping[str, xr.Dataset], # one result, or several by name
     path:str|os.PathLike, # usually `….nc`
 ) -> Path: # `path`
     "Writes a result as one netCDF file, atomically; several results become the groups of one file."
     path, tree = Path(path), _as_tree(result)
+    schemas = {n.attrs.get("schema") for n in tree.subtree if n.data_vars} or {None}
+    if schemas != {SCHEMA}:
+        raise ValueError(f"Expected `result` to have attributes of `provenance` (schema {SCHEMA!r}), but got "
+                         f"{next(iter(schemas - {SCHEMA}))!r}: `load_result` would refuse it.")
     encoding = {node.path: _encoding(node.to_dataset(inherit=False)) for node in tree.subtree}
     with write_atomic(path) as part: tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
     return path
 
 # %% ../../nbs/api/core/02_results.ipynb #6e0ab4b3
+@checked
 def check_kind(
     result:object, # what came
     kind:str, # what is needed
@@ -100,9 +111,20 @@ def check_kind(
         raise TypeError(f"Expected `{what}` to be a {kind} result (xarray.Dataset), but got {type(result).__name__}.")
     got = result.attrs.get("kind")
     if got != kind: raise ValueError(f"Expected `{what}` to be a {kind} result, but its kind is {got!r}.")
+    return _check_axes(result, what)
+
+def _check_axes(result:xr.Dataset, what:str) -> xr.Dataset:
+    "A result with its severities in order and all its thresholds, as areas and crossings need them."
+    levels = result.severity.values if "severity" in result.dims else np.arange(2)
+    if not (np.diff(levels) > 0).all():
+        raise ValueError(f"Expected `{what}` with severities that increase, but got {levels.tolist()}.")
+    whole = result.attrs.get("thresholds", n := result.sizes.get("threshold"))
+    if n is not None and n != whole:
+        raise ValueError(f"Expected `{what}` with all its {whole} thresholds, but got {n}: scores are areas over all.")
     return result
 
 # %% ../../nbs/api/core/02_results.ipynb #ddd42d10
+@checked
 def load_result(
     path:str|os.PathLike, # a file written by `save_result`
     kind:str|None=None, # refuse any other kind of result: "filter_sweep", …; default: all kinds

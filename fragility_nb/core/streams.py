@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checks import checked
 from .identity import stable_seed
 
 # %% ../../nbs/api/core/03_streams.ipynb #a05c0007
@@ -139,6 +140,7 @@ def _expanded(u:Tensor, rate:Tensor) -> Tensor:
     return q.add_((w2*3).add_(7).mul_(w2).sub_(16).div_(rate), alpha=1/810).floor_().clamp_(min=0)
 
 # %% ../../nbs/api/core/03_streams.ipynb #a05c0014
+@checked
 def poisson_quantile(
     u:Tensor, # uniform in [0, 1), any shape
     rate:Tensor, # ≥ 0, of the same shape

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from ..core.checks import check_number, warn_user
+from ..core.checks import check_choice, check_number, warn_user
 from ..data.images import ImageData
 from ..models.wrap import home, hooked, match_data, model_hash, short_name
 from ..stress.stressors import Stressor, apply_stress
@@ -112,6 +112,7 @@ def attribute(
     method:str="saliency", # "saliency", "integrated_gradients" or "input_x_gradient"
 ) -> np.ndarray: # (H, W), summed over channels
     "What captum says each pixel contributed to a logit."
+    check_choice("method", method, _ATTRIBUTIONS)
     a = _ATTRIBUTIONS[method](model).attribute(x.clone().requires_grad_(), target=target,
                                                **_ATTRIBUTION_OPTIONS.get(method, {}))
     return a.detach().sum(1)[0].cpu().numpy()

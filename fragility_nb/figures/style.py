@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ..core.checks import as_list, check_choice
+from ..core.checks import as_list, check_choice, checked
 from ..core.results import check_kind
 from ..measure.severity import stress_summary
 
@@ -52,6 +52,7 @@ def text_points(scale:float=1.) -> float:
     return scale * mpl.rcParams["font.size"]
 
 # %% ../../nbs/api/figures/00_style.ipynb #0da8aa88
+@checked
 def house_style() -> dict: # for `plt.rc_context`
     "Settings for figures of your own that stand beside these."
     return {"axes.prop_cycle": plt.cycler(color=SERIES), "axes.spines.top": False, "axes.spines.right": False,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
-from ..core.checks import check_number
+from ..core.checks import check_number, checked
 from ..core.streams import CounterStreams
 from ..core.identity import stable_seed
 from ..core.results import provenance
@@ -37,10 +37,16 @@ from ..stress.minimal import SEARCHES, minimal_perturbation
 from .sweeps import stress_sweep
 
 # %% ../../nbs/api/measure/05_matrix.ipynb #ef624e37
+def _listed(severities) -> list:
+    "One severity, or several."
+    return list(np.atleast_1d(np.array(severities, dtype=object)))
+
 def _check_stressors(stressors:tuple) -> None:
     "At least one, and none that needs a network."
     if not stressors: raise ValueError("Expected `stressors` to be at least one, but got none.")
     for s in stressors:
+        if not callable(s) and not hasattr(s, "perturb"):
+            raise TypeError(f"Expected `stressors` to be stressors or functions, but got {s!r}.")
         if isinstance(s, Attack): raise TypeError(f"Expected `stressors` that need no network, but got {s!r}.")
 
 # %% ../../nbs/api/measure/05_matrix.ipynb #1721a79a
@@ -53,7 +59,8 @@ class StressPolicy:
     def __post_init__(self):
         put = lambda k, v: object.__setattr__(self, k, v) # frozen
         put("stressors", tuple(self.stressors) if isinstance(self.stressors, (list, tuple)) else (self.stressors,))
-        put("severities", tuple(check_number("severities", float(s), low=0) for s in np.atleast_1d(self.severities)))
+        put("severities", tuple(check_number("severities", s, low=0) for s in _listed(self.severities)))
+        if not self.severities: raise ValueError("Expected `severities` to be at least one, but got none.")
         _check_stressors(self.stressors)
 
     def __call__(self, model, x, y, seed, index):
@@ -173,6 +180,7 @@ def _trained(model, train:ImageData, policy, seed:int, training:dict, folder:Pat
     return net
 
 # %% ../../nbs/api/measure/05_matrix.ipynb #09eb77fc
+@checked
 def train_test_matrix(
     model:str|Callable, # name for `create_model`, or f(seed) -> network
     data, # name of a data set, or a pair (train, test) of anything that `as_data` takes
@@ -247,6 +255,7 @@ def _matrix_attrs(sweeps:dict, plan:dict, train:ImageData, training:dict) -> dic
                       training=", ".join(f"{k}={v!r}" for k, v in sorted(training.items())))
 
 # %% ../../nbs/api/measure/05_matrix.ipynb #129fff49
+@checked
 def matrix_row(
     result:xr.Dataset, # of `train_test_matrix`
     train:str, # name of the row

@@ -17,7 +17,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..core.checks import as_list, check_choice, check_number, warn_user
+from ..core.checks import as_list, check_choice, check_number, check_range, warn_user
 from ..core.results import provenance
 from ..data.images import ImageData, generator
 from ..data.sets import pick_device
@@ -150,6 +150,9 @@ def _check_options(s:SweepOptions) -> None:
     check_choice("bn_mode", s.bn_mode, ("running", "batch"))
     check_number("thresholds", s.thresholds, low=2, integer=True)
     for name in as_list(s.filters): check_choice("filter", name, FILTERS)
+    if len(set(as_list(s.filters))) < len(as_list(s.filters)): # one that comes twice counts twice in "combined"
+        raise ValueError(f"Expected `filters` to be named once each, but got {s.filters!r}.")
+    if s.alpha_range is not None: check_range("alpha_range", s.alpha_range)
     if s.tolerance is None: return
     check_number("tolerance", s.tolerance, above=0)
     if s.bn_mode == "batch":

@@ -14,10 +14,11 @@ import numpy as np
 import xarray as xr
 from scipy.integrate import simpson, trapezoid
 
-from ..core.checks import check_choice, check_number
+from ..core.checks import check_choice, check_number, checked
 from ..core.results import check_kind, provenance
 
 # %% ../../nbs/api/measure/03_scores.ipynb #96835ce9
+@checked
 def resampled_means(
     x:np.ndarray, # (n, m): m quantities of each of n images
     n_boot:int=1000, # number of draws B
@@ -25,18 +26,20 @@ def resampled_means(
 ) -> np.ndarray: # (B, m): means over each draw
     "Means of all columns over the same bootstrap draws of the rows (Efron 1979)."
     n = len(x)
+    check_number("n_boot", n_boot, low=1, integer=True)
     rng = np.random.default_rng([seed, n])
     x = np.asarray(x, dtype=np.float64)
     draws = (rng.multinomial(n, np.full(n, 1/n), size=min(100, n_boot - i)) for i in range(0, n_boot, 100))
     return np.concatenate([counts @ x / n for counts in draws])
 
 # %% ../../nbs/api/measure/03_scores.ipynb #34fafb8c
+@checked
 def interval(
     draws:np.ndarray, # (B, …) a statistic over bootstrap draws; NaN where a draw left it undefined
     ci:float=0.95, # nominal coverage
 ) -> tuple[np.ndarray, np.ndarray]: # lower and upper bound, (…)
     "Percentile interval; infinite where more draws are undefined than one tail holds."
-    tail = (1 - ci) / 2
+    tail = (1 - check_number("ci", ci, above=0, high=0.9999)) / 2
     undefined = np.isnan(draws).mean(0) > tail
     safe = np.where(np.isnan(draws), 0, draws) if undefined.any() else draws
     low, high = np.nanpercentile(safe, [100*tail, 100*(1 - tail)], axis=0)
@@ -67,14 +70,17 @@ def derived_attrs(
 KINDS = ("clean", "adversarial", "difference") # of scores, in the order of the table above
 _RULES = {"trapezoid": trapezoid, "simpson": simpson}
 
+@checked
 def area_weights(
     n:int, # number of thresholds A, at least 2
     rule:str="trapezoid", # "trapezoid", or "simpson" as in the published code
 ) -> np.ndarray: # (A,) weights of a sum that is the area over [0, 1]
     "The integration rule as weights: area = Σ wᵢ yᵢ, step Δᾱ = 1/(A − 1)."
+    check_number("n", n, low=2, integer=True)
     return _RULES[check_choice("rule", rule, _RULES)](np.eye(n), dx=1/(n - 1), axis=-1)
 
 # %% ../../nbs/api/measure/03_scores.ipynb #cbd7d4b7
+@checked
 def relative_performance(
     result:xr.Dataset, # of `filter_sweep`
 ) -> xr.Dataset: # relative (stress, layer, filter, threshold), baseline (layer, filter, threshold); with "combined"
@@ -86,13 +92,15 @@ def relative_performance(
     return xr.concat([both, combined], "filter")
 
 # %% ../../nbs/api/measure/03_scores.ipynb #032d041c
+@checked
 def label_scores(
-    low:np.ndarray, # lower bounds of the scores
-    high:np.ndarray, # upper bounds
+    low:np.ndarray|xr.DataArray, # lower bounds of the scores
+    high:np.ndarray|xr.DataArray, # upper bounds
     band:float=0.01, # τ: |S| ≤ τ counts as robust
 ) -> np.ndarray: # of text, same shape
     "*fragile*, *robust* or *antifragile* where the whole interval lies on one side of the band, else *undecided*."
     low, high = np.asarray(low), np.asarray(high)
+    check_number("band", band, low=0)
     return np.select([high < -band, low > band, (low >= -band) & (high <= band)], ["fragile", "antifragile", "robust"],
                      "undecided")
 
@@ -132,6 +140,7 @@ def _with_combined(s:np.ndarray) -> np.ndarray:
     return np.concatenate([s, s.mean(2, keepdims=True)], 2)
 
 # %% ../../nbs/api/measure/03_scores.ipynb #d2319b56
+@checked
 def synaptic_scores(
     result:xr.Dataset, # of `filter_sweep`; may have dimensions `epoch` and `init`
     *,
@@ -194,6 +203,7 @@ def _with_bounds_at_chance(result:xr.Dataset, rule:str, outer:list[str], ci:floa
     return point, *bounds_at_chance(low, high, ref.mean(0), result.attrs.get("num_classes"))
 
 # %% ../../nbs/api/measure/03_scores.ipynb #7752ea59
+@checked
 def relabel(
     scores:xr.Dataset, # of `synaptic_scores`
     band:float, # τ: |S| ≤ τ counts as robust
@@ -204,6 +214,7 @@ def relabel(
     return scores.assign(label=(scores.score.dims, label.astype(object))).assign_attrs(band=band)
 
 # %% ../../nbs/api/measure/03_scores.ipynb #0e51d075
+@checked
 def scale_scores(
     scores:xr.Dataset, # of `synaptic_scores`
 ) -> xr.Dataset: # score, low and high in [−0.5, 0.5] (bounds may reach further)
@@ -215,13 +226,16 @@ def scale_scores(
     return scores.assign({k: scores[k] / whole for k in ("score", "low", "high")}).assign_attrs(scaled=1)
 
 # %% ../../nbs/api/measure/03_scores.ipynb #2e661144
+@checked
 def score_summary(
     scores:xr.Dataset, # of `synaptic_scores`, of one epoch
     kind:str="clean", # "clean", "adversarial" or "difference"
     filter:str="combined", # one of the sweep's filters, or "combined"
 ) -> dict: # most_fragile (layer), score, low, high, and how many layers have each label
     "The most fragile layer with its interval, and the number of layers of each label; the global scope is left out."
-    one = check_kind(scores, "synaptic_scores", "scores").sel(kind=kind, filter=filter)
+    check_kind(scores, "synaptic_scores", "scores")
+    for what, value in dict(kind=kind, filter=filter).items(): check_choice(what, value, scores[what].values)
+    one = scores.sel(kind=kind, filter=filter)
     one = one.sel(layer=[name for name in one.layer.values if name != "global"] or list(one.layer.values))
     worst = one.isel(layer=int(one.score.values.argmin()))
     counts = {name: int((one.label == name).sum()) for name in ("fragile", "robust", "antifragile", "undecided")}
@@ -229,6 +243,7 @@ def score_summary(
                 high=float(worst.high)) | counts
 
 # %% ../../nbs/api/measure/03_scores.ipynb #enginit2
+@checked
 def average_inits(
     scores:xr.Dataset, # of `synaptic_scores`, with dimension `init`
 ) -> xr.Dataset: # score, sd, low, high, label without `init`
@@ -244,6 +259,7 @@ def average_inits(
     return mean.assign(label=label, sd=sd).assign_attrs(scores.attrs | dict(inits=scores.sizes["init"]))
 
 # %% ../../nbs/api/measure/03_scores.ipynb #7fd9da22
+@checked
 def compactness(
     result:xr.Dataset, # of `filter_sweep`
 ) -> xr.Dataset: # kept (layer, filter, threshold), relative (stress, layer, filter, threshold)
@@ -254,6 +270,7 @@ def compactness(
     return xr.Dataset(dict(kept=kept, relative=relative), attrs=derived_attrs(result, "compactness"))
 
 # %% ../../nbs/api/measure/03_scores.ipynb #3f4984bf
+@checked
 def smallest_fraction(
     result:xr.Dataset, # of `filter_sweep`
     share:float=0.9, # of the unfiltered accuracy that must be kept
@@ -265,6 +282,7 @@ def smallest_fraction(
     return enough.min("threshold").rename("smallest_fraction").assign_attrs(share=share)
 
 # %% ../../nbs/api/measure/03_scores.ipynb #bcaf4e0f
+@checked
 def result_summary(
     report:xr.DataTree, # a report's `result.nc`: groups stress_summary, filters, scores, epsilon
 ) -> dict: # clean_accuracy, clean_low, clean_high, epsilon, accuracy_at_epsilon, …_auc, and of `score_summary`

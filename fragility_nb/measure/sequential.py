@@ -9,12 +9,13 @@ __all__ = ['PAIRS', 'count_pairs', 'accuracy_ratio', 'ratio_interval', 'look_sli
 import numpy as np
 from scipy.special import logsumexp
 
-from ..core.checks import check_number
+from ..core.checks import check_number, checked
 
 # %% ../../nbs/api/measure/00_sequential.ipynb #4a5d4a98
 PAIRS = ("both", "filtered", "unfiltered", "neither") # by which of the two networks an image is classified rightly
 
 # %% ../../nbs/api/measure/00_sequential.ipynb #b3763ded
+@checked
 def count_pairs(
     filtered:np.ndarray, # bool (…, n): right by the filtered copy
     unfiltered:np.ndarray, # bool, broadcast against it: right by the unfiltered network
@@ -24,6 +25,7 @@ def count_pairs(
     return np.stack([(a & b).sum(-1), (a & ~b).sum(-1), (~a & b).sum(-1), (~a & ~b).sum(-1)], -1)
 
 # %% ../../nbs/api/measure/00_sequential.ipynb #13eebf54
+@checked
 def accuracy_ratio(
     pairs:np.ndarray, # (…, 4) counts, in the order of `PAIRS`
 ) -> np.ndarray: # (…) NaN where the unfiltered network was never right
@@ -49,6 +51,7 @@ def _stakes(most:int) -> np.ndarray:
     return 0.95 * 0.5**np.arange(2 + int(np.log2(most)/2))
 
 # %% ../../nbs/api/measure/00_sequential.ipynb #e4f80102
+@checked
 def ratio_interval(
     pairs:np.ndarray, # (…, 4) counts, in the order of `PAIRS`
     ci:float=0.95, # coverage: the chance that the interval holds ρ at every look at once is at least this
@@ -70,11 +73,13 @@ def ratio_interval(
     with np.errstate(divide="ignore"): return low / (1 - low), np.where(high > 1 - 1e-9, np.inf, high / (1 - high))
 
 # %% ../../nbs/api/measure/00_sequential.ipynb #17518221
+@checked
 def look_slices(
     n:int, # images in all
     first:int=128, # images of the first look
 ) -> list[slice]: # in order, without gaps
     "The images that are added before each look."
+    for what, count in dict(n=n, first=first).items(): check_number(what, count, low=1, integer=True)
     ends, stop = [0], first
     while stop < n:
         ends.append(stop)

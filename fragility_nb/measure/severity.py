@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from scipy.integrate import trapezoid
 
-from ..core.checks import check_choice, check_number
+from ..core.checks import check_choice, check_number, checked
 from ..core.results import check_kind, provenance
 from .scores import check_ci, derived_attrs, interval, resampled_means
 
@@ -53,6 +53,7 @@ def _with_bounds(
     return {name: (dim, point), f"{name}_low": (dim, low), f"{name}_high": (dim, high)}
 
 # %% ../../nbs/api/measure/04_severity.ipynb #120e1307
+@checked
 def stress_summary(
     result:xr.Dataset, # of `stress_sweep`
     *,
@@ -104,6 +105,7 @@ def _area_differences(a:xr.Dataset, b:xr.Dataset) -> np.ndarray: # (N, stress)
     return (trapezoid(hits(b), x, axis=-1) - trapezoid(hits(a), x, axis=-1)) / x[-1]
 
 # %% ../../nbs/api/measure/04_severity.ipynb #c250a88b
+@checked
 def auc_difference(
     a:xr.Dataset, # of `stress_sweep`
     b:xr.Dataset, # of `stress_sweep`: the same images, stressors and severities
@@ -124,6 +126,7 @@ def auc_difference(
                                        ci=ci, n_boot=n_boot))
 
 # %% ../../nbs/api/measure/04_severity.ipynb #2f630776
+@checked
 def flip_rate(
     result:xr.Dataset, # of `stress_sweep`
     *,
@@ -150,6 +153,7 @@ ALEXNET_CLEAN = 0.4348 # its error on ImageNet (torchvision's AlexNet: acc@1 56.
 _OTHER_NAMES = dict(gaussian_noise_c="gaussian_noise", elastic_transform="elastic", jpeg_compression="jpeg")
 
 # %% ../../nbs/api/measure/04_severity.ipynb #de48c7bc
+@checked
 def corruption_scores(
     error:np.ndarray, # (…, C) mean error of each corruption, in [0, 1]
     clean:np.ndarray, # (…) clean error
@@ -177,6 +181,7 @@ def _error_draws(result:xr.Dataset, severities:Sequence[float], n_boot:int, seed
     return np.concatenate([each.mean(0)[None], resampled_means(each, n_boot, seed)])
 
 # %% ../../nbs/api/measure/04_severity.ipynb #4fc67e72
+@checked
 def corruption_error(
     result:xr.Dataset, # of `stress_sweep`
     reference:xr.Dataset|str|None=None, # sweep of a reference network; "alexnet" (all 15); None: errors as they are
@@ -268,6 +273,7 @@ def _reliability(result:xr.Dataset, edges:np.ndarray, ci:float, n_boot:int, seed
         count=(three, count), bin_confidence=(three, mean(sum_conf)), bin_accuracy=(three, mean(sum_hit)))
 
 # %% ../../nbs/api/measure/04_severity.ipynb #c18c3100
+@checked
 def calibration(
     result:xr.Dataset, # of `stress_sweep`
     bins:int=15, # of equal width in [0, 1], open at the lower edge
@@ -327,6 +333,7 @@ def _ordered_changes(result:xr.Dataset, of:str) -> tuple[np.ndarray, np.ndarray,
     return value[order], censored[order], facts
 
 # %% ../../nbs/api/measure/04_severity.ipynb #6c2cb4e3
+@checked
 def minimal_summary(
     result:xr.Dataset, # of `minimal_perturbation`
     of:str="mean_change", # "mean_change" (mean |Δ| per pixel of 255), "epsilon" or "l2_change"
@@ -371,6 +378,7 @@ def _diagonal_bounds(result:xr.Dataset, p:np.ndarray, draws:np.ndarray, ci:float
     return _with_bounds("diagonal", value[0], _diagonal(result, draws)[1], ci, ("level",)), dict(level=levels)
 
 # %% ../../nbs/api/measure/04_severity.ipynb #2efb1c21
+@checked
 def matrix_summary(
     result:xr.Dataset, # of `train_test_matrix`
     *,
@@ -401,6 +409,7 @@ def _one_search(result:xr.Dataset, search:str|None) -> xr.Dataset:
     return result.sel(search=check_choice("search", search or known[-1], known))
 
 # %% ../../nbs/api/measure/04_severity.ipynb #2e201138
+@checked
 def matrix_minimal(
     result:xr.Dataset, # of `train_test_matrix`
     search:str|None=None, # which search; default the last: DATA's

@@ -19,7 +19,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..core.checks import check_choice, warn_user
+from ..core.checks import check_choice, checked, warn_user
 from ..core.results import PartStore
 from ..data.images import ImageData
 from ..data.sets import pick_device
@@ -52,6 +52,7 @@ def _answers(
                 confidence=confidence.numpy())
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #716d6380
+@checked
 def stress_sweep(
     model:nn.Module, # images (N, C, H, W) in [0, 1] -> logits (N, K); comes back unchanged
     data, # anything that `as_data` takes
@@ -189,6 +190,7 @@ def _all_answers(parts:Sequence[dict], s:SweepOptions) -> dict:
     return dict(correct=(dims, correct), accuracy=(dims[:-1], correct.mean(-1)))
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #ac4b67af
+@checked
 def filter_sweep(
     model:nn.Module, # images (N, C, H, W) in [0, 1] -> logits (N, K); comes back unchanged
     data, # anything that `as_data` takes
@@ -326,6 +328,7 @@ def _sweep_snapshots(measure:Callable, todo:list[tuple], attrs:dict, keep:bool) 
     return done
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #c0980c43
+@checked
 def filter_landscape(
     model:nn.Module, # of the architecture of the snapshots; its own weights are not used
     snapshots:Mapping[int, str|os.PathLike]|Sequence[Mapping], # epoch -> checkpoint; a list: one per initialisation

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import check_choice, check_number, unknown_name
+from ..core.checks import check_choice, check_number, checked, unknown_name
 from ..core.identity import stable_seed
 from .wrap import Normalized, channel_row
 from .networks import MODELS, Architecture, PlainCNN
@@ -140,7 +140,9 @@ def find_architecture(
     name:str, # "cnn<depth>", "timm:<name>" or one of `list_models()`
 ) -> Architecture:
     "What the zoo knows of a network; an unknown name lists the known ones."
+    if not isinstance(name, str): raise TypeError(f"Expected `name` to be a text, but got {name!r}.")
     if plain := re.fullmatch(r"cnn(\d+)", name):
+        if len(plain[1]) > 3: raise ValueError(f"Expected `name` to be a CNN of at most 999 layers, but got {name!r}.")
         depth = int(plain[1])
         least = 2 ** min(max(depth - 2, 0), 2) # two poolings, or one in cnn3
         return Architecture(lambda k, c, size, stem: PlainCNN(depth, k, c), "plain CNN", (least, least), 8)
@@ -261,6 +263,7 @@ def _with_norms(model:Normalized, norm:str|dict|Sequence[dict]|None) -> Normaliz
     return model
 
 # %% ../../nbs/api/models/04_create.ipynb #fb9a6833
+@checked
 def create_model(
     name:str, # one of `list_models()`: "resnet18", "cnn4", "timm:convnext_tiny", …
     num_classes:int=10, # K

@@ -45,7 +45,7 @@ def _train_epoch(steps:TrainingSteps, train:ImageData, epoch:int, *, seed:int, b
     with epoch_randomness(seed, epoch, steps.device):
         for x, y, index in read_batches(train, batches, steps.device):
             x, y = augment_batch(steps.model, x, y, augment, stable_seed("augment", seed, epoch), index)
-            if distort is not None: x = distort(x, stable_seed("distort", seed, epoch), index)
+            if distort is not None: x = _finite(distort(x, stable_seed("distort", seed, epoch), index))
             loss, correct = steps.step(x, y)
             losses.append(loss)
             right += correct
@@ -58,6 +58,11 @@ def _train_epoch(steps:TrainingSteps, train:ImageData, epoch:int, *, seed:int, b
     return dict(loss=mean, train_accuracy=int(right) / len(train), learning_rate=steps.optimizer.param_groups[0]["lr"])
 
 # %% ../../nbs/api/models/10_training.ipynb #99d74d87
+def _finite(x:torch.Tensor) -> torch.Tensor:
+    "Distorted images, which must still be numbers: else the loss would be NaN, as if `lr` were too large."
+    if torch.isfinite(x).all(): return x
+    raise ValueError("Expected `distort` to give finite images, but got NaN or infinity.")
+
 def _test_scores(steps:TrainingSteps, test:ImageData|None) -> dict[str, float]:
     "Loss and accuracy on test images, of the averaged weights where there are some."
     if test is None: return {}

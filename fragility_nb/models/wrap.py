@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.checks import check_number, warn_user
+from ..core.checks import check_number, checked, warn_user
 from ..core.identity import array_hash
 from ..data.images import ImageData
 from ..data.sets import pick_device
@@ -172,6 +172,7 @@ def as_images(
     return ImageData(data, torch.zeros(len(data), dtype=torch.long), ("0",))
 
 # %% ../../nbs/api/models/00_wrap.ipynb #e7bcfc5f
+@checked
 def predict(
     model:nn.Module, # images in [0, 1] -> logits
     data:ImageData|Tensor, # images, or a tensor (N, C, H, W) in [0, 1]

@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from ..core.checks import check_number, warn_user
+from ..core.checks import check_number, checked, warn_user
 from ..core.results import provenance
 from ..data.images import ImageData
 from ..data.sets import pick_device
@@ -118,6 +118,7 @@ def right_answers(
     return (predict(model, images, device=device).argmax(1) == data.labels).numpy()
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #a1a1c016
+@checked
 def check_attack(
     model:nn.Module, # images in [0, 1] -> logits
     data, # anything that `as_data` takes

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from captum import robust
 from torch import Tensor, nn
 
-from ..core.checks import Registry, check_choice, check_number, warn_user
+from ..core.checks import Registry, check_choice, check_flag, check_number, checked, warn_user
 from ..core.streams import CounterStreams
 from ..data.images import ImageData
 from ..data.sets import pick_device
@@ -56,6 +56,7 @@ class Attack:
         raise NotImplementedError
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #a1a1c002
+@checked
 def check_unit(
     attack:Attack, # or any object with `strength` and `norm`
     severity:float, # largest severity that will be used
@@ -68,6 +69,7 @@ def check_unit(
               f"did you mean {eps:g}/255 = {eps/255:.4f}?")
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #577709af
+@checked
 def cross_entropy(
     logits:Tensor, # (N, K)
     y:Tensor, # (N,) true classes
@@ -195,6 +197,7 @@ class PGD(Attack):
         super().__post_init__()
         check_number("steps", self.steps, low=1, integer=True)
         check_number("restarts", self.restarts, low=1, integer=True)
+        check_flag("random_start", self.random_start)
         check_number("step_size", self.step_size, above=0)
         if self.restarts > 1 and not self.random_start:
             raise ValueError(f"Expected `random_start=True` with `restarts` = {self.restarts}: from the image itself "
@@ -229,6 +232,7 @@ class RandomNoise(Attack):
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #305a4c9d
 @contextlib.contextmanager
+@checked
 def frozen_parameters(
     model:nn.Module, # its weights keep their values and, afterwards, their `requires_grad`
 ) -> Iterator[None]:
@@ -269,6 +273,7 @@ def _check_attacked(z, x:Tensor, attack) -> Tensor:
     return z
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #9148fcba
+@checked
 def attack_images(
     model:nn.Module, # images in [0, 1] -> logits
     data:ImageData, # labelled images
@@ -291,6 +296,7 @@ def attack_images(
     return torch.cat(parts)
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #57a4d968
+@checked
 def loss_gradient(
     model:nn.Module, # images in [0, 1] -> logits
     data:ImageData, # labelled images

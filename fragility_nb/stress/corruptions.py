@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ..core.checks import checked
 from . import weather  # noqa: F401, an import files its corruptions
 from .stressors import REGISTERED, gaussian_filter
 from .noise_blur import Corruption
@@ -245,6 +246,7 @@ COMMON = ("gaussian_noise_c", "shot_noise", "impulse_noise", "defocus_blur", "gl
           "snow", "frost", "fog", "brightness", "contrast", "elastic", "pixelate", "jpeg")
 EXTRA = ("speckle_noise", "gaussian_blur_c", "spatter", "saturate") # held out for validation there
 
+@checked
 def common_corruptions(
     constants:str="auto", # "imagenet", "cifar", or "auto": cifar for images up to 64 pixels
     extra:bool=False, # the four held-out ones, too

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import Registry, check_choice, check_number
+from ..core.checks import Registry, check_choice, check_number, check_range, checked
 
 # %% ../../nbs/api/stress/07_filters.ipynb #ce958363
 FILTERS = Registry("filter") # name -> function(theta, alpha, step) -> bool tensor, True where a weight stays
 
 # %% ../../nbs/api/stress/07_filters.ipynb #8c507c70
 @FILTERS.register("high_pass")
+@checked
 def high_pass(
     theta:Tensor, # weights, any shape
     alpha:float, # threshold
@@ -30,6 +31,7 @@ def high_pass(
 
 # %% ../../nbs/api/stress/07_filters.ipynb #b4f67d0e
 @FILTERS.register("low_pass")
+@checked
 def low_pass(
     theta:Tensor, # weights, any shape
     alpha:float, # threshold
@@ -40,15 +42,18 @@ def low_pass(
 
 # %% ../../nbs/api/stress/07_filters.ipynb #667038b3
 @FILTERS.register("pulse")
+@checked
 def pulse(
     theta:Tensor, # weights, any shape
     alpha:float, # threshold: the middle of what is removed
     step:float, # distance of two thresholds: the width of what is removed
 ) -> Tensor: # bool, like theta
     "The pulse wave h₃: removes α − Δα/2 ≤ θ < α + Δα/2 (AIJ Eq. 9)."
+    check_number("step", step, low=0)
     return (theta < alpha - step/2) | (theta >= alpha + step/2)
 
 # %% ../../nbs/api/stress/07_filters.ipynb #933a9dba
+@checked
 def threshold_grid(
     low:float, # smallest weight of the scope
     high:float, # largest weight of the scope
@@ -57,6 +62,8 @@ def threshold_grid(
 ) -> np.ndarray: # (n,) float64, in the order of the sweep
     "A evenly spaced thresholds α₁ … α_A over the range of the weights."
     check_number("thresholds", n, low=2, integer=True)
+    check_choice("filter", filter, FILTERS)
+    if low > high: raise ValueError(f"Expected `low` to be at most `high`, but got {low} and {high}.")
     grid = np.linspace(low, high, n)
     grid[-1] = high # linspace may miss it by one bit
     return grid[::-1].copy() if filter == "low_pass" else grid
@@ -91,6 +98,7 @@ def _keep(theta:Tensor, filter:str, alpha:float, step:float) -> Tensor:
     return FILTERS[filter](theta.double(), float(alpha), step)
 
 # %% ../../nbs/api/stress/07_filters.ipynb #d4c2faec
+@checked
 def plan_filter(
     theta:Tensor|Sequence[Tensor], # the weights of one layer, or of several for a global sweep
     filter:str, # "high_pass", "low_pass" or "pulse"
@@ -107,13 +115,15 @@ def plan_filter(
     if low == high:
         raise ValueError(f"Expected {what} to have weights that differ, but all are {low:.4g}: there is no range to "
                          f"sweep.")
-    low, high = alpha_range or (low, high)
+    if alpha_range is not None:
+        low, high = check_range("alpha_range", alpha_range)
     alpha = threshold_grid(low, high, thresholds, filter)
     step = (high - low) / (thresholds - 1)
     removed = np.array([sum(t.numel() - int(_keep(t, filter, a, step).sum()) for t in theta) for a in alpha])
     return FilterPlan(filter, theta, alpha, step, removed)
 
 # %% ../../nbs/api/stress/07_filters.ipynb #20759eef
+@checked
 def baseline(
     removed:np.ndarray, # η, number of weights removed
     weights:int|np.ndarray, # N, number of weights of the scope

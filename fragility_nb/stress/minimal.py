@@ -17,7 +17,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..core.checks import Registry, check_number, warn_user
+from ..core.checks import Registry, check_number, checked, warn_user
 from ..core.results import provenance
 from ..data.images import ImageData
 from ..data.sets import pick_device
@@ -134,6 +134,7 @@ class GradientWalk:
         return z, (z - x).flatten(1).abs().amax(1), fooled, flat
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #a1a1c026
+@checked
 def minimal_perturbation(
     model:nn.Module, # images in [0, 1] -> logits
     data, # anything that `as_data` takes
@@ -296,6 +297,7 @@ def _side_by_side(results:dict[str, xr.Dataset]) -> xr.Dataset:
               .assign_coords(step=range(len(owner)), step_model=("step", owner)).assign_attrs(facts)
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #a15cc2ed
+@checked
 def find_epsilon(
     model:nn.Module|Mapping[str, nn.Module], # images in [0, 1] -> logits; or several by name
     data, # anything that `as_data` takes

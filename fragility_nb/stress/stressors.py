@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional as TF
 
-from ..core.checks import Registry, check_choice, check_number
+from ..core.checks import Registry, check_choice, check_flag, check_number, checked
 from ..core.streams import CounterStreams
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #fa79d7fb
@@ -62,7 +62,9 @@ class GaussianNoise(Stressor):
     unit:ClassVar[str] = "σ of pixel values in [0, 1]"
     random:ClassVar[bool] = True
 
-    def __post_init__(self): check_number("sigma", self.sigma, above=0)
+    def __post_init__(self):
+        check_number("sigma", self.sigma, above=0)
+        check_flag("clip", self.clip)
     def strength(self, severity): return severity * self.sigma
     def perturb(self, x, severity, streams):
         noisy = streams.normal(*x.shape[1:]).mul_(self.strength(severity)).add_(x)
@@ -124,6 +126,7 @@ def _check_stressed(y, x:Tensor, stressor) -> Tensor:
     return y.clamp(0, 1)
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #36ef2529
+@checked
 def apply_stress(
     stressor:Stressor|Callable, # a stressor, or f(x, severity, streams) -> x
     x:Tensor, # images (N, C, H, W) in [0, 1]
@@ -156,6 +159,7 @@ def _in_parts(stressor, x:Tensor, severity:float, streams:CounterStreams, part:i
     return out
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #10c00001
+@checked
 def border_index(
     n:int, # pixels along the side
     margin:int, # pixels to go beyond it, on either side; may be more than n
@@ -169,6 +173,7 @@ def border_index(
     return torch.where(i < n, i, (period if border == "mirror" else period - 1) - i)
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #10c00018
+@checked
 def pad_border(
     x:Tensor, # (N, C, H, W)
     rows:int, # margin above and below, in pixels
@@ -177,6 +182,8 @@ def pad_border(
 ) -> Tensor: # (N, C, H + 2·rows, W + 2·cols)
     "Images with a margin on all four sides."
     h, w = x.shape[-2:]
+    check_choice("border", border, ("mirror", "reflect", "nearest"))
+    if min(rows, cols) < 0: raise ValueError(f"Expected `rows` and `cols` to be at least 0, but got {rows}, {cols}.")
     if border == "nearest": return F.pad(x, (cols, cols, rows, rows), mode="replicate")
     if border == "mirror" and rows < h and cols < w: # torch calls it "reflect"
         return F.pad(x, (cols, cols, rows, rows), mode="reflect")
@@ -207,6 +214,7 @@ def _taps(x:Tensor, kernel:Tensor, border:str, dim:int) -> Tensor:
     return out
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #10c00003
+@checked
 def gaussian_filter(
     x:Tensor, # (N, C, H, W)
     sigma:float, # standard deviation of the kernel, in pixels; 0 changes nothing
@@ -378,9 +386,11 @@ class Chain(Stressor):
     stages:tuple[Stressor|Callable, ...] # in the order of application
 
     def __post_init__(self):
+        if not isinstance(self.stages, list|tuple) or not self.stages:
+            raise TypeError(f"Expected `stages` to be stressors, at least one, but got {self.stages!r}.")
         flat = [s for stage in self.stages for s in (stage.stages if isinstance(stage, Chain) else (stage,))]
         bad = [s for s in flat if not callable(s) and not hasattr(s, "perturb")]
-        if bad: raise TypeError(f"Expected every part of a chain to be a stressor or a function, but got {bad[0]!r}.")
+        if bad: raise TypeError(f"Expected `stages` to be stressors or functions, but got {bad[0]!r}.")
         object.__setattr__(self, "stages", tuple(flat)) # frozen
     def __repr__(self): return " >> ".join(map(stress_id, self.stages))
     @property

@@ -17,7 +17,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.checks import as_list, check_choice, check_number, unknown_name, warn_user
+from ...core.checks import as_list, check_choice, check_number, checked, unknown_name, warn_user
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
 from ...models.wrap import evaluating, forward_in_blocks, home, match_data, model_name
@@ -151,6 +151,7 @@ def _answers_result(parts:Sequence, references:Sequence, coords:dict, data:Image
     return xr.Dataset(fields, coords | dict(sample=data.index.numpy(), label=("sample", data.labels.numpy())), attrs)
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #d3be349c
+@checked
 def recalibrate(
     model:nn.Module, # with BatchNorm; comes back unchanged
     data, # images to estimate from; anything that `as_data` takes
@@ -170,6 +171,8 @@ def recalibrate(
     count = len(data) if n is None else int(check_number("n", n, low=1, high=len(data), integer=True))
     find_batchnorms(model, layers)
     _check_recalibration(mode, momentum, batch_size)
+    if stressor is None and check_number("severity", severity, low=0) > 0:
+        raise ValueError(f"Expected a `stressor` with `severity` = {severity}, but got none.")
     if min(map(len, _equal_parts(count, batch_size))) == 1: usable_sizes("n", 1, model, data, len(data))
     return _recalibrated(model, _Images(data, stressor, severity, seed), count, mode, momentum, layers, batch_size,
                          seed, pick_device(device))

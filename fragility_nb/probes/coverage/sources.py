@@ -13,6 +13,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from ...core.checks import checked
 from ...core.streams import CounterStreams
 from ...core.results import provenance
 from ...data.images import ImageData
@@ -89,6 +90,7 @@ def _facts(models:dict[str, nn.Module], data:ImageData) -> dict:
     return provenance("source_comparison", **facts)
 
 # %% ../../../nbs/api/probes/coverage/07_sources.ipynb #b17dbb23
+@checked
 def compare_sources(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # as in `generate_differential`
     data, # the seeds: anything that `as_data` takes
