@@ -21,6 +21,7 @@ from ..core.checks import as_list, check_choice, check_number, warn_user
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..models.wrap import BLOCK, model_hash, model_name
+from ..models.gradients import broken_gradients
 from ..stress.stressors import stress_id
 from ..stress.attacks import Attack, attack_images
 from ..stress.filters import FILTERS, FilterPlan
@@ -212,8 +213,10 @@ class Evaluator:
         for i in range(rows.start, rows.stop, self.at_once):
             part = slice(i, min(i + self.at_once, rows.stop))
             progress = None if tell is None else partial(_tell_share, tell, (part.stop - part.start) / n)
-            parts.append(self.engine.evaluate(edits, self.images(part), self.data.labels[part], attack=self.adaptive,
-                                              batch_size=self.s.batch_size, progress=progress))
+            with broken_gradients(part.stop - part.start, self.data.index[part].tolist()):
+                parts.append(self.engine.evaluate(edits, self.images(part), self.data.labels[part],
+                                                  attack=self.adaptive, batch_size=self.s.batch_size,
+                                                  progress=progress))
         return np.concatenate(parts, -1)
 
 def _tell_share(tell:Callable[[float], object], share:float, done:float) -> None: tell(done * share)

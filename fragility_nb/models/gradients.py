@@ -23,6 +23,11 @@ class Broken:
     "Where gradients were not finite: which images, and at which steps of the network."
     def __init__(self, of:int): self.of, self.images, self.steps = of, set[int](), set[str]()
 
+    def join(self, other:"Broken") -> None:
+        "Takes in what another found."
+        self.images |= other.images
+        self.steps |= other.steps
+
     def sign(self) -> dict[str, tuple[float, str]]:
         "A sign as of `check_attack`: its value, the share of images, and a text if it was found."
         n = len(self.images)

@@ -271,8 +271,10 @@ def _blame(model:nn.Module, images:Tensor) -> str:
     return found[0] if found else "the last step"
 
 # %% ../../nbs/api/models/00_wrap.ipynb #57d54157
-def _are_probabilities(out:Tensor) -> bool:
-    "Whether all rows (N, K) are in [0, 1] and sum to 1."
+def are_probabilities(
+    out:Tensor, # (N, K)
+) -> bool:
+    "Whether all rows are in [0, 1] and sum to 1."
     sums = out.sum(1)
     return bool(out.min() >= 0 and out.max() <= 1) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
 
@@ -289,7 +291,7 @@ def check_logits(
     if not torch.isfinite(out).all():
         raise ValueError(f"Expected `model` to give finite logits, but NaN or infinity comes out of layer "
                          f"`{_blame(model, images)}`.")
-    if out.shape[1] > 1 and _are_probabilities(out):
+    if out.shape[1] > 1 and are_probabilities(out):
         warn_user("`model` seems to return probabilities; logits are expected. Remove its softmax: "
                   "losses, margins and attacks are wrong on probabilities.")
     return out.shape[1]
