@@ -176,17 +176,17 @@ def _one_step(network:StepNetwork, place:Cut, calls:Mapping, b:_Batch, step:Call
     with torch.enable_grad():
         logits = _after(network, place, [calls], dict(edge))
         loss = F.cross_entropy(logits.float(), b.y, reduction="sum")
-    gradient = _gradient(loss, {k: v for k, v in edge.items() if v.requires_grad}, b)
+    gradient = _gradient(loss, logits, {k: v for k, v in edge.items() if v.requires_grad}, b)
     with torch.no_grad(): return logits.detach(), step(b.x, gradient)
 
-def _gradient(loss:Tensor, edge:dict[str, Tensor], b:_Batch) -> Tensor: # (n, C, H, W)
+def _gradient(loss:Tensor, logits:Tensor, edge:dict[str, Tensor], b:_Batch) -> Tensor: # (n, C, H, W)
     "The gradient at the images: behind the cut, then before it."
     if not loss.requires_grad: return torch.zeros_like(b.x)
-    at_edge = finite_gradients([loss], list(edge.values()))
+    at_edge = finite_gradients([loss], list(edge.values()), logits=logits)
     pairs = [(b.edge[k], g) for k, g in zip(edge, at_edge) if g is not None]
     if not pairs: return torch.zeros_like(b.x)
     ends, gradients = zip(*pairs)
-    found, = finite_gradients(ends, [b.leaf], gradients)
+    found, = finite_gradients(ends, [b.leaf], gradients, logits)
     return torch.zeros_like(b.x) if found is None else found
 
 # %% ../../nbs/api/engine/04_passes.ipynb #passany

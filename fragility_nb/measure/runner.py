@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from ..core.checks import as_list, check_choice, check_number, warn_user
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import BLOCK, model_hash, model_name
+from ..models.wrap import BLOCK, by_batch, model_hash, model_name
 from ..models.gradients import broken_gradients
 from ..stress.stressors import stress_id
 from ..stress.attacks import Attack, attack_images
@@ -182,6 +182,7 @@ class Evaluator:
         self.adaptive:Any = settings.attack if settings.attack_mode == "adaptive" else None
         self.at_once = self._at_once(4 * few[0].numel() * (2 if self.fixed else 1))
         self.rows = self.engine.rows_with_gradient(few) if self.fixed else BLOCK # images of an attack at once
+        if by_batch(self.model): self.rows = settings.batch_size or 100
         self.kept:tuple[slice, Tensor]|None = None # the last chunk: its place, its images
 
     def _at_once(self, row:int) -> int: # row: bytes of an image under all stresses

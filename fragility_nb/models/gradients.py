@@ -60,8 +60,9 @@ def note_broken(
     broken:Tensor, # (N,) bool
     steps:set[str], # where it arose
 ) -> None:
-    "Notes images whose gradient was not finite in the innermost block, or warns at once."
-    with contextlib.nullcontext(_OPEN.get()) if _OPEN.get() else broken_gradients(len(broken)) as block:
+    "Notes images whose gradient was not finite in the block around it; without one it warns at once."
+    if not broken.any(): return
+    with broken_gradients(len(broken)) as block:
         block.images |= set(torch.where(broken)[0].tolist())
         block.steps |= steps
 
@@ -100,6 +101,7 @@ def finite_gradients(
     outputs:Sequence[Tensor], # what is differentiated; afterwards it can be asked again
     inputs:Sequence[Tensor], # by what; the images in their first dimension
     weights:Sequence[Tensor]|None=None, # one for each output, of its shape; default 1, for single numbers
+    logits:Tensor|None=None, # (N, K) of the images; where they are not finite, nothing is noted: it is no wonder there
 ) -> list[Tensor|None]: # like `inputs`; nothing for an input that the outputs do not depend on
     "Gradients that are finite; the images where they would not have been are noted."
     ask = lambda: torch.autograd.grad(outputs, inputs, weights, retain_graph=True, allow_unused=True)
@@ -108,6 +110,7 @@ def finite_gradients(
     broken = torch.stack([~torch.isfinite(g).flatten(1).all(1) for g in found if g is not None]).any(0)
     to_blame = set[str]()
     with _mended(outputs, to_blame): found = ask()
+    if logits is not None: broken &= torch.isfinite(logits).all(1)
     note_broken(broken, to_blame)
     return [g if g is None else _zeroed(g) for g in found]
 
@@ -122,7 +125,7 @@ def input_gradient(
     with torch.enable_grad():
         logits = net(x)
         loss = F.cross_entropy(logits.float(), y, reduction="sum")
-    gradient = finite_gradients([loss], [x])[0] if loss.requires_grad else None
+    gradient = finite_gradients([loss], [x], logits=logits)[0] if loss.requires_grad else None
     return torch.zeros_like(x) if gradient is None else gradient, logits.detach()
 
 # %% ../../nbs/api/models/11_gradients.ipynb #3d352465

@@ -155,11 +155,10 @@ def weights_dtype(
 _FOUND:WeakSet[nn.Module] = WeakSet() # networks that a look has found to answer by the batch
 
 def by_batch(
-    net:nn.Module, # in eval mode
+    net:nn.Module, # in any mode
 ) -> bool:
     "Whether an image's answer depends on the other images of its batch, as far as is known."
-    return net in _FOUND or any(isinstance(m, _BatchNorm) and (m.running_mean is None or m.training)
-                                for m in net.modules())
+    return net in _FOUND or any(isinstance(m, _BatchNorm) and m.running_mean is None for m in net.modules())
 
 def same_look(
     model:nn.Module, # that was looked at
@@ -195,7 +194,7 @@ def forward_in_blocks(
     *batch:Tensor, # tensors with the images in their first dimension, N
     net:nn.Module|None=None, # the network that `f` runs; default `f`, if it is one
 ) -> Tensor: # (N, …)
-    "`f` of a batch that is filled up to a multiple of 32 with repeats, and cut again; not if `net` answers by the batch."
+    "`f` of a batch, filled up to a multiple of 32 with repeats and cut again, unless `net` answers by the batch."
     n, net = len(batch[0]), f if net is None and isinstance(f, nn.Module) else net
     fill = 0 if net is not None and by_batch(net) else -n % BLOCK
     if fill: batch = tuple(torch.cat([t, t[-1:].expand(fill, *t.shape[1:])]) for t in batch)
@@ -203,7 +202,7 @@ def forward_in_blocks(
 
 # %% ../../nbs/api/models/00_wrap.ipynb #403b7af8
 def batch_rows(
-    net:nn.Module, # in eval mode
+    net:nn.Module, # that will take them
     batch_size:int, # images at once, as asked for
 ) -> int:
     "How many images to run at once: a multiple of 32; as asked for where the network answers by the batch."
@@ -249,9 +248,10 @@ def predict(
 ) -> Tensor: # logits (N, K), float32, on the CPU
     "The logits of all images, in eval mode."
     check_number("batch_size", batch_size, low=1, integer=True)
-    with evaluating(model) as net:
-        if by_batch(net) and len(data) > 1: warn_user(_BY_BATCH)
-    with _naming_dtype(model): return all_logits(model, data, batch_size, device)
+    data, device = as_images(data), pick_device(device)
+    with _naming_dtype(model):
+        with evaluating(model, device) as net: _look(model, net, data.batch(0, 8).to(device))
+        return all_logits(model, data, batch_size, device)
 
 # %% ../../nbs/api/models/00_wrap.ipynb #47ba8789
 def _check_weights(model:nn.Module) -> None:
@@ -315,6 +315,13 @@ def output_signs(
     return dict(random_outputs=(drawn, _RANDOM if drawn > 1e-4 else ""),
                 batch_dependent=(moved, _BY_BATCH if moved > 1e-2 else ""))
 
+def _look(model:nn.Module, net:nn.Module, x:Tensor, tell:bool=True) -> None:
+    "Remembers whether a model, or its copy `net`, answers by the batch; warns if it does or is random."
+    signs = output_signs(net, x)
+    (_FOUND.add if signs["batch_dependent"][1] else _FOUND.discard)(model)
+    for _, text in signs.values():
+        if text and tell: warn_user(text)
+
 # %% ../../nbs/api/models/00_wrap.ipynb #66661d23
 def _count_logits(model:nn.Module, data:ImageData, tell:bool) -> int:
     "The number of logits for these images, after a try with the first of them and a look at the answers."
@@ -326,10 +333,7 @@ def _count_logits(model:nn.Module, data:ImageData, tell:bool) -> int:
         try:
             with _naming_dtype(model): k = check_logits(net, x)
         except RuntimeError as e: raise ValueError(f"{cannot}{e}") from e
-        signs = output_signs(net, x)
-    (_FOUND.add if signs["batch_dependent"][1] else _FOUND.discard)(model)
-    for _, text in signs.values():
-        if text and tell: warn_user(text)
+        _look(model, net, x, tell)
     return k
 
 # %% ../../nbs/api/models/00_wrap.ipynb #f3ea53ba

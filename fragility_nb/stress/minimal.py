@@ -339,8 +339,8 @@ def find_epsilon(
     check_number("relative_accuracy", relative_accuracy, above=0, high=1)
     attack, models = attack or FGSM(), model if isinstance(model, Mapping) else {"": model}
     if not models: raise ValueError("Expected `model` to name at least one network, but it is empty.")
-    trials = {k: _Trials(m, match_data(m, data, tell=False), attack, dict(seed=seed, batch_size=batch_size, device=device),
-                         progress) for k, m in models.items()}
+    options = dict(seed=seed, batch_size=batch_size, device=device)
+    trials = {k: _Trials(m, match_data(m, data, tell=False), attack, options, progress) for k, m in models.items()}
     top = trials[next(iter(trials))].top(max_epsilon)
     rho = _common_share(trials, relative_accuracy)
     found = {}
