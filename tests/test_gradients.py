@@ -207,7 +207,6 @@ class Breaks(nn.Module):
 
 def test_logits_that_are_not_finite_are_another_fault(few):
     net = Breaks(nn.Sequential(nn.Flatten(), nn.Linear(64, 10))).eval()
-    with torch.no_grad(): net.net[1].weight[3] -= 0.3  # every way up in brightness leads away from class 3
     y = net(few.batch(0, 120)).argmax(1)
     data = ImageData(few.images, y, few.classes)
     lighter = lambda n, x, y: x*0.9 + 0.1

@@ -97,12 +97,9 @@ def _cuttable(net:nn.Module, dtype:torch.dtype) -> StepNetwork|None:
         _announce(e)
         return None
 
-_RANDOM = "it draws random numbers"
-
 def _announce(why:Untraceable) -> None:
     "Tells once that the slow path is taken."
-    same = "" if str(why) == _RANDOM else "same results, "
-    warn_user(f"This network cannot be cut ({why}), so all of it runs for each edit: {same}only slower.")
+    warn_user(f"This network cannot be cut ({why}), so all of it runs for each edit: slower, but not less exact.")
 
 # %% ../../nbs/api/engine/05_engine.ipynb #686c1181
 def _measured(network:StepNetwork, net:nn.Module, images:Tensor, budget:Budget, by_batch:bool) -> StepNetwork|None:
@@ -126,4 +123,4 @@ def _check_same(network:StepNetwork, net:nn.Module, few:Tensor, loose:float) -> 
         want, again = (net(few.contiguous()).float() for _ in range(2))
     near = lambda a, b: a.shape == b.shape and torch.allclose(a, b, rtol=loose, atol=loose*float(b.abs().max()))
     if near(got, want): return
-    raise Untraceable("its steps give other logits than the network" if near(again, want) else _RANDOM)
+    raise Untraceable("its steps give other logits than the network" if near(again, want) else "it is random")

@@ -21,7 +21,7 @@ from ..core.checks import Registry, check_choice, check_number, warn_user
 from ..core.streams import CounterStreams
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import evaluating, forward_in_blocks
+from ..models.wrap import batch_rows, evaluating, forward_in_blocks
 from ..models.gradients import broken_gradients, gradient_rows, input_gradient
 from .stressors import Stressor
 
@@ -220,7 +220,7 @@ def batch_ranges(
     net:nn.Module, # that will take them, with a gradient
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]: # images (N, C, H, W) and labels (N,) there; index (N,) on the CPU
     "Images and labels on the device, and the images' places; as many at once as a gradient has room for."
-    size = gradient_rows(net, data.batch(0, 1).to(device), batch_size)
+    size = gradient_rows(net, data.batch(0, 1).to(device), min(batch_rows(net, batch_size), len(data)))
     for i in range(0, len(data), size):
         rows = slice(i, i + size)
         yield data.batch(i, i + size).to(device), data.labels[rows].to(device), data.index[rows]
