@@ -112,6 +112,7 @@ def _measured(network:StepNetwork, net:nn.Module, images:Tensor, budget:Budget, 
         return None
     return network
 
+# %% ../../nbs/api/engine/05_engine.ipynb #e3a0af02
 def _check_same(network:StepNetwork, net:nn.Module, few:Tensor, loose:float) -> None:
     "Measures the steps and compares them with the network itself on a few images (n, C, H, W)."
     with torch.no_grad(), no_autocast(few.device):

@@ -118,9 +118,8 @@ def fixed_passes(
     store:BoundaryStore, # from the last call with this network, or a new one
 ) -> Tensor: # bool (distinct edits, S·N)
     "Which images are right: images that are the same for every edit."
-    total, edits = len(job.images), len(job.first)
+    total, edits, sizes = len(job.images), len(job.first), _sizes(network, place, job, budget)
     done = torch.zeros(edits, total, dtype=torch.bool, device=budget.device)
-    sizes = _sizes(network, place, job, budget)
     for block in job_blocks(job, sizes.block):
         with torch.inference_mode(): values = boundary_values(network, place, job, budget, store, block)
         for first in range(0, edits, sizes.stack):

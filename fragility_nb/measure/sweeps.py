@@ -164,6 +164,7 @@ def _sweep_signs(net:nn.Module, data:ImageData, result:xr.Dataset, stressors:Seq
     found[""] = ", ".join(filter(None, (told, found[""])))
     return "; ".join(f"{name}: {text}".removeprefix(": ") for name, text in found.items() if text)
 
+# %% ../../nbs/api/measure/02_sweeps.ipynb #ad25f94f
 def _attack_signs(net:nn.Module, few:ImageData, attack:Attack, one:xr.Dataset, device:torch.device) -> dict:
     "Whether the accuracy rises with the strength, and whether noise of the same size does as much."
     signs = rising_sign(one.correct.values, one.strength.values)
@@ -355,7 +356,7 @@ def filter_landscape(
     s, net, data = SweepOptions(attack=attack, **options), copy.deepcopy(model), match_data(model, data)
     todo = [(i, epoch, path) for i, paths in enumerate(inits) for epoch, path in paths.items()]
     attrs:dict = {}
-    with sweep_bar(len(todo)*_count_copies(model, s), progress) as bar:
+    with sweep_bar(len(todo)*_count_copies(model, s), progress) as bar, broken_gradients(len(data)):
         measure = lambda path, title: _sweep(load_checkpoint(path, net), data, s, resume, bar, title)
         done = _sweep_snapshots(measure, todo, attrs, keep=resume is not None)
     return as_landscape(done, isinstance(snapshots, Mapping), attrs)

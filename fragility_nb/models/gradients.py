@@ -56,6 +56,7 @@ def broken_gradients(
         outer.images |= here.images if names is None else {int(names[i]) for i in here.images if i < len(names)}
     elif tell and here.images: warn_user(here.sign()["nan_gradients"][1])
 
+# %% ../../nbs/api/models/11_gradients.ipynb #36426b3b
 def note_broken(
     broken:Tensor, # (N,) bool
     steps:set[str], # where it arose

@@ -217,6 +217,33 @@ def as_images(
     if isinstance(data, ImageData): return data
     return ImageData(data, torch.zeros(len(data), dtype=torch.long), ("0",))
 
+# %% ../../nbs/api/models/00_wrap.ipynb #4fd5d897
+_RANDOM = ("Two passes of the same images differ: something in `model` is random in eval mode (dropout? noise?). Every "
+           "call gives other numbers, and an attack follows the gradient of another draw than the one that is tested.")
+_BY_BATCH = ("The answers of `model` depend on which images share a batch (BatchNorm without running statistics?): "
+             "`batch_size` and the order of the images change every number.")
+
+def _look(model:nn.Module, net:nn.Module, x:Tensor, tell:bool=True) -> None:
+    "Remembers whether a model, or its copy `net`, answers by the batch; warns if it does or is random."
+    signs = output_signs(net, x)
+    (_FOUND.add if signs["batch_dependent"][1] else _FOUND.discard)(model)
+    for _, text in signs.values():
+        if text and tell: warn_user(text)
+
+# %% ../../nbs/api/models/00_wrap.ipynb #2060d44a
+def output_signs(
+    net:nn.Module, # in eval mode: images in [0, 1] -> logits
+    x:Tensor, # (N, C, H, W), where the network is; 8 are enough
+) -> dict[str, tuple[float, str]]: # sign -> its value (change, as a share of the largest logit), a text if it was found
+    "What two passes and two batches of the same images say about the outputs."
+    x, part = x[:8], max(-(-len(x[:8]) // 2), 2)
+    with torch.no_grad(): a, b, c = (net(some).float() for some in (x, x, x[:part]))
+    change = lambda one, two: float((one - two).abs().max() / a.abs().max().clamp_min(1e-12))
+    drawn, moved = change(a, b), change(a[:part], c)
+    moved = moved if drawn <= 1e-4 and part < len(x) else 0.
+    return dict(random_outputs=(drawn, _RANDOM if drawn > 1e-4 else ""),
+                batch_dependent=(moved, _BY_BATCH if moved > 1e-2 else ""))
+
 # %% ../../nbs/api/models/00_wrap.ipynb #814836c1
 def all_logits(model:nn.Module, data:ImageData|Tensor, batch_size:int=256, device=None) -> Tensor: # (N, K)
     "The same as `predict`, for those who have looked at the model."
@@ -295,32 +322,6 @@ def check_logits(
         warn_user("`model` seems to return probabilities; logits are expected. Remove its softmax: "
                   "losses, margins and attacks are wrong on probabilities.")
     return out.shape[1]
-
-# %% ../../nbs/api/models/00_wrap.ipynb #51d9de40
-_RANDOM = ("Two passes of the same images differ: something in `model` is random in eval mode (dropout? noise?). Every "
-           "call gives other numbers, and an attack follows the gradient of another draw than the one that is tested.")
-_BY_BATCH = ("The answers of `model` depend on which images share a batch (BatchNorm without running statistics?): "
-             "`batch_size` and the order of the images change every number.")
-
-def output_signs(
-    net:nn.Module, # in eval mode: images in [0, 1] -> logits
-    x:Tensor, # (N, C, H, W), where the network is; 8 are enough
-) -> dict[str, tuple[float, str]]: # sign -> its value (change, as a share of the largest logit), a text if it was found
-    "What two passes and two batches of the same images say about the outputs."
-    x, part = x[:8], max(-(-len(x[:8]) // 2), 2)
-    with torch.no_grad(): a, b, c = (net(some).float() for some in (x, x, x[:part]))
-    change = lambda one, two: float((one - two).abs().max() / a.abs().max().clamp_min(1e-12))
-    drawn, moved = change(a, b), change(a[:part], c)
-    moved = moved if drawn <= 1e-4 and part < len(x) else 0.
-    return dict(random_outputs=(drawn, _RANDOM if drawn > 1e-4 else ""),
-                batch_dependent=(moved, _BY_BATCH if moved > 1e-2 else ""))
-
-def _look(model:nn.Module, net:nn.Module, x:Tensor, tell:bool=True) -> None:
-    "Remembers whether a model, or its copy `net`, answers by the batch; warns if it does or is random."
-    signs = output_signs(net, x)
-    (_FOUND.add if signs["batch_dependent"][1] else _FOUND.discard)(model)
-    for _, text in signs.values():
-        if text and tell: warn_user(text)
 
 # %% ../../nbs/api/models/00_wrap.ipynb #66661d23
 def _count_logits(model:nn.Module, data:ImageData, tell:bool) -> int:

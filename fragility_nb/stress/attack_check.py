@@ -105,6 +105,7 @@ def warn_signs(
         if text: warn_user(f"{what}{text}", AttackWarning)
     return ", ".join(name for name, (_, text) in signs.items() if text)
 
+# %% ../../nbs/api/stress/05_attack_check.ipynb #0b5cc4d3
 def right_answers(
     model:nn.Module, # images in [0, 1] -> logits
     images:Tensor, # (N, C, H, W)

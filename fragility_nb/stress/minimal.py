@@ -40,6 +40,7 @@ def _wrong(net:nn.Module, z:Tensor, y:Tensor) -> Tensor:
     "Whether each image is answered wrong (N,)."
     return _answers(net, z) != y
 
+# %% ../../nbs/api/stress/06_minimal.ipynb #16f225b4
 def _bracket(fooled:Callable, n:int, grid:np.ndarray, like:Tensor) -> tuple[Tensor, Tensor]:
     "The last grid point at which each of n images still holds, and the first at which not (infinite if none)."
     low, high = like.new_zeros(n), like.new_full((n,), torch.inf)
@@ -180,6 +181,7 @@ def _smallest(net:nn.Module, x:Tensor, y:Tensor, search) -> dict[str, np.ndarray
                already_wrong=pred != y, zero_gradient=flat, pred=pred.int(), fooled_pred=after.int())
     return {k: v.cpu().numpy() for k, v in out.items()}
 
+# %% ../../nbs/api/stress/06_minimal.ipynb #7c5255c4
 def _smallest_result(parts:list[dict], model:nn.Module, data:ImageData, search, broken:Broken) -> xr.Dataset:
     "The parts as one labelled result."
     fields = {k: ("sample", np.concatenate([p[k] for p in parts])) for k in parts[0]}

@@ -20,6 +20,7 @@ from ...core.results import provenance
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
 from ...models.wrap import batch_rows, evaluating, forward_in_blocks, hooked, match_data, model_name
+from ...models.gradients import broken_gradients
 from ...stress.attacks import Attack, attack_images
 from ...measure.runner import subject_facts, sweep_bar
 from .scores import kernel_groups, rebalance_gain, targeting_scores
@@ -115,7 +116,7 @@ def adversarial_targeting(
     sources, cells = ("attack", "noise")[:1 + control], [(a, v) for a in several for v in severities]
     measure = _Distances(model, data, place, sources, seed, batch_size, here)
     bar = tqdm(cells, desc=f"attacking {model_name(model)}", unit="level", disable=not progress)
-    parts = [measure(a, v) for a, v in bar]
+    with broken_gradients(len(data)): parts = [measure(a, v) for a, v in bar]
     attrs = provenance("adversarial_targeting", **subject_facts(model, data), attacks="; ".join(map(repr, several)),
                        layer=place.layer.name, seed=seed, parameters=sum(p.numel() for p in model.parameters()),
                        device=str(here))
