@@ -12,8 +12,11 @@ from fragility_nb.data.images import ImageData
 from fragility_nb.engine.engine import EditEngine
 from fragility_nb.engine.job import Edits
 from fragility_nb.measure.scores import synaptic_scores
-from fragility_nb.measure.sweeps import filter_sweep, stress_sweep
+from fragility_nb.measure.sweeps import filter_landscape, filter_sweep, stress_sweep
+from fragility_nb.models.checkpoints import save_checkpoint
 from fragility_nb.models.gradients import _tape_bytes, gradient_rows, input_gradient
+from fragility_nb.probes.coverage.differential import generate_differential
+from fragility_nb.probes.kernels.targeting import adversarial_targeting
 from fragility_nb.stress.attack_check import AttackWarning, check_attack
 from fragility_nb.stress.attacks import FGSM, PGD, attack_images, loss_gradient
 from fragility_nb.stress.minimal import GradientWalk, find_epsilon, minimal_perturbation
@@ -236,3 +239,25 @@ def test_a_batch_has_room_for_its_tapes(few):
     assert _tape_bytes(net, image) == 4*(64*64 + 256*64*64)  # the image, and the sigmoid's output (also flat)
     assert gradient_rows(net, image, 4096) == 2**29 // _tape_bytes(net, image) // 32 * 32
     assert gradient_rows(net, image, 20) == 32
+
+
+def test_a_search_for_disagreement_is_that_on_the_safe_twins(twins, few):
+    nets = lambda k: dict(a=twins["sqrt"][k], b=twins["std"][k])
+    seeds = few.take(range(24))
+    run = lambda k: generate_differential(nets(k), seeds, steps=4, device="cpu", progress=False)
+    (got, said), (want, nothing) = quietly(run, 0), quietly(run, 1)
+    assert len(said) == 1 and "of 24 images" in said[0] and nothing == []
+    assert np.isfinite(got.image).all() and (got.outcome.values == want.outcome.values).mean() > 0.9
+    np.testing.assert_allclose(got.image, want.image, atol=1e-3)
+
+
+def test_targeting_and_landscapes_say_it_once(twins, few, tmp_path):
+    net = twins["sqrt"][0]
+    said = quietly(adversarial_targeting, net, few, [FGSM(0.05), PGD(0.1, 2)], [0, 1], severities=(1, 2), device="cpu",
+                   progress=False)[1]
+    assert len(said) == 1
+    snapshots = {k: save_checkpoint(net, tmp_path / f"{k}.safetensors") for k in (1, 2)}
+    for mode in ("fixed", "adaptive"):
+        result, said = quietly(filter_landscape, net, snapshots, few, attack=FGSM(0.05), attack_mode=mode, thresholds=2,
+                               device="cpu", progress=False)
+        assert len(said) == 1 and result.sizes["epoch"] == 2
