@@ -261,3 +261,19 @@ def test_targeting_and_landscapes_say_it_once(twins, few, tmp_path):
         result, said = quietly(filter_landscape, net, snapshots, few, attack=FGSM(0.05), attack_mode=mode, thresholds=2,
                                device="cpu", progress=False)
         assert len(said) == 1 and result.sizes["epoch"] == 2
+
+
+CALLS = {"fgsm": lambda m, d: attack_images(m, d, FGSM(0.1), device="cpu").numpy(),
+         "l2": lambda m, d: attack_images(m, d, PGD(1., 2, norm="l2"), device="cpu").numpy(),
+         "minimal": lambda m, d: minimal_perturbation(m, d, "gradient", device="cpu", progress=False).epsilon.values,
+         "adaptive": lambda m, d: filter_sweep(m, d, thresholds=3, attack=FGSM(0.05), attack_mode="adaptive",
+                                               device="cpu", progress=False).correct.values}
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("call", CALLS)
+def test_an_attack_is_made_wherever_the_caller_stands(trained, few, call, mode):
+    want = CALLS[call](trained, few)
+    with mode():
+        np.testing.assert_array_equal(CALLS[call](trained, few), want)
+        assert torch.is_inference_mode_enabled() == (mode is torch.inference_mode) and not torch.is_grad_enabled()

@@ -60,8 +60,9 @@ class EditEngine:
         progress:Callable[[float], object]|None=None, # told the edits' worth of work just done; sums to len(edits)
     ) -> np.ndarray: # bool (E, S, N); with an attack S = 2: clean, attacked
         "For each edit, stress and image: is the image classified rightly? NaN or infinite logits count as wrong."
-        job = Job(self.net, self.budget, edits, images, labels, attack=attack, batch_size=batch_size, progress=progress)
-        with exact_float32(self.budget), broken_gradients(job.n): done = self._passes(job) # (distinct edits, S·N)
+        with exact_float32(self.budget):
+            job = Job(self.net, self.budget, edits, images, labels, attack, batch_size, progress)
+            with broken_gradients(job.n): done = self._passes(job) # (distinct edits, S·N)
         return done.cpu().numpy().reshape(len(done), -1, job.n)[job.rows]
 
     def rows_with_gradient(self,
@@ -115,7 +116,7 @@ def _measured(network:StepNetwork, net:nn.Module, images:Tensor, budget:Budget, 
 # %% ../../nbs/api/engine/05_engine.ipynb #e3a0af02
 def _check_same(network:StepNetwork, net:nn.Module, few:Tensor, loose:float) -> None:
     "Measures the steps and compares them with the network itself on a few images (n, C, H, W)."
-    with torch.no_grad(), no_autocast(few.device):
+    with torch.inference_mode(False), torch.no_grad(), no_autocast(few.device):
         try:
             network.measure(few)
             env = {network.start: few, **network.constants}

@@ -91,14 +91,14 @@ class Budget:
 # %% ../../nbs/api/engine/03_job.ipynb #jobprec
 @contextlib.contextmanager
 def exact_float32(budget:Budget) -> Iterator[None]:
-    "float32 means float32: no autocast of the caller's, and on a GPU no TensorFloat-32."
+    "float32 means float32: no autocast of the caller's, no TensorFloat-32; and no inference mode, for gradients."
     if budget.device.type != "cuda" or budget.dtype is not torch.float32:
-        with no_autocast(budget.device): yield
+        with torch.inference_mode(False), no_autocast(budget.device): yield
         return
     old = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:
-        with no_autocast(budget.device): yield
+        with torch.inference_mode(False), no_autocast(budget.device): yield
     finally: torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = old
 
 # %% ../../nbs/api/engine/03_job.ipynb #jobcheck
@@ -131,7 +131,6 @@ class Job:
         edits:Edits, # or an object with the same `paths`, length, items and (optional) `key`
         images:Tensor, # (S, N, C, H, W) float in [0, 1]
         labels:Tensor, # (N,) true classes
-        *,
         attack:Any=None, # with `step` or `perturb`, or a function (net, x, y) -> x
         batch_size:int|None=None, # images at once; default 100 where BatchNorm looks at the batch
         progress:Callable[[float], object]|None=None, # hears of edits done

@@ -32,9 +32,10 @@ def inference_copy(
     if weights_dtype(model) != "float32":
         raise ValueError(f"Expected `model` to have float32 weights, but they are {weights_dtype(model)}: give "
                          "`model.float()`.")
-    net = same_look(model, copy.deepcopy(model).to(device).eval())
-    for m in net.modules(): _plain_weights(m)
-    return net.float().requires_grad_(False)
+    with torch.inference_mode(False): # else the copy could not be attacked
+        net = same_look(model, copy.deepcopy(model).to(device).eval())
+        for m in net.modules(): _plain_weights(m)
+        return net.float().requires_grad_(False)
 
 def _plain_weights(m:nn.Module) -> None:
     "Replaces computed parameters by their values."

@@ -162,7 +162,7 @@ def _taped(network:StepNetwork, place:Cut, job:Job, batch:slice) -> _Batch:
     "A batch, run to the cut; with a tape if the attack asks for the gradient."
     x, tape = job.rows_of(batch), getattr(job.attack, "step", None) is not None
     steps = needed_steps([s for s in network.steps if s.name not in network.constants], *place.boundary)
-    leaf, keep = x.detach().requires_grad_(tape), set(place.boundary)
+    leaf, keep = (x.clone() if x.is_inference() else x.detach()).requires_grad_(tape), set(place.boundary)
     with torch.set_grad_enabled(tape):
         env = {network.start: leaf, **network.constants}
         run_steps(steps, {**network.calls, **work_in_place(steps)}, env, last_uses(steps, keep))

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from ..core.checks import as_list, check_choice, check_number, warn_user
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import BLOCK, by_batch, model_hash, model_name
+from ..models.wrap import BLOCK, by_batch, model_hash, model_name, same_look
 from ..models.gradients import broken_gradients
 from ..stress.stressors import stress_id
 from ..stress.attacks import Attack, attack_images
@@ -174,6 +174,7 @@ class Evaluator:
         attacked:nn.Module|None=None, # the network that a fixed attack is made on; default `model`
     ):
         self.model, self.data, self.s = model if attacked is None else attacked, data, settings
+        same_look(self.model, model)
         self.memory = parse_bytes(settings.memory)
         self.engine = EditEngine(model, bn_mode=settings.bn_mode, precision=settings.precision, device=settings.device,
                                  memory=self.memory - self.memory // 4) # the images have their quarter

@@ -122,11 +122,11 @@ def input_gradient(
     y:Tensor, # (N,) true classes
 ) -> tuple[Tensor, Tensor]: # (N, C, H, W), finite, and logits (N, K)
     "∇ₓ of each image's cross-entropy, and the logits."
-    x = x.detach().clone().requires_grad_()
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(): # wherever the caller stands
+        x = x.detach().clone().requires_grad_()
         logits = net(x)
-        loss = F.cross_entropy(logits.float(), y, reduction="sum")
-    gradient = finite_gradients([loss], [x], logits=logits)[0] if loss.requires_grad else None
+        loss = F.cross_entropy(logits.float(), y.clone(), reduction="sum")
+        gradient = finite_gradients([loss], [x], logits=logits)[0] if loss.requires_grad else None
     return torch.zeros_like(x) if gradient is None else gradient, logits.detach()
 
 # %% ../../nbs/api/models/11_gradients.ipynb #3d352465
@@ -139,7 +139,7 @@ def _tape_bytes(net:nn.Module, image:Tensor) -> int:
         storage = t.untyped_storage()
         if storage.data_ptr() not in weights: kept[storage.data_ptr()] = storage.nbytes()
         return t
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+    with torch.inference_mode(False), torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
         out = net(image.detach().clone().requires_grad_())
     return sum(kept.values()) if isinstance(out, Tensor) else 0
 
