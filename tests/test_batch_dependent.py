@@ -106,6 +106,12 @@ def test_a_filter_sweep_and_its_attack_see_the_batches(net, sorted_digits, batch
                                torch.cat(moved), atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:The answers of `model` depend", "ignore:This network cannot be cut")
+def test_kernels_are_removed_batch_by_batch(net, sorted_digits):
+    got = kernel_dropout(net, sorted_digits, kernels=[0, 1], batch_size=40, device="cpu", progress=False)
+    assert (got.reference_correct.values.ravel() == plain_right(net, sorted_digits, 40)).mean() > 0.99
+
+
 def by_batch_module(net): return any(isinstance(m, nn.BatchNorm2d) and m.running_mean is None for m in net.modules())
 
 
