@@ -78,7 +78,7 @@ def stub(package, root=ROOT):
     found = listed(package, root)
     text = "".join(imported(source, names) for source, names in found.items() if names)
     names = [name for names in found.values() for name in names]
-    return f"# Made by tools/public_names.py.\nfrom . import {', '.join(sorted(found))}\n{text}\n{listing(names)}"
+    return f"# Made by tools/public_names.py.\n{imported('', sorted(found))}{text}\n{listing(names)}"
 
 
 def listing(names):

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import check_number, unknown_name
-from ..models.wrap import BLOCK
-from .network import needs_batch, parameter_names
+from ..models.wrap import BLOCK, by_batch, no_autocast
+from .network import parameter_names
 
 # %% ../../nbs/api/engine/03_job.ipynb #d1d8081f
 @dataclass(frozen=True, eq=False)
@@ -91,13 +91,14 @@ class Budget:
 # %% ../../nbs/api/engine/03_job.ipynb #jobprec
 @contextlib.contextmanager
 def exact_float32(budget:Budget) -> Iterator[None]:
-    "On a GPU float32 means float32: no TensorFloat-32."
+    "float32 means float32: no autocast of the caller's, no TensorFloat-32; and no inference mode, for gradients."
     if budget.device.type != "cuda" or budget.dtype is not torch.float32:
-        yield
+        with torch.inference_mode(False), no_autocast(budget.device): yield
         return
     old = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    try: yield
+    try:
+        with torch.inference_mode(False), no_autocast(budget.device): yield
     finally: torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = old
 
 # %% ../../nbs/api/engine/03_job.ipynb #jobcheck
@@ -130,7 +131,6 @@ class Job:
         edits:Edits, # or an object with the same `paths`, length, items and (optional) `key`
         images:Tensor, # (S, N, C, H, W) float in [0, 1]
         labels:Tensor, # (N,) true classes
-        *,
         attack:Any=None, # with `step` or `perturb`, or a function (net, x, y) -> x
         batch_size:int|None=None, # images at once; default 100 where BatchNorm looks at the batch
         progress:Callable[[float], object]|None=None, # hears of edits done
@@ -143,7 +143,7 @@ class Job:
         self.names = _first_names(net, edits.paths)
         self.edited = frozenset(self.names.values())
         self.first, self.rows = _distinct(edits) # indices of distinct edits, for each edit its place there
-        self.by_batch = needs_batch(net)
+        self.by_batch = by_batch(net)
         self.batch_size = 100 if batch_size is None and self.by_batch else batch_size
         if self.batch_size is not None: check_number("batch_size", self.batch_size, low=1, integer=True)
 

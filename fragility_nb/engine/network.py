@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
+from ..models.wrap import same_look, weights_dtype
 from .graph import Untraceable, argument_nodes, bound_arguments, called_module, has_hooks
 from .graph import main_input, trace_graph
 from .steps import BatchNormStep, ConstantStep, GraphStep, NormFacts, OpaqueStep, PlainStep
@@ -27,10 +28,14 @@ def inference_copy(
     model:nn.Module, # stays as it is
     device:torch.device, # where the copy shall run
 ) -> nn.Module:
-    "A private float32 copy in eval mode, with plain parameters."
-    net = copy.deepcopy(model).to(device).eval()
-    for m in net.modules(): _plain_weights(m)
-    return net.float().requires_grad_(False)
+    "A private copy in eval mode, with plain parameters; an error for weights that are not float32."
+    if weights_dtype(model) != "float32":
+        raise ValueError(f"Expected `model` to have float32 weights, but they are {weights_dtype(model)}: give "
+                         "`model.float()`.")
+    with torch.inference_mode(False): # else the copy could not be attacked
+        net = same_look(model, copy.deepcopy(model).to(device).eval())
+        for m in net.modules(): _plain_weights(m)
+        return net.float().requires_grad_(False)
 
 def _plain_weights(m:nn.Module) -> None:
     "Replaces computed parameters by their values."
@@ -49,10 +54,6 @@ def use_batch_statistics(net:nn.Module) -> None:
     "From now on every BatchNorm normalises by the batch; nothing else changes, dropout stays off."
     for m in net.modules():
         if isinstance(m, _BatchNorm): m.track_running_stats, m.running_mean, m.running_var = False, None, None
-
-def needs_batch(net:nn.Module) -> bool:
-    "Whether some BatchNorm normalises by the batch."
-    return any(isinstance(m, _BatchNorm) and m.running_mean is None for m in net.modules())
 
 # %% ../../nbs/api/engine/02_network.ipynb #netnames
 def parameter_names(net:nn.Module) -> dict[int, str]: # id -> name

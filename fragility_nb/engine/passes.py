@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.wrap import BLOCK
+from ..models.gradients import broken_gradients, finite_gradients, input_gradient
 from .steps import GraphStep, image_bytes, last_uses, needed_steps, peak_bytes, run_steps
 from .steps import work_in_place
 from .network import Cut, StepNetwork
@@ -117,9 +118,8 @@ def fixed_passes(
     store:BoundaryStore, # from the last call with this network, or a new one
 ) -> Tensor: # bool (distinct edits, S·N)
     "Which images are right: images that are the same for every edit."
-    total, edits = len(job.images), len(job.first)
+    total, edits, sizes = len(job.images), len(job.first), _sizes(network, place, job, budget)
     done = torch.zeros(edits, total, dtype=torch.bool, device=budget.device)
-    sizes = _sizes(network, place, job, budget)
     for block in job_blocks(job, sizes.block):
         with torch.inference_mode(): values = boundary_values(network, place, job, budget, store, block)
         for first in range(0, edits, sizes.stack):
@@ -162,7 +162,7 @@ def _taped(network:StepNetwork, place:Cut, job:Job, batch:slice) -> _Batch:
     "A batch, run to the cut; with a tape if the attack asks for the gradient."
     x, tape = job.rows_of(batch), getattr(job.attack, "step", None) is not None
     steps = needed_steps([s for s in network.steps if s.name not in network.constants], *place.boundary)
-    leaf, keep = x.detach().requires_grad_(tape), set(place.boundary)
+    leaf, keep = (x.clone() if x.is_inference() else x.detach()).requires_grad_(tape), set(place.boundary)
     with torch.set_grad_enabled(tape):
         env = {network.start: leaf, **network.constants}
         run_steps(steps, {**network.calls, **work_in_place(steps)}, env, last_uses(steps, keep))
@@ -175,17 +175,17 @@ def _one_step(network:StepNetwork, place:Cut, calls:Mapping, b:_Batch, step:Call
     with torch.enable_grad():
         logits = _after(network, place, [calls], dict(edge))
         loss = F.cross_entropy(logits.float(), b.y, reduction="sum")
-    gradient = _gradient(loss, {k: v for k, v in edge.items() if v.requires_grad}, b)
+    gradient = _gradient(loss, logits, {k: v for k, v in edge.items() if v.requires_grad}, b)
     with torch.no_grad(): return logits.detach(), step(b.x, gradient)
 
-def _gradient(loss:Tensor, edge:dict[str, Tensor], b:_Batch) -> Tensor: # (n, C, H, W)
+def _gradient(loss:Tensor, logits:Tensor, edge:dict[str, Tensor], b:_Batch) -> Tensor: # (n, C, H, W)
     "The gradient at the images: behind the cut, then before it."
     if not loss.requires_grad: return torch.zeros_like(b.x)
-    at_edge = torch.autograd.grad(loss, list(edge.values()), allow_unused=True)
+    at_edge = finite_gradients([loss], list(edge.values()), logits=logits)
     pairs = [(b.edge[k], g) for k, g in zip(edge, at_edge) if g is not None]
     if not pairs: return torch.zeros_like(b.x)
     ends, gradients = zip(*pairs)
-    found, = torch.autograd.grad(ends, b.leaf, gradients, retain_graph=True, allow_unused=True)
+    found, = finite_gradients(ends, [b.leaf], gradients, logits)
     return torch.zeros_like(b.x) if found is None else found
 
 # %% ../../nbs/api/engine/04_passes.ipynb #passany
@@ -199,8 +199,13 @@ class _Edited(nn.Module):
 def _any_attack(network:StepNetwork, place:Cut, calls:Mapping, b:_Batch, attack) -> tuple[Tensor, Tensor]:
     "The clean logits and the images that an attack makes on the edited network."
     with torch.inference_mode(): logits = _after(network, place, [calls], dict(b.edge))
-    make = attack if callable(attack) else attack.perturb
-    return logits, make(_Edited(network, calls), b.x, b.y).detach()
+    return logits, _made(attack, _Edited(network, calls), b.x, b.y)
+
+def _made(attack, net:nn.Module, x:Tensor, y:Tensor) -> Tensor: # (n, C, H, W)
+    "The images that an attack makes; NaN among them would count as fooled."
+    z = (attack if callable(attack) else attack.perturb)(net, x, y).detach()
+    if torch.isfinite(z).all(): return z
+    raise ValueError(f"Expected the attack `{attack!r}` to stay in [0, 1], but it returns NaN or infinity.")
 
 # %% ../../nbs/api/engine/04_passes.ipynb #passtape
 def tape_rows(network:StepNetwork, budget:Budget) -> int: # a multiple of 32
@@ -233,8 +238,9 @@ def attacked_passes(
         b = _taped(network, place, job, batch)
         for i in range(len(job.first)):
             calls = prepared[i]
-            logits, x = _one_step(network, place, calls, b, step) if step else \
-                _any_attack(network, place, calls, b, job.attack)
+            with broken_gradients(job.n, range(batch.start, batch.stop)):
+                logits, x = _one_step(network, place, calls, b, step) if step else \
+                    _any_attack(network, place, calls, b, job.attack)
             done[i, 0, batch] = job.judge(logits, batch)
             with torch.inference_mode(): done[i, 1, batch] = job.judge(network.run(x, calls), batch)
             job.tell(batch.stop - batch.start, job.n)
@@ -255,7 +261,8 @@ def whole_passes(
                 x = job.rows_of(batch).contiguous()
                 done[i, 0, batch] = job.judge(_logits(net, x, budget), batch)
                 if stresses == 2:
-                    x = _adversarial(net, job, x, batch, budget)
+                    with broken_gradients(job.n, range(batch.start, batch.stop)):
+                        x = _adversarial(net, job, x, batch, budget)
                     done[i, 1, batch] = job.judge(_logits(net, x, budget), batch)
         job.tell(1, 1)
     return done.flatten(1)
@@ -286,8 +293,6 @@ def _adversarial(net:nn.Module, job:Job, x:Tensor, batch:slice, budget:Budget) -
     y = fill_up(job.labels[batch], len(x))
     attack:Any = job.attack
     step = getattr(attack, "step", None)
-    if step is None: return (attack if callable(attack) else attack.perturb)(net, x, y).detach()
-    with torch.enable_grad(), _lower_precision(budget):
-        leaf = x.detach().requires_grad_()
-        gradient, = torch.autograd.grad(F.cross_entropy(net(leaf).float(), y, reduction="sum"), leaf)
+    if step is None: return _made(attack, net, x, y)
+    with _lower_precision(budget): gradient, _ = input_gradient(net, x, y)
     return step(x, gradient).detach()

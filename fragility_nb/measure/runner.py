@@ -21,7 +21,8 @@ from ..core.checks import as_list, check_choice, check_number, check_range, warn
 from ..core.results import provenance
 from ..data.images import ImageData, generator
 from ..data.sets import pick_device
-from ..models.wrap import BLOCK, model_hash, model_name
+from ..models.wrap import BLOCK, by_batch, model_hash, model_name, same_look
+from ..models.gradients import broken_gradients
 from ..stress.stressors import stress_id
 from ..stress.attacks import Attack, attack_images
 from ..stress.filters import FILTERS, FilterPlan
@@ -187,6 +188,7 @@ class Evaluator:
         attacked:nn.Module|None=None, # the network that a fixed attack is made on; default `model`
     ):
         self.model, self.data, self.s = model if attacked is None else attacked, _in_order(data, settings), settings
+        same_look(self.model, model)
         self.memory = parse_bytes(settings.memory)
         self.engine = EditEngine(model, bn_mode=settings.bn_mode, precision=settings.precision, device=settings.device,
                                  memory=self.memory - self.memory // 4) # the images have their quarter
@@ -195,6 +197,7 @@ class Evaluator:
         self.adaptive:Any = settings.attack if settings.attack_mode == "adaptive" else None
         self.at_once = self._at_once(4 * few[0].numel() * (2 if self.fixed else 1))
         self.rows = self.engine.rows_with_gradient(few) if self.fixed else BLOCK # images of an attack at once
+        if by_batch(self.model): self.rows = settings.batch_size or 100
         self.kept:tuple[slice, Tensor]|None = None # the last chunk: its place, its images
 
     def _at_once(self, row:int) -> int: # row: bytes of an image under all stresses
@@ -226,8 +229,10 @@ class Evaluator:
         for i in range(rows.start, rows.stop, self.at_once):
             part = slice(i, min(i + self.at_once, rows.stop))
             progress = None if tell is None else partial(_tell_share, tell, (part.stop - part.start) / n)
-            parts.append(self.engine.evaluate(edits, self.images(part), self.data.labels[part], attack=self.adaptive,
-                                              batch_size=self.s.batch_size, progress=progress))
+            with broken_gradients(part.stop - part.start, self.data.index[part].tolist()):
+                parts.append(self.engine.evaluate(edits, self.images(part), self.data.labels[part],
+                                                  attack=self.adaptive, batch_size=self.s.batch_size,
+                                                  progress=progress))
         return np.concatenate(parts, -1)
 
 def _tell_share(tell:Callable[[float], object], share:float, done:float) -> None: tell(done * share)

@@ -23,13 +23,14 @@ from ..core.checks import check_choice, checked, warn_user
 from ..core.results import PartStore
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import evaluating, forward_in_blocks, match_data
+from ..models.wrap import batch_rows, evaluating, forward_in_blocks, match_data, weights_dtype
+from ..models.gradients import Broken, broken_gradients
 from ..models.create import load_checkpoint
 from ..models.activations import Layer, find_layers
 from ..stress.stressors import Stressor, apply_stress, stress_id
 from ..stress.attacks import Attack, attack_images, check_unit, loss_gradient
-from ..stress.attack_check import clearly_more, gradient_sign, noise_like, noise_sign, output_signs
-from ..stress.attack_check import rising_sign, warn_signs
+from ..stress.attack_check import all_output_signs, clearly_more, gradient_sign, noise_like
+from ..stress.attack_check import noise_sign, rising_sign, warn_signs
 from ..stress.filters import plan_filter
 from ..engine.job import Edits
 from .sequential import accuracy_ratio, count_pairs, look_slices, ratio_interval
@@ -71,27 +72,28 @@ def stress_sweep(
     names = stress_names(stressors, named=resume is not None)
     for s in stressors:
         if isinstance(s, Attack): check_unit(s, severities[-1])
-    data, device = match_data(model, data), pick_device(device)
+    data, device = match_data(model, data, tell=False), pick_device(device)
     size = tuple(data.batch(0, 1).shape[-2:])
     stressors = [s.resolve(size) if isinstance(s, Stressor) else s for s in stressors] # for images of this size
     _strengths(stressors, severities) # an unknown severity is refused before anything is computed
     attrs = provenance_of("stress_sweep", model, data, stressors="; ".join(map(stress_id, stressors)),
-                          seeds=str(seeds), device=str(device), precision="float32")
+                          seeds=str(seeds), device=str(device), precision=weights_dtype(model))
     store = PartStore(resume, "answers and confidence", attrs["model_hash"], attrs["data_hash"], data.index.tolist())
-    with evaluating(model, device) as net:
+    with evaluating(model, device) as net, broken_gradients(len(data), tell=False) as broken:
+        told = _output_signs(net, data, stressors, device)
         measure = lambda k, severity, seed: _measure(net, data, stressors[k], severity, seed, batch_size, device)
         parts = _stress_parts(measure, stressors, severities, seeds, store, attrs["model"], progress,
                               keep=resume is not None)
         result = _stress_result(parts, names, stressors, severities, seeds, data, attrs)
-        return result.assign_attrs(signs=_sweep_signs(net, data, result, stressors, device))
+        return result.assign_attrs(signs=_sweep_signs(net, data, result, stressors, device, told, broken))
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #a77b1601
 def _measure(net:nn.Module, data:ImageData, stressor, severity:float, seed:int, batch_size:int,
              device:torch.device) -> dict[str, np.ndarray]:
     "What the network answers to every image under one stress at one severity."
-    parts = []
-    for i in range(0, len(data), batch_size):
-        part = data.take(range(i, min(i + batch_size, len(data))))
+    parts, size = [], batch_rows(net, batch_size)
+    for i in range(0, len(data), size):
+        part = data.take(range(i, min(i + size, len(data))))
         if severity and not isinstance(stressor, Stressor) and hasattr(stressor, "epsilon"):
             x = attack_images(net, part, stressor, severity, seed=seed, batch_size=batch_size, device=device).to(device)
         else: x = apply_stress(stressor, part.batch(0, len(part)).to(device), severity, seed, part.index)
@@ -144,18 +146,26 @@ def _stress_result(parts:dict, names:Sequence[str], stressors:Sequence, severiti
     return xr.Dataset(found, coords, attrs)
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #b2b2c002
-def _sweep_signs(net:nn.Module, data:ImageData, result:xr.Dataset, stressors:Sequence, device:torch.device) -> str:
-    "Warns about signs that an attack of the sweep measures nothing."
+def _output_signs(net:nn.Module, data:ImageData, stressors:Sequence, device:torch.device) -> str:
+    "Warns at the start about answers that are random, depend on the batch, or are probabilities under an attack."
+    signs = all_output_signs(net, data.batch(0, 32).to(device))
+    if not any(isinstance(s, Attack) for s in stressors): signs.pop("probabilities")
+    return warn_signs(signs)
+
+def _sweep_signs(net:nn.Module, data:ImageData, result:xr.Dataset, stressors:Sequence, device:torch.device, told:str,
+                 broken:Broken) -> str:
+    "Warns about signs that an attack of the sweep measures nothing; returns them after those that were told already."
     attacks = {str(name): s for name, s in zip(result.stress.values, stressors) if isinstance(s, Attack)}
     few = data.take(range(min(64, len(data))))
-    signs = {"": output_signs(net, few.batch(0, 32).to(device))}
-    if not attacks: signs[""].pop("probabilities")
-    else: signs[""] |= gradient_sign(loss_gradient(net, few, device=device))
+    signs = {"": gradient_sign(loss_gradient(net, few, device=device)) if attacks else {}}
     for name, attack in attacks.items():
         signs[name] = _attack_signs(net, few, attack, result.sel(stress=name).isel(seed=0), device)
-    told = {name: warn_signs(sign, f"{name}: " if name else "") for name, sign in signs.items()}
-    return "; ".join(f"{name}: {text}".removeprefix(": ") for name, text in told.items() if text)
+    signs[""] |= broken.sign()
+    found = {name: warn_signs(sign, f"{name}: " if name else "") for name, sign in signs.items()}
+    found[""] = ", ".join(filter(None, (told, found[""])))
+    return "; ".join(f"{name}: {text}".removeprefix(": ") for name, text in found.items() if text)
 
+# %% ../../nbs/api/measure/02_sweeps.ipynb #ad25f94f
 def _attack_signs(net:nn.Module, few:ImageData, attack:Attack, one:xr.Dataset, device:torch.device) -> dict:
     "Whether the accuracy rises with the strength, and whether noise of the same size does as much."
     signs = rising_sign(one.correct.values, one.strength.values)
@@ -216,7 +226,9 @@ def filter_sweep(
                            attack_mode=attack_mode, bn_mode=bn_mode, alpha_range=alpha_range, tolerance=tolerance,
                            precision=precision, batch_size=batch_size, memory=memory, device=device)
     data = match_data(model, data)
-    with sweep_bar(_count_copies(model, options), progress) as bar: return _sweep(model, data, options, resume, bar)
+    with sweep_bar(_count_copies(model, options), progress) as bar, broken_gradients(len(data)) as broken:
+        result = _sweep(model, data, options, resume, bar)
+    return result.assign_attrs(signs="nan_gradients") if broken.images else result
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #7dd6ee6b
 def _sweep(model:nn.Module, data:ImageData, s:SweepOptions, resume, bar:tqdm, title:str|None=None) -> xr.Dataset:
@@ -345,7 +357,7 @@ def filter_landscape(
     s, net, data = SweepOptions(attack=attack, **options), copy.deepcopy(model), match_data(model, data)
     todo = [(i, epoch, path) for i, paths in enumerate(inits) for epoch, path in paths.items()]
     attrs:dict = {}
-    with sweep_bar(len(todo)*_count_copies(model, s), progress) as bar:
+    with sweep_bar(len(todo)*_count_copies(model, s), progress) as bar, broken_gradients(len(data)):
         measure = lambda path, title: _sweep(load_checkpoint(path, net), data, s, resume, bar, title)
         done = _sweep_snapshots(measure, todo, attrs, keep=resume is not None)
     return as_landscape(done, isinstance(snapshots, Mapping), attrs)

@@ -1,5 +1,7 @@
 # Made by tools/public_names.py.
-from . import activations, augment, checkpoints, create, networks, norms, resume, steps, table, training, wrap
+from . import (
+    activations, augment, checkpoints, create, gradients, networks, norms, resume, steps, table, training, wrap,
+)
 from .wrap import BLOCK, Normalized, model_name, model_hash, evaluating, forward_in_blocks, predict, match_data
 from .networks import (
     MODELS, Architecture, PlainCNN, ShortcutBlock, CifarResNet, LeNet, conv_module, InceptionModule,

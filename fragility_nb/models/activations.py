@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..core.checks import as_list, unknown_name
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from .wrap import as_images, evaluating, forward_in_blocks, hooked, short_name
+from .wrap import as_images, batch_rows, evaluating, forward_in_blocks, hooked, short_name
 
 # %% ../../nbs/api/models/06_activations.ipynb #1a9d0b00
 WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
@@ -110,8 +110,9 @@ def record_activations(
     def note(name, module, args, output): latest[name] = output
     with evaluating(model, device) as net, torch.inference_mode():
         with hooked({name: net.get_submodule(path) for name, path in paths.items()}, after=note):
-            for i in range(0, len(data), batch_size):
-                x = data.batch(i, i + batch_size).to(device)
+            size = batch_rows(net, batch_size)
+            for i in range(0, len(data), size):
+                x = data.batch(i, i + size).to(device)
                 forward_in_blocks(net, x)
                 for name in paths: parts[name].append(_one_tensor(name, latest.get(name))[:len(x)].float().cpu())
     return {name: torch.cat(outputs) for name, outputs in parts.items()}

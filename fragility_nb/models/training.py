@@ -26,7 +26,7 @@ from ..core.results import provenance, save_result, write_atomic
 from ..data.images import ImageData
 from ..data.sets import load_data, pick_device
 from ..data.convert import as_data
-from .wrap import home, match_data, model_hash, model_name, predict
+from .wrap import all_logits, home, match_data, model_hash, model_name
 from .create import create_model, load_checkpoint
 from .table import channel_stats
 from .augment import as_augment, augment_batch, augment_name, batch_slices, epoch_order
@@ -66,7 +66,7 @@ def _finite(x:torch.Tensor) -> torch.Tensor:
 def _test_scores(steps:TrainingSteps, test:ImageData|None) -> dict[str, float]:
     "Loss and accuracy on test images, of the averaged weights where there are some."
     if test is None: return {}
-    with steps.averaged(): logits = predict(steps.model, test, device=steps.device)
+    with steps.averaged(): logits = all_logits(steps.model, test, device=steps.device)
     right = (logits.argmax(1) == test.labels).double().mean().item()
     return dict(test_loss=F.cross_entropy(logits.double(), test.labels).item(), test_accuracy=right)
 

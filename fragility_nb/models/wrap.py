@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from weakref import WeakSet
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core.checks import check_number, checked, warn_user
 from ..core.identity import array_hash
@@ -134,6 +136,38 @@ def model_hash(
               else v.detach().cpu().numpy() for k, v in model.state_dict().items()}
     return array_hash(arrays | {k: np.array([v]) for k, v in more.items() if v is not None})
 
+# %% ../../nbs/api/models/00_wrap.ipynb #ca69324b
+def no_autocast(
+    device:torch.device, # where the model runs
+) -> contextlib.AbstractContextManager:
+    "Switches the caller's autocast off."
+    if not torch.amp.is_autocast_available(device.type): return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+def weights_dtype(
+    model:nn.Module, # any network
+) -> str: # "float32"; of a mixture all, by name
+    "What a model's weights are stored in."
+    kinds = {str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.is_floating_point()}
+    return ", ".join(sorted(kinds)) or "float32"
+
+# %% ../../nbs/api/models/00_wrap.ipynb #c79635b4
+_FOUND:WeakSet[nn.Module] = WeakSet() # networks that a look has found to answer by the batch
+
+def by_batch(
+    net:nn.Module, # in any mode
+) -> bool:
+    "Whether an image's answer depends on the other images of its batch, as far as is known."
+    return net in _FOUND or any(isinstance(m, _BatchNorm) and m.running_mean is None for m in net.modules())
+
+def same_look(
+    model:nn.Module, # that was looked at
+    net:nn.Module, # a copy of it
+) -> nn.Module: # the copy
+    "Remembers of a copy what is known of a model."
+    if model in _FOUND: _FOUND.add(net)
+    return net
+
 # %% ../../nbs/api/models/00_wrap.ipynb #0546b4d4
 @contextlib.contextmanager
 def evaluating(
@@ -143,25 +177,37 @@ def evaluating(
     "The model in eval mode; afterwards each submodule has its own mode again."
     here = home(model)
     if device is not None and torch.device(device) != here and pick_device(device).type != here.type:
-        yield copy.deepcopy(model).to(device).eval()
+        moved = same_look(model, copy.deepcopy(model).to(device).eval())
+        with no_autocast(home(moved)): yield moved
         return
     modes = [(m, m.training) for m in model.modules()]
-    try: yield model.eval()
+    try:
+        with no_autocast(here): yield model.eval()
     finally:
         for m, mode in modes: m.training = mode
 
-# %% ../../nbs/api/models/00_wrap.ipynb #ec2f0fc8
+# %% ../../nbs/api/models/00_wrap.ipynb #36296e65
 BLOCK = 32
 
 def forward_in_blocks(
     f:Callable[..., Tensor], # maps (M, …), (M, …) … -> (M, …), image by image
     *batch:Tensor, # tensors with the images in their first dimension, N
+    net:nn.Module|None=None, # the network that `f` runs; default `f`, if it is one
 ) -> Tensor: # (N, …)
-    "`f` of a batch that is filled up to a multiple of 32 with repeats, and cut again."
-    n = len(batch[0])
-    fill = -n % BLOCK
+    "`f` of a batch, filled up to a multiple of 32 with repeats and cut again, unless `net` answers by the batch."
+    n, net = len(batch[0]), f if net is None and isinstance(f, nn.Module) else net
+    fill = 0 if net is not None and by_batch(net) else -n % BLOCK
     if fill: batch = tuple(torch.cat([t, t[-1:].expand(fill, *t.shape[1:])]) for t in batch)
     return f(*batch)[:n]
+
+# %% ../../nbs/api/models/00_wrap.ipynb #403b7af8
+def batch_rows(
+    net:nn.Module, # that will take them
+    batch_size:int, # images at once, as asked for
+) -> int:
+    "How many images to run at once: a multiple of 32; as asked for where the network answers by the batch."
+    size = int(check_number("batch_size", batch_size, low=1, integer=True))
+    return size if by_batch(net) else -(-size // BLOCK) * BLOCK
 
 # %% ../../nbs/api/models/00_wrap.ipynb #efa260bc
 def as_images(
@@ -171,22 +217,69 @@ def as_images(
     if isinstance(data, ImageData): return data
     return ImageData(data, torch.zeros(len(data), dtype=torch.long), ("0",))
 
-# %% ../../nbs/api/models/00_wrap.ipynb #e7bcfc5f
+# %% ../../nbs/api/models/00_wrap.ipynb #4fd5d897
+_RANDOM = ("Two passes of the same images differ: something in `model` is random in eval mode (dropout? noise?). Every "
+           "call gives other numbers, and an attack follows the gradient of another draw than the one that is tested.")
+_BY_BATCH = ("The answers of `model` depend on which images share a batch (BatchNorm without running statistics?): "
+             "`batch_size` and the order of the images change every number.")
+
+def _look(model:nn.Module, net:nn.Module, x:Tensor, tell:bool=True) -> None:
+    "Remembers whether a model, or its copy `net`, answers by the batch; warns if it does or is random."
+    signs = output_signs(net, x)
+    (_FOUND.add if signs["batch_dependent"][1] else _FOUND.discard)(model)
+    for _, text in signs.values():
+        if text and tell: warn_user(text)
+
+# %% ../../nbs/api/models/00_wrap.ipynb #2060d44a
+def output_signs(
+    net:nn.Module, # in eval mode: images in [0, 1] -> logits
+    x:Tensor, # (N, C, H, W), where the network is; 8 are enough
+) -> dict[str, tuple[float, str]]: # sign -> its value (change, as a share of the largest logit), a text if it was found
+    "What two passes and two batches of the same images say about the outputs."
+    x, part = x[:8], max(-(-len(x[:8]) // 2), 2)
+    with torch.no_grad(): a, b, c = (net(some).float() for some in (x, x, x[:part]))
+    change = lambda one, two: float((one - two).abs().max() / a.abs().max().clamp_min(1e-12))
+    drawn, moved = change(a, b), change(a[:part], c)
+    moved = moved if drawn <= 1e-4 and part < len(x) else 0.
+    return dict(random_outputs=(drawn, _RANDOM if drawn > 1e-4 else ""),
+                batch_dependent=(moved, _BY_BATCH if moved > 1e-2 else ""))
+
+# %% ../../nbs/api/models/00_wrap.ipynb #814836c1
+def all_logits(model:nn.Module, data:ImageData|Tensor, batch_size:int=256, device=None) -> Tensor: # (N, K)
+    "The same as `predict`, for those who have looked at the model."
+    data, device = as_images(data), pick_device(device)
+    with evaluating(model, device) as net, torch.no_grad():
+        size = batch_rows(net, batch_size)
+        parts = [forward_in_blocks(net, data.batch(i, i + size).to(device)).float().cpu()
+                 for i in range(0, len(data), size)]
+    return torch.cat(parts)
+
+@contextlib.contextmanager
+def _naming_dtype(model:nn.Module) -> Iterator[None]:
+    "An error that names the dtype, for weights that cannot take float32 images."
+    try: yield
+    except RuntimeError as e:
+        kind = weights_dtype(model)
+        if kind == "float32": raise
+        raise ValueError(f"Expected `model` to take float32 images, but its weights are {kind}: measure "
+                         f"`model.float()`, or wrap it so that its `forward` casts its images to that dtype and its "
+                         f"logits to float32.") from e
+
+# %% ../../nbs/api/models/00_wrap.ipynb #e40a5889
 @checked
 def predict(
     model:nn.Module, # images in [0, 1] -> logits
     data:ImageData|Tensor, # images, or a tensor (N, C, H, W) in [0, 1]
     *,
-    batch_size:int=256, # images at once; does not change the result
+    batch_size:int=256, # images at once; does not change the result, unless the model answers by the batch
     device:torch.device|str|None=None, # default: a GPU if there is one
 ) -> Tensor: # logits (N, K), float32, on the CPU
     "The logits of all images, in eval mode."
     check_number("batch_size", batch_size, low=1, integer=True)
     data, device = as_images(data), pick_device(device)
-    with evaluating(model, device) as net, torch.inference_mode():
-        parts = [forward_in_blocks(net, data.batch(i, i + batch_size).to(device)).float().cpu()
-                 for i in range(0, len(data), batch_size)]
-    return torch.cat(parts)
+    with _naming_dtype(model):
+        with evaluating(model, device) as net: _look(model, net, data.batch(0, 8).to(device))
+        return all_logits(model, data, batch_size, device)
 
 # %% ../../nbs/api/models/00_wrap.ipynb #47ba8789
 def _check_weights(model:nn.Module) -> None:
@@ -206,8 +299,10 @@ def _blame(model:nn.Module, images:Tensor) -> str:
     return found[0] if found else "the last step"
 
 # %% ../../nbs/api/models/00_wrap.ipynb #57d54157
-def _are_probabilities(out:Tensor) -> bool:
-    "Whether all rows (N, K) are in [0, 1] and sum to 1."
+def are_probabilities(
+    out:Tensor, # (N, K)
+) -> bool:
+    "Whether all rows are in [0, 1] and sum to 1."
     sums = out.sum(1)
     return bool(out.min() >= 0 and out.max() <= 1) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
 
@@ -224,25 +319,30 @@ def check_logits(
     if not torch.isfinite(out).all():
         raise ValueError(f"Expected `model` to give finite logits, but NaN or infinity comes out of layer "
                          f"`{_blame(model, images)}`.")
-    if out.shape[1] > 1 and _are_probabilities(out):
+    if out.shape[1] > 1 and are_probabilities(out):
         warn_user("`model` seems to return probabilities; logits are expected. Remove its softmax: "
                   "losses, margins and attacks are wrong on probabilities.")
     return out.shape[1]
 
-# %% ../../nbs/api/models/00_wrap.ipynb #bc812f1b
-def _count_logits(model:nn.Module, data:ImageData) -> int:
-    "The number of logits for these images, after a try with the first of them."
+# %% ../../nbs/api/models/00_wrap.ipynb #66661d23
+def _count_logits(model:nn.Module, data:ImageData, tell:bool) -> int:
+    "The number of logits for these images, after a try with the first of them and a look at the answers."
     cannot = f"`model` cannot take images of shape {tuple(data.images.shape[1:])}: "
     if isinstance(model, Normalized) and model.channels not in (None, data.images.shape[1]):
         raise ValueError(f"{cannot}its `mean` and `std` are for {model.channels} channels.")
     with evaluating(model) as net, torch.no_grad():
-        try: return check_logits(net, data.batch(0, 32).to(home(model)))
+        x = data.batch(0, 32).to(home(model))
+        try:
+            with _naming_dtype(model): k = check_logits(net, x)
         except RuntimeError as e: raise ValueError(f"{cannot}{e}") from e
+        _look(model, net, x, tell)
+    return k
 
 # %% ../../nbs/api/models/00_wrap.ipynb #f3ea53ba
 def match_data(
     model:nn.Module, # images in [0, 1] -> logits
     data, # anything that `as_data` takes
+    tell:bool=True, # warn about answers that are random or depend on the batch
 ) -> ImageData: # the data, with as many classes as the model has
     "The data as `ImageData`, after checking that model and data fit; else one clear error."
     if not isinstance(model, nn.Module):
@@ -250,7 +350,7 @@ def match_data(
     named = isinstance(data, ImageData) or hasattr(data, "classes")
     data = as_data(data)
     _check_weights(model)
-    k = _count_logits(model, data)
+    k = _count_logits(model, data, tell)
     if k == len(data.classes): return data
     if k > len(data.classes) and not named: return replace(data, classes=tuple(map(str, range(k))))
     raise ValueError(f"Expected `model` to give {len(data.classes)} logits, one per class of {data.name}, but got {k}.")

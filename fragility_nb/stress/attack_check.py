@@ -18,7 +18,9 @@ from ..core.checks import check_number, checked, warn_user
 from ..core.results import provenance
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import evaluating, match_data, model_hash, model_name, predict
+from ..models.wrap import all_logits, are_probabilities, evaluating, match_data, model_hash, model_name
+from ..models.wrap import output_signs
+from ..models.gradients import broken_gradients
 from .attacks import FGSM, NORMS, Attack, RandomNoise, attack_images, loss_gradient
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #a1a1c012
@@ -26,19 +28,14 @@ class AttackWarning(UserWarning):
     "Signs that an accuracy under attack says less than it seems to."
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #a1a1c013
-def output_signs(
+def all_output_signs(
     net:nn.Module, # in eval mode: images in [0, 1] -> logits
     x:Tensor, # (N, C, H, W)
 ) -> dict[str, tuple[float, str]]: # sign -> its value, and a text if it was found
-    "What two passes over the same images say about the outputs."
-    with torch.no_grad(): a, b = net(x).float(), net(x).float()
-    change = ((a - b).abs().max() / a.abs().max().clamp_min(1e-12)).item()
-    probable = (a.sum(1) - 1).abs().max().item() < 1e-3 and a.min().item() >= 0
-    return dict(random_outputs=(change, _RANDOM if change > 1e-4 else ""),
-                probabilities=(float(probable), _PROBABLE if probable else ""))
+    "Whether outputs are random, depend on the batch, or are probabilities."
+    with torch.no_grad(): probable = are_probabilities(net(x).float())
+    return output_signs(net, x) | dict(probabilities=(float(probable), _PROBABLE if probable else ""))
 
-_RANDOM = ("Two passes of the same images differ: something in `model` is random in eval mode (dropout? noise?). "
-           "Attacks follow the gradient of another draw than the one that is tested.")
 _PROBABLE = ("The outputs of `model` are probabilities (they are positive and sum to 1): return logits instead, "
              "or the loss takes a second softmax and its gradients fade.")
 
@@ -108,14 +105,25 @@ def warn_signs(
         if text: warn_user(f"{what}{text}", AttackWarning)
     return ", ".join(name for name, (_, text) in signs.items() if text)
 
+# %% ../../nbs/api/stress/05_attack_check.ipynb #0b5cc4d3
 def right_answers(
     model:nn.Module, # images in [0, 1] -> logits
     images:Tensor, # (N, C, H, W)
     data:ImageData, # of which they were made
     device, # to work on; default a GPU if there is one
+    batch_size:int=256, # images at once
 ) -> np.ndarray: # (N,) bool
     "Which images are answered right."
-    return (predict(model, images, device=device).argmax(1) == data.labels).numpy()
+    logits = all_logits(model, images, batch_size, device)
+    return (finite_logits(logits, "on images under attack").argmax(1) == data.labels).numpy()
+
+def finite_logits(
+    logits:Tensor, # (N, K)
+    when:str, # on which images
+) -> Tensor: # the same
+    "An error for logits that are NaN or infinite: the largest of them would be an answer that nobody gave."
+    if torch.isfinite(logits).all(): return logits
+    raise FloatingPointError(f"`model` gives NaN or infinity {when}.")
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #a1a1c016
 @checked
@@ -132,20 +140,26 @@ def check_attack(
     "Looks for the signs of an attack that measures nothing, and warns about each."
     check_number("severity", severity, above=0)
     check_number("n", n, low=8, integer=True)
-    data, attack, device = match_data(model, data), attack or FGSM(), pick_device(device)
+    data, attack, device = match_data(model, data, tell=False), attack or FGSM(), pick_device(device)
     data = data.take(range(min(n, len(data))))
-    right = lambda a, s: right_answers(model, attack_images(model, data, a, s, seed=seed, device=device), data, device)
-    severities = [share*severity for share in (0, 0.25, 0.5, 1)]
-    correct = np.stack([right(attack, s) for s in severities])
-    with evaluating(model, device) as net: signs = output_signs(net, data.batch(0, 32).to(device))
-    signs |= gradient_sign(loss_gradient(model, data, device=device))
-    signs |= rising_sign(correct, [attack.strength(s) for s in severities])
-    noise = noise_like(attack, severity)
-    if noise: signs |= noise_sign(correct[-1], right(noise, 1.))
+    with broken_gradients(len(data), tell=False) as broken:
+        signs = _all_signs(model, data, attack, severity, seed, device)
+    signs |= broken.sign()
     warn_signs(signs)
     return _sign_table(signs, model, data, replace(attack, epsilon=attack.strength(severity)))
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #c88d18da
+def _all_signs(model:nn.Module, data:ImageData, attack, severity:float, seed:int, device) -> dict[str, tuple]:
+    "What outputs, gradients and accuracies say."
+    right = lambda a, s: right_answers(model, attack_images(model, data, a, s, seed=seed, device=device), data, device)
+    severities = [share*severity for share in (0, 0.25, 0.5, 1)]
+    with evaluating(model, device) as net: signs = all_output_signs(net, data.batch(0, 32).to(device))
+    signs |= gradient_sign(loss_gradient(model, data, device=device))
+    correct = np.stack([right(attack, s) for s in severities])
+    signs |= rising_sign(correct, [attack.strength(s) for s in severities])
+    noise = noise_like(attack, severity)
+    return signs | (noise_sign(correct[-1], right(noise, 1.)) if noise else {})
+
 def _sign_table(signs:dict, model, data:ImageData, attack) -> xr.Dataset:
     "The signs as a labelled result."
     attrs = provenance("check_attack", model=model_name(model), model_hash=model_hash(model), data=data.name,

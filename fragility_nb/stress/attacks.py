@@ -9,21 +9,20 @@ __all__ = ['ATTACKS', 'NORMS', 'Attack', 'check_unit', 'cross_entropy', 'FGSM', 
 # %% ../../nbs/api/stress/04_attacks.ipynb #7c019041
 import contextlib
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from captum import robust
 from torch import Tensor, nn
 
 from ..core.checks import Registry, check_choice, check_flag, check_number, checked, warn_user
 from ..core.streams import CounterStreams
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import evaluating, forward_in_blocks
+from ..models.wrap import batch_rows, evaluating, forward_in_blocks
+from ..models.gradients import broken_gradients, gradient_rows, input_gradient
 from .stressors import Stressor
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #7d84f8fb
@@ -77,20 +76,6 @@ def cross_entropy(
     "The loss that attacks climb: one value per image."
     return F.cross_entropy(logits, y, reduction="none")
 
-# %% ../../nbs/api/stress/04_attacks.ipynb #42866776
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    "Without captum's remark on `requires_grad`."
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Input Tensor .* did not already require gradients")
-        yield
-
-def _captum_fgsm(model:nn.Module) -> robust.FGSM:
-    "captum's FGSM with our loss and without its dead zone."
-    fgsm = robust.FGSM(model, loss_func=cross_entropy, lower_bound=0., upper_bound=1.)
-    fgsm.zero_thresh = 0.
-    return fgsm
-
 # %% ../../nbs/api/stress/04_attacks.ipynb #c3d626a5
 @ATTACKS.register("fgsm")
 @dataclass(frozen=True)
@@ -105,7 +90,7 @@ class FGSM(Attack):
         streams:CounterStreams|None=None, # unused
     ) -> Tensor: # (N, C, H, W) in [0, 1]
         "One step along the sign of the gradient."
-        with _quiet(): return _captum_fgsm(model).perturb(x, self.strength(severity), target=y).detach()
+        return self.step(x, input_gradient(model, x, y)[0], severity).detach()
 
     def step(self, x:Tensor, gradient:Tensor, severity:float=1.) -> Tensor:
         "The same image from a gradient that is already there."
@@ -142,26 +127,14 @@ def _random_point(x:Tensor, eps:float, norm:str, streams:CounterStreams) -> Tens
     radius = eps * streams.uniform(1)[:, 0] ** (1 / x[0].numel())
     return (x + per_image(radius) * _direction(streams.normal(*x.shape[1:]))).clamp(0, 1)
 
-# %% ../../nbs/api/stress/04_attacks.ipynb #53faa126
-def input_gradient(
-    net:nn.Module, # images in [0, 1] -> logits
-    x:Tensor, # (N, C, H, W)
-    y:Tensor, # (N,) true classes
-) -> tuple[Tensor, Tensor]: # (N, C, H, W), and logits (N, K)
-    "∇ₓ of each image's cross-entropy, and the logits."
-    x = x.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        logits = net(x)
-        return torch.autograd.grad(cross_entropy(logits, y).sum(), x)[0], logits.detach()
-
 # %% ../../nbs/api/stress/04_attacks.ipynb #5a586ff3
 def _climb(attack:"PGD", model:nn.Module, x:Tensor, y:Tensor, eps:float, z:Tensor) -> Tensor:
     "One climb from z, in the ball around x."
-    fgsm, size = _captum_fgsm(model), attack.step_size*eps
+    direction = _direction if attack.norm == "l2" else torch.sign
     for _ in range(attack.steps):
-        if attack.norm == "l2": z = z + size * _direction(input_gradient(model, z, y)[0])
-        else:
-            with _quiet(): z = fgsm.perturb(z, size, target=y).detach()
+        gradient, _ = input_gradient(model, z, y)
+        z = (z + attack.step_size*eps * direction(gradient)).detach()
+        if attack.norm == "inf": z = z.clamp(0, 1)
         z = _into_ball(z, x, eps, attack.norm)
     return z
 
@@ -248,11 +221,13 @@ def batch_ranges(
     data:ImageData,
     batch_size:int, # images at once
     device, # where to put them
+    net:nn.Module, # that will take them, with a gradient
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]: # images (N, C, H, W) and labels (N,) there; index (N,) on the CPU
-    "Images and labels on the device, and the images' places."
-    for i in range(0, len(data), batch_size):
-        rows = slice(i, i + batch_size)
-        yield data.batch(i, i + batch_size).to(device), data.labels[rows].to(device), data.index[rows]
+    "Images and labels on the device, and the images' places; as many at once as a gradient has room for."
+    size = gradient_rows(net, data.batch(0, 1).to(device), min(batch_rows(net, batch_size), len(data)))
+    for i in range(0, len(data), size):
+        rows = slice(i, i + size)
+        yield data.batch(i, i + size).to(device), data.labels[rows].to(device), data.index[rows]
 
 def _perturbed(attack, net:nn.Module, x:Tensor, y:Tensor, severity:float, seed:int, index:Tensor) -> Tensor:
     "One batch under attack; attacks that say `random` get a stream for each image."
@@ -272,6 +247,12 @@ def _check_attacked(z, x:Tensor, attack) -> Tensor:
         raise ValueError(f"Expected {what} to stay in [0, 1], but got [{low:.4g}, {high:.4g}].")
     return z
 
+def _attacked(net:nn.Module, attack, severity:float, seed:int, x:Tensor, y:Tensor, index:Tensor) -> Tensor:
+    "One batch under attack, in blocks, checked."
+    one = lambda x, y, index: _perturbed(attack, net, x, y, severity, seed, index)
+    with broken_gradients(len(x), index.tolist()): z = forward_in_blocks(one, x, y, index, net=net)
+    return _check_attacked(z, x, attack)
+
 # %% ../../nbs/api/stress/04_attacks.ipynb #9148fcba
 @checked
 def attack_images(
@@ -289,11 +270,10 @@ def attack_images(
     if isinstance(attack, type | Stressor) or not hasattr(attack, "perturb"):
         raise TypeError(f"Expected `attack` to be an attack like `FGSM(0.1)`, but got {attack!r}.")
     if severity * getattr(attack, "epsilon", 1) == 0: return data.batch(0, len(data))
-    with evaluating(model, pick_device(device)) as net, frozen_parameters(net):
-        one = lambda x, y, index: _perturbed(attack, net, x, y, severity, seed, index)
-        parts = [_check_attacked(forward_in_blocks(one, *batch), batch[0], attack).cpu()
-                 for batch in batch_ranges(data, batch_size, pick_device(device))]
-    return torch.cat(parts)
+    device = pick_device(device)
+    with evaluating(model, device) as net, frozen_parameters(net), broken_gradients(len(data)):
+        return torch.cat([_attacked(net, attack, severity, seed, *batch).cpu()
+                          for batch in batch_ranges(data, batch_size, device, net)])
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #57a4d968
 @checked
@@ -306,6 +286,9 @@ def loss_gradient(
 ) -> Tensor: # (N, C, H, W), float32, on the CPU
     "∇ₓ of each image's cross-entropy, the model in eval mode."
     device = pick_device(device)
-    with evaluating(model, device) as net, frozen_parameters(net):
-        one = lambda x, y: input_gradient(net, x, y)[0]
-        return torch.cat([forward_in_blocks(one, x, y).cpu() for x, y, _ in batch_ranges(data, batch_size, device)])
+    parts = []
+    with evaluating(model, device) as net, frozen_parameters(net), broken_gradients(len(data)):
+        for x, y, index in batch_ranges(data, batch_size, device, net):
+            with broken_gradients(len(x), index.tolist()):
+                parts.append(forward_in_blocks(lambda x, y: input_gradient(net, x, y)[0], x, y, net=net).cpu())
+    return torch.cat(parts)

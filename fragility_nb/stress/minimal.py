@@ -8,7 +8,7 @@ __all__ = ['SEARCHES', 'FGSMSearch', 'GradientWalk', 'minimal_perturbation', 'fi
 # %% ../../nbs/api/stress/06_minimal.ipynb #7f222489
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,20 +21,26 @@ from ..core.checks import Registry, check_number, checked, warn_user
 from ..core.results import provenance
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import evaluating, forward_in_blocks, match_data, model_hash, model_name, predict
-from .attacks import FGSM, Attack, attack_images, batch_ranges, frozen_parameters, input_gradient
+from ..models.wrap import evaluating, forward_in_blocks, match_data, model_hash, model_name
+from ..models.gradients import Broken, broken_gradients, input_gradient
+from .attacks import FGSM, Attack, attack_images, batch_ranges, frozen_parameters
 from .attacks import loss_gradient, per_image
-from .attack_check import gradient_sign, noise_like, noise_sign, output_signs, right_answers
-from .attack_check import rising_sign, warn_signs
+from .attack_check import all_output_signs, finite_logits, gradient_sign, noise_like, noise_sign
+from .attack_check import right_answers, rising_sign, warn_signs
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #a1a1c022
 SEARCHES = Registry("search") # name -> class of minimal perturbation
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #a1a1c024
+def _answers(net:nn.Module, z:Tensor) -> Tensor:
+    "The answer to each image (N,)."
+    with torch.no_grad(): return finite_logits(forward_in_blocks(net, z), "on changed images").argmax(1)
+
 def _wrong(net:nn.Module, z:Tensor, y:Tensor) -> Tensor:
     "Whether each image is answered wrong (N,)."
-    with torch.no_grad(): return forward_in_blocks(net, z).argmax(1) != y
+    return _answers(net, z) != y
 
+# %% ../../nbs/api/stress/06_minimal.ipynb #16f225b4
 def _bracket(fooled:Callable, n:int, grid:np.ndarray, like:Tensor) -> tuple[Tensor, Tensor]:
     "The last grid point at which each of n images still holds, and the first at which not (infinite if none)."
     low, high = like.new_zeros(n), like.new_full((n,), torch.inf)
@@ -71,7 +77,7 @@ class FGSMSearch:
 
     def search(self, net:nn.Module, x:Tensor, y:Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         "Changed images, their ε, whether they are fooled, and whether their gradient is zero."
-        g = forward_in_blocks(lambda x, y: input_gradient(net, x, y)[0], x, y)
+        g = forward_in_blocks(lambda x, y: input_gradient(net, x, y)[0], x, y, net=net)
         move = lambda rows, eps: (x[rows] + per_image(eps) * g[rows].sign()).clamp(0, 1)
         fooled = lambda rows, eps: _wrong(net, move(rows, eps), y[rows])
         low, high = _bracket(fooled, len(x), np.geomspace(self.min_epsilon, self.max_epsilon, self.grid), x)
@@ -87,7 +93,7 @@ def _look(net:nn.Module, z:Tensor, y:Tensor) -> tuple[Tensor, Tensor]:
         g, logits = input_gradient(net, z, y)
         right.append(logits.argmax(1) == y)
         return g
-    return forward_in_blocks(f, z, y), right[0][:len(z)]
+    return forward_in_blocks(f, z, y, net=net), right[0][:len(z)]
 
 def _refine(fooled:Callable, before:Tensor, z:Tensor, halvings:int) -> Tensor:
     "The earliest point between `before` and z at which each image is fooled, by bisection."
@@ -120,7 +126,7 @@ class GradientWalk:
         rows = torch.arange(len(x), device=x.device)
         for _ in range(self.steps):
             if not len(rows): break
-            g, held = _look(net, z[rows], y[rows])
+            with broken_gradients(len(rows), rows.tolist()): g, held = _look(net, z[rows], y[rows])
             flat[rows] = held & (g == 0).flatten(1).all(1)
             go = held & ~flat[rows] # what has no gradient stays where it is
             rows, g = rows[go], g[go]
@@ -143,37 +149,49 @@ def minimal_perturbation(
     batch_size:int=256, # images at once; does not change the result
     device:torch.device|str|None=None, # default: a GPU if there is one
     progress:bool=True, # show a progress bar
-) -> xr.Dataset: # epsilon, mean_change, l2_change, censored, already_wrong, zero_gradient, pred, fooled_pred (sample)
-    "The smallest change of each image that makes the answer wrong."
+) -> xr.Dataset: # epsilon, mean_change, l2_change, censored, already_wrong, zero_gradient, nan_gradient, … (sample)
+    """The smallest change of each image that makes the answer wrong.
+
+    `pred` and `fooled_pred` are the answers before and after. Where `nan_gradient` is true, the slope of a step of the
+    network was NaN or infinite and counted as 0: the change found is one, but perhaps not the smallest.
+    """
     search = SEARCHES[search]() if isinstance(search, str) else search
     data, device = match_data(model, data), pick_device(device)
     parts = []
-    with evaluating(model, device) as net, frozen_parameters(net):
-        bar = tqdm(total=len(data), desc=f"smallest changes, {model_name(model)}", unit="image", disable=not progress)
-        for x, y, _ in batch_ranges(data, batch_size, device):
-            parts.append(_smallest(net, x, y, search))
+    bar = tqdm(total=len(data), desc=f"smallest changes, {model_name(model)}", unit="image", disable=not progress)
+    with (evaluating(model, device) as net, frozen_parameters(net), contextlib.closing(bar),
+          broken_gradients(len(data)) as broken):
+        for x, y, index in batch_ranges(data, batch_size, device, net):
+            with broken_gradients(len(x), index.tolist()): parts.append(_smallest(net, x, y, search))
             bar.update(len(x))
-        bar.close()
-    fields = {k: ("sample", np.concatenate([p[k] for p in parts])) for k in parts[0]}
-    attrs = provenance("minimal_perturbation", model=model_name(model), model_hash=model_hash(model), data=data.name,
-                       data_hash=data.hash, num_classes=len(data.classes), search=repr(search), n=len(data),
-                       unit="mean |Δ| per pixel, of 255")
-    return xr.Dataset(fields, coords=dict(sample=data.index.numpy(), label=("sample", data.labels.numpy())),
-                      attrs=attrs)
+    return _smallest_result(parts, model, data, search, broken)
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #a1a1c027
 def _smallest(net:nn.Module, x:Tensor, y:Tensor, search) -> dict[str, np.ndarray]:
     "What one batch needs; images that are wrong from the start are left as they are."
-    with torch.no_grad(): pred = forward_in_blocks(net, x).argmax(1)
+    pred = _answers(net, x)
     rows = torch.where(pred == y)[0]
     z, eps = x.clone(), x.new_zeros(len(x))
     fooled, flat = pred != y, torch.zeros_like(y, dtype=torch.bool)
-    if len(rows): z[rows], eps[rows], fooled[rows], flat[rows] = search.search(net, x[rows], y[rows])
-    with torch.no_grad(): after = forward_in_blocks(net, z).argmax(1)
+    if len(rows):
+        with broken_gradients(len(rows), rows.tolist()):
+            z[rows], eps[rows], fooled[rows], flat[rows] = search.search(net, x[rows], y[rows])
+    after = _answers(net, z)
     d = (z - x).double().flatten(1)
     out = dict(epsilon=eps.double(), mean_change=255*d.abs().mean(1), l2_change=d.norm(dim=1), censored=~fooled,
                already_wrong=pred != y, zero_gradient=flat, pred=pred.int(), fooled_pred=after.int())
     return {k: v.cpu().numpy() for k, v in out.items()}
+
+# %% ../../nbs/api/stress/06_minimal.ipynb #7c5255c4
+def _smallest_result(parts:list[dict], model:nn.Module, data:ImageData, search, broken:Broken) -> xr.Dataset:
+    "The parts as one labelled result."
+    fields = {k: ("sample", np.concatenate([p[k] for p in parts])) for k in parts[0]}
+    fields["nan_gradient"] = "sample", np.isin(data.index.numpy(), list(broken.images))
+    attrs = provenance("minimal_perturbation", model=model_name(model), model_hash=model_hash(model), data=data.name,
+                       data_hash=data.hash, num_classes=len(data.classes), search=repr(search), n=len(data),
+                       unit="mean |Δ| per pixel, of 255", signs="nan_gradients" if broken.images else "")
+    return xr.Dataset(fields, coords=dict(sample=data.index.numpy(), label=("sample", data.labels.numpy())),
+                      attrs=attrs)
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #a1a1c033
 class _Trials:
@@ -183,15 +201,23 @@ class _Trials:
         self.show = {k: options[k] for k in ("batch_size", "device")}
         self.bar = tqdm(desc=f"finding ε, {model_name(model)}", unit="ε", disable=not progress)
         self.n, self.k = len(data), len(data.classes)
-        self.gradient = loss_gradient(model, data, **self.show) if hasattr(attack, "step") else None
+        self.broken = Broken(self.n) # images whose gradient was not finite
+        with self.watch(): self.gradient = loss_gradient(model, data, **self.show) if hasattr(attack, "step") else None
         self.right = {0.: self._try(0.)} # ε -> (N,) bool
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[None]:
+        "Collects the images whose gradients are not finite."
+        with broken_gradients(self.n, tell=False) as new: yield
+        self.broken.join(new)
 
     def _try(self, eps:float) -> np.ndarray:
         now, data = replace(self.attack, epsilon=eps), self.data
-        if self.gradient is None: x = attack_images(self.model, data, now, **self.options)
+        if self.gradient is None:
+            with self.watch(): x = attack_images(self.model, data, now, **self.options)
         else: x = now.step(data.batch(0, self.n), self.gradient)
         self.bar.update()
-        return (predict(self.model, x, **self.show).argmax(1) == data.labels).numpy()
+        return right_answers(self.model, x, data, **self.show)
 
     def count(self, eps:float) -> int:
         "Number of right answers at this ε."
@@ -255,8 +281,10 @@ def _common_share(trials:dict[str, _Trials], rho:float) -> float:
 def _trial_signs(t:_Trials, eps:float) -> dict[str, tuple[float, str]]:
     "The signs of `check_attack`, from what the search has tried up to the found ε."
     few, device = t.data.take(range(min(128, t.n))), pick_device(t.options["device"])
-    with evaluating(t.model, device) as net: signs = output_signs(net, few.batch(0, 32).to(device))
-    signs |= gradient_sign(t.gradient if t.gradient is not None else loss_gradient(t.model, few, device=device))
+    with evaluating(t.model, device) as net: signs = all_output_signs(net, few.batch(0, 32).to(device))
+    with t.watch():
+        signs |= gradient_sign(t.gradient if t.gradient is not None else loss_gradient(t.model, few, device=device))
+    signs |= t.broken.sign()
     tried = sorted(e for e in t.right if e <= eps or eps == 0)
     signs |= rising_sign(np.stack([t.right[e] for e in tried]), tried)
     noise = noise_like(replace(t.attack, epsilon=eps), 1.) if eps else None
@@ -315,8 +343,8 @@ def find_epsilon(
     check_number("relative_accuracy", relative_accuracy, above=0, high=1)
     attack, models = attack or FGSM(), model if isinstance(model, Mapping) else {"": model}
     if not models: raise ValueError("Expected `model` to name at least one network, but it is empty.")
-    trials = {k: _Trials(m, match_data(m, data), attack, dict(seed=seed, batch_size=batch_size, device=device),
-                         progress) for k, m in models.items()}
+    options = dict(seed=seed, batch_size=batch_size, device=device)
+    trials = {k: _Trials(m, match_data(m, data, tell=False), attack, options, progress) for k, m in models.items()}
     top = trials[next(iter(trials))].top(max_epsilon)
     rho = _common_share(trials, relative_accuracy)
     found = {}

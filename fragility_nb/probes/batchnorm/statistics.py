@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from ...core.checks import as_list, check_choice, check_number
 from ...data.images import ImageData
 from ...data.sets import pick_device
-from ...models.wrap import evaluating, forward_in_blocks, hooked, match_data, model_name
+from ...models.wrap import batch_rows, evaluating, forward_in_blocks, hooked, match_data, model_name
 from ...stress.stressors import apply_stress, stress_id
 from ...stress.attacks import Attack
 from ...engine.job import Edits
@@ -103,7 +103,7 @@ def stress_label(stressors:Sequence) -> str|None:
 def _gaps(net:nn.Module, norms:Mapping[str, Any], data:ImageData, stressor, severity:float, seed:int, batch_size:int,
           device:torch.device) -> np.ndarray: # (2, U)
     "The gaps under one stress at one severity."
-    moments = _Moments(norms)
+    moments, batch_size = _Moments(norms), batch_rows(net, batch_size)
     with hooked(norms, before=moments.note):
         for i in range(0, len(data), batch_size):
             x, index = data.batch(i, i + batch_size).to(device), data.index[i:i + batch_size]

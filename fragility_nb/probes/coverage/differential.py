@@ -23,7 +23,8 @@ from ...core.streams import CounterStreams
 from ...core.results import check_kind, provenance, save_result
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
-from ...models.wrap import BLOCK, home, match_data, model_hash, model_name
+from ...models.wrap import BLOCK, batch_rows, home, match_data, model_hash, model_name, no_autocast
+from ...models.gradients import broken_gradients, finite_gradients
 from .units import Output, find_outputs
 from .criteria import NC, NEVER
 from .probe import Coverage
@@ -158,7 +159,8 @@ def _objective(logits:list[Tensor], units:Tensor|None, answer:Tensor, target:Ten
 
 def _scaled_gradient(value:Tensor, x:Tensor) -> Tensor: # (n, C, H, W)
     "The gradient of each image, divided by its root mean square."
-    gradient, = torch.autograd.grad(value.sum(), x)
+    gradient, = finite_gradients([value.sum()], [x])
+    if gradient is None: return torch.zeros_like(x)
     return gradient / (gradient.square().mean((1, 2, 3), keepdim=True).sqrt() + 1e-5)
 
 # %% ../../../nbs/api/probes/coverage/05_differential.ipynb #a5994dc3
@@ -189,7 +191,8 @@ def _ascend(ensemble:_Ensemble, seeds:Tensor, index:Tensor, target:Tensor, chose
             agree = (answers == answers[:, :1]).all(1)
             found[left[~agree]] = t
             if t == s.steps or not agree.any(): break
-            gradient = _scaled_gradient(_objective(logits, units, first[left, 0], target[left], s), now)
+            with broken_gradients(len(left), left.tolist()):
+                gradient = _scaled_gradient(_objective(logits, units, first[left, 0], target[left], s), now)
         if plan is None: plan = _begin(gradient, x, index, s)
         left, gradient = left[agree], gradient[agree]
         delta[left], x[left] = _moved(gradient, x[left], delta[left], seeds[left], plan[left], t, s)
@@ -269,20 +272,22 @@ def generate_differential(
     s = _SearchOptions(named_constraint(constraint), weight_diff=weight_diff, weight_units=weight_units, step=step,
                        steps=steps, seed=seed)
     check_number("round_size", round_size, low=1, integer=True)
-    check_number("batch_size", batch_size, low=1, integer=True)
+    batch_size = batch_rows(next(iter(models.values())), batch_size)
     covers = [_Covers(m, NC(threshold, reading), layers_of(layers, k), data) for k, m in models.items()]
     targets, n = _targets(target, list(models), data.index, seed), len(data)
     ensemble, parts, chosen = _on_device(models, covers, pick_device(device)), [], []
     for i in range(0, n, batch_size):
         _count_covered(covers, ensemble, "seeds", data.batch(i, i + batch_size), data.index[i:i + batch_size])
-    with tqdm(total=n, desc="searching for disagreement", unit="seed", disable=not progress) as bar:
+    with (tqdm(total=n, desc="searching for disagreement", unit="seed", disable=not progress) as bar,
+          broken_gradients(n), no_autocast(home(ensemble.nets[0]))):
         for start in range(0, n, round_size):
             stop = min(start + round_size, n)
             units = _choose(covers, data.index[start:stop], seed)
             for i in range(start, stop, batch_size):
                 rows = range(i, min(i + batch_size, stop))
                 mine = units[rows.start - start:rows.stop - start]
-                parts.append(_search_rows(ensemble, covers, data, rows, targets[i:rows.stop], mine, s))
+                with broken_gradients(len(rows), rows):
+                    parts.append(_search_rows(ensemble, covers, data, rows, targets[i:rows.stop], mine, s))
                 bar.update(len(rows))
             chosen.append(units)
             for c in covers: c.end_round()

@@ -16,12 +16,12 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.checks import check_choice, check_number
+from ...core.checks import check_choice
 from ...core.identity import array_hash
 from ...core.results import check_kind, provenance
 from ...data.images import ImageData
 from ...data.sets import pick_device
-from ...models.wrap import evaluating, forward_in_blocks, match_data, model_hash, model_name
+from ...models.wrap import batch_rows, evaluating, forward_in_blocks, match_data, model_hash, model_name
 from ...models.activations import submodule_paths
 from .units import Output, UnitReader, Units, coverage_units, find_outputs
 from .criteria import CRITERIA, NC, NEVER, TKNP, Criterion
@@ -216,8 +216,7 @@ def coverage_passes(
     progress:bool, # show a progress bar
 ) -> Iterator[Units]:
     "The units of every batch."
-    check_number("batch_size", batch_size, low=1, integer=True)
-    device = pick_device(device)
+    batch_size, device = batch_rows(model, batch_size), pick_device(device)
     starts = tqdm(range(0, len(data), batch_size), desc=f"coverage of {model_name(model)}", unit="batch",
                   disable=not progress)
     with evaluating(model, device) as net, torch.no_grad(), reader(net) as read:

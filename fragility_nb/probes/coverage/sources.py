@@ -17,7 +17,7 @@ from ...core.checks import checked
 from ...core.streams import CounterStreams
 from ...core.results import provenance
 from ...data.images import ImageData
-from ...models.wrap import model_hash, predict
+from ...models.wrap import all_logits, model_hash
 from ...stress.stressors import GaussianBlur, GaussianNoise, Rotation, apply_stress, stress_id
 from ...stress.attacks import FGSM, attack_images
 from .criteria import KMNC, Criterion
@@ -68,7 +68,7 @@ def input_sources(
 # %% ../../../nbs/api/probes/coverage/07_sources.ipynb #ad491da3
 def _compared(models:dict[str, nn.Module], x:Tensor, data:ImageData, criteria, layers, batch_size:int, device) -> tuple:
     "Names of the criteria, coverage (M, criteria), and on how many of the inputs the models disagree."
-    answers = [predict(m, x, batch_size=batch_size, device=device).argmax(1) for m in models.values()] # (M,) of (N,)
+    answers = [all_logits(m, x, batch_size, device).argmax(1) for m in models.values()] # (M,) of (N,)
     covers = [Coverage(m, criteria, layers=layers_of(layers, k)) for k, m in models.items()]
     for cover in covers:
         for part, index in zip(x.split(batch_size), data.index.split(batch_size)): cover.update(part, index, device)

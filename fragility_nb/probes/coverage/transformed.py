@@ -19,7 +19,7 @@ from ...core.checks import check_number
 from ...core.results import provenance
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
-from ...models.wrap import evaluating, forward_in_blocks, match_data, model_name
+from ...models.wrap import batch_rows, evaluating, forward_in_blocks, match_data, model_name
 from ...stress.stressors import GaussianBlur, Rotation, Scale, Shear, Translation, apply_stress, stress_id
 from ...stress.weather import Fog, Rain
 from ...stress.corruptions import Brightness, Contrast
@@ -42,7 +42,7 @@ def _answers_and_hits(net:nn.Module, cover:Coverage, x:Tensor, batch_size:int) -
     "The answers (N,) and the slots hit (N, U · slots) of images."
     criterion, answers, hits = cover.criteria[0], [], []
     with cover.reader(net) as reader:
-        for part in x.split(batch_size):
+        for part in x.split(batch_rows(net, batch_size)):
             answers.append(forward_in_blocks(net, part).argmax(1).cpu())
             hits.append(_slots_hit(criterion, criterion.hits(reader.units(torch.arange(len(part))))))
     return torch.cat(answers), torch.cat(hits)

@@ -25,6 +25,7 @@ from ...core.checks import check_choice
 from ...core.results import PartStore
 from ...data.images import ImageData
 from ...models.wrap import evaluating, home, hooked, match_data, model_name, short_name
+from ...models.gradients import broken_gradients
 from ...models.create import load_checkpoint
 from ...models.activations import Layer, find_layers, kernel_weights
 from ...stress.attacks import Attack
@@ -379,7 +380,7 @@ def kernel_history(
     layer, which = place.layer.name, _which(kernels, place)
     todo = {(i, epoch): path for i, paths in enumerate(inits) for epoch, path in paths.items()}
     done, attrs = {}, dict[str, Any]() # attrs: hear of an interruption
-    with sweep_bar(len(todo) * (len(which) + 1), progress) as bar:
+    with sweep_bar(len(todo) * (len(which) + 1), progress) as bar, broken_gradients(len(data)):
         try:
             for (i, epoch), path in todo.items():
                 title = f"epoch {epoch}" + (f" of init {i}" if len(inits) > 1 else "")

@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 from ...core.checks import as_list, check_choice, check_number
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
-from ...models.wrap import evaluating, forward_in_blocks, hooked, match_data, model_name
+from ...models.wrap import batch_rows, evaluating, forward_in_blocks, hooked, match_data, model_name
+from ...models.gradients import broken_gradients
 from ...stress.attacks import Attack, attack_images
 from ...measure.runner import provenance_of, sweep_bar
 from .scores import kernel_groups, rebalance_gain, targeting_scores
@@ -67,7 +68,8 @@ class _Distances:
         images = attack_images(self.model, self.data, attack, severity, seed=self.seed, batch_size=self.batch_size,
                                device=self.device)
         with evaluating(self.model, self.device) as net, torch.inference_mode():
-            parts = [self._batch(net, i, images[i:i + self.batch_size]) for i in range(0, len(images), self.batch_size)]
+            size = batch_rows(net, self.batch_size)
+            parts = [self._batch(net, i, images[i:i + size]) for i in range(0, len(images), size)]
         return {k: np.concatenate([p[k] for p in parts], -1) for k in parts[0]}
 
     def _batch(self, net:nn.Module, start:int, moved:Tensor) -> dict[str, np.ndarray]:
@@ -75,7 +77,7 @@ class _Distances:
         x, y, changed = self.data.batch(rows.start, rows.stop), self.data.labels[rows], [moved]
         if len(self.sources) > 1: changed.append(_noise_of_size(x, moved, self.seed, self.data.index[rows]))
         conv = net.get_submodule(self.place.layer.path)
-        look = lambda z: forward_in_blocks(lambda b: _maps(net, conv, b), z.to(self.device)).float()
+        look = lambda z: forward_in_blocks(lambda b: _maps(net, conv, b), z.to(self.device), net=net).float()
         clean = look(x)
         distance = torch.stack([(look(z) - clean).abs().flatten(2).mean(2).T for z in changed]) # (source, K, n)
         right = torch.stack([forward_in_blocks(net, z.to(self.device)).argmax(1).cpu() == y for z in changed])
@@ -113,7 +115,7 @@ def adversarial_targeting(
     sources, cells = ("attack", "noise")[:1 + control], [(a, v) for a in several for v in severities]
     measure = _Distances(model, data, place, sources, seed, batch_size, here)
     bar = tqdm(cells, desc=f"attacking {model_name(model)}", unit="level", disable=not progress)
-    parts = [measure(a, v) for a, v in bar]
+    with broken_gradients(len(data)): parts = [measure(a, v) for a, v in bar]
     attrs = provenance_of("adversarial_targeting", model, data, attacks="; ".join(map(repr, several)),
                           layer=place.layer.name, seed=seed, parameters=sum(p.numel() for p in model.parameters()),
                        device=str(here))

@@ -25,7 +25,7 @@ from ...core.identity import stable_seed
 from ...core.results import check_kind, load_result, provenance, save_result
 from ...data.images import ImageData, generator
 from ...data.convert import as_data
-from ...models.wrap import evaluating, forward_in_blocks, home, hooked, match_data, model_hash, predict
+from ...models.wrap import all_logits, evaluating, forward_in_blocks, home, hooked, match_data, model_hash
 from ...models.activations import find_layers
 from ...models.training import StopTraining, fit
 from ...models.resume import plain_disk_errors
@@ -180,7 +180,7 @@ def _period_scores(freezer:_Freezer, at:int, model:nn.Module|None) -> xr.Dataset
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #124ccd89
 def _check_learned(model:nn.Module, held:ImageData, how:Mapping[str, Any], at:int) -> None:
     "Ends the training where there is no attack to be sized: the network only guesses."
-    right = (predict(model, held, device=how["device"]).argmax(1) == held.labels).double().mean().item()
+    right = (all_logits(model, held, device=how["device"]).argmax(1) == held.labels).double().mean().item()
     if how["attack"] is None and right <= 1 / len(held.classes):
         raise StopTraining(f"After epoch {at} the network is right on {right:.3f} of the {len(held)} held-out images, "
                            f"no more than a random guess (1/{len(held.classes)}), so no layer can be scored: choose a "
