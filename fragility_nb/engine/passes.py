@@ -121,12 +121,12 @@ def fixed_passes(
     done = torch.zeros(edits, total, dtype=torch.bool, device=budget.device)
     sizes = _sizes(network, place, job, budget)
     for block in job_blocks(job, sizes.block):
-        with torch.inference_mode(): values = boundary_values(network, place, job, budget, store, block)
+        with torch.no_grad(): values = boundary_values(network, place, job, budget, store, block)
         for first in range(0, edits, sizes.stack):
             group = range(first, min(first + sizes.stack, edits))
             calls = [network.prepare(job.edit(i), job.edited) for i in group]
             for batch in job.batches(block.start, block.stop, sizes.batch):
-                with torch.inference_mode(): logits = _after(network, place, calls, _rows(values, batch, block))
+                with torch.no_grad(): logits = _after(network, place, calls, _rows(values, batch, block))
                 for i, part in zip(group, logits.chunk(len(group))): done[i, batch] = job.judge(part, batch)
                 job.tell(len(group) * (batch.stop - batch.start), total)
     return done
@@ -198,7 +198,7 @@ class _Edited(nn.Module):
 
 def _any_attack(network:StepNetwork, place:Cut, calls:Mapping, b:_Batch, attack) -> tuple[Tensor, Tensor]:
     "The clean logits and the images that an attack makes on the edited network."
-    with torch.inference_mode(): logits = _after(network, place, [calls], dict(b.edge))
+    with torch.no_grad(): logits = _after(network, place, [calls], dict(b.edge))
     make = attack if callable(attack) else attack.perturb
     return logits, make(_Edited(network, calls), b.x, b.y).detach()
 
@@ -236,7 +236,7 @@ def attacked_passes(
             logits, x = _one_step(network, place, calls, b, step) if step else \
                 _any_attack(network, place, calls, b, job.attack)
             done[i, 0, batch] = job.judge(logits, batch)
-            with torch.inference_mode(): done[i, 1, batch] = job.judge(network.run(x, calls), batch)
+            with torch.no_grad(): done[i, 1, batch] = job.judge(network.run(x, calls), batch)
             job.tell(batch.stop - batch.start, job.n)
     return done.flatten(1)
 

@@ -6,7 +6,6 @@
 __all__ = ['stress_sweep', 'filter_sweep', 'filter_landscape']
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #427693cd
-import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -23,7 +22,7 @@ from ..core.checks import check_choice, warn_user
 from ..core.results import PartStore, provenance
 from ..data.images import ImageData, generator
 from ..data.sets import pick_device
-from ..models.wrap import evaluating, forward_in_blocks, match_data
+from ..models.wrap import copy_model, evaluating, forward_in_blocks, match_data
 from ..models.create import load_checkpoint
 from ..models.activations import Layer, find_layers
 from ..stress.stressors import Stressor, apply_stress, stress_id
@@ -94,7 +93,7 @@ def _measure(net:nn.Module, data:ImageData, stressor, severity:float, seed:int, 
         if severity and not isinstance(stressor, Stressor) and hasattr(stressor, "epsilon"):
             x = attack_images(net, part, stressor, severity, seed=seed, batch_size=batch_size, device=device).to(device)
         else: x = apply_stress(stressor, part.batch(0, len(part)).to(device), severity, seed, part.index)
-        with torch.inference_mode(): logits = forward_in_blocks(net, x).float().cpu()
+        with torch.no_grad(): logits = forward_in_blocks(net, x).float().cpu()
         if not torch.isfinite(logits).all():
             raise FloatingPointError(f"`model` gives NaN or infinity under {stress_id(stressor)} at severity "
                                      f"{severity:g}.")
@@ -341,7 +340,7 @@ def filter_landscape(
     "A filter sweep of every snapshot of one or several initialisations (AIJ §5)."
     inits = check_snapshots(snapshots)
     for name in options: check_choice("options", name, [f.name for f in fields(SweepOptions)])
-    s, net, data = SweepOptions(attack=attack, **options), copy.deepcopy(model), match_data(model, data)
+    s, net, data = SweepOptions(attack=attack, **options), copy_model(model), match_data(model, data)
     todo = [(i, epoch, path) for i, paths in enumerate(inits) for epoch, path in paths.items()]
     attrs:dict = {}
     with sweep_bar(len(todo)*_count_copies(model, s), progress) as bar:

@@ -105,7 +105,7 @@ def _gaps(net:nn.Module, norms:Mapping[str, Any], data:ImageData, stressor, seve
           device:torch.device) -> np.ndarray: # (2, U)
     "The gaps under one stress at one severity."
     moments = _Moments(norms)
-    with hooked(norms, before=moments.note):
+    with hooked(norms, before=moments.note, copied=False):
         for i in range(0, len(data), batch_size):
             x, index = data.batch(i, i + batch_size).to(device), data.index[i:i + batch_size]
             if stressor is not None: x = apply_stress(stressor, x, severity, seed, index)
