@@ -21,7 +21,7 @@ from ..core.checks import as_list, unknown_name, warn_user
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from .wrap import as_images, check_network, evaluating, follow, forward_in_blocks, home
-from .wrap import hooked, is_closed, never_called, present_weight, short_name
+from .wrap import hooked, is_closed, never_called, present_weight, quantized_parts, short_name
 
 # %% ../../nbs/api/models/06_activations.ipynb #1a9d0b00
 WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
@@ -60,7 +60,11 @@ def find_layers(
         seen.add(_own_weight(m))
         name = short_name(model, path) or type(m).__name__.lower()
         found[name] = Layer(name, path, m)
-    if not found: raise ValueError(_no_layers(model))
+    hidden = quantized_parts(model)
+    if not found: raise ValueError(_no_layers(model, hidden))
+    if hidden and names is None:
+        warn_user(f"Quantised layers are left out, because their weights are no tensors: {len(hidden)}, the first is "
+                  f"`{short_name(model, hidden[0])}`.")
     chosen = list(found) if names is None else as_list(names)
     for name in chosen:
         if name not in found: raise unknown_name("layers", name, found)
@@ -73,10 +77,10 @@ def _own_weight(m:nn.Module) -> int:
     own = (getattr(m, name, None) for name in ("weight_orig", "weight_v", "weight"))
     return next(id(w) for w in own if w is not None)
 
-def _no_layers(model:nn.Module) -> str:
-    "What is said of a network without layers."
-    kind = type(model).__name__
-    more = " that can be seen. Use the network from before it was scripted or exported" if is_closed(model) else ""
+def _no_layers(model:nn.Module, hidden:Sequence[str]) -> str:
+    "What is said of a network without layers; `hidden`: those that are quantised."
+    kind, done = type(model).__name__, "quantised" if hidden else "scripted or exported"
+    more = f" that can be seen. Use the network from before it was {done}" if hidden or is_closed(model) else ""
     return f"Expected `model` to have convolution or linear layers, but `{kind}` has none{more}."
 
 # %% ../../nbs/api/models/06_activations.ipynb #40b9762d
@@ -91,16 +95,17 @@ def layer_table(
 # %% ../../nbs/api/models/06_activations.ipynb #e9d96328
 def submodule_paths(
     model:nn.Module, # any network
-    names:Sequence[str]|str|None, # of submodules; None: all convolution and linear layers
+    names:Sequence[str]|str|None, # of submodules, short or in full; None: all convolution and linear layers
 ) -> dict[str, str]: # name -> path in the model
     "Where the submodules are that are asked for."
     if names is None: return {layer.name: layer.path for layer in find_layers(model)}
-    known = {short_name(model, path): path for path, _ in model.named_modules() if path}
+    full = [path for path, _ in check_network(model).named_modules()]
+    known = {short_name(model, path): path for path in full if short_name(model, path)}
     chosen = as_list(names)
     for name in chosen:
-        if name not in known: raise unknown_name("layers", name, known)
+        if name not in known and name not in full[1:]: raise unknown_name("layers", name, known)
     if not chosen: raise ValueError("Expected `layers` to name at least one layer, but got none.")
-    return {name: known[name] for name in chosen}
+    return {name: known.get(name, name) for name in chosen}
 
 # %% ../../nbs/api/models/06_activations.ipynb #6d48d5e9
 _SAYS:dict[str, int|None] = dict.fromkeys(("batch_norm", "instance_norm", "group_norm"), 1)

@@ -111,6 +111,11 @@ def is_exported(model:nn.Module) -> bool:
     "Whether it comes from `torch.export`, and so has no modes."
     return isinstance(model, torch.fx.GraphModule) and "eval" in vars(model) # its own, which refuses
 
+def quantized_parts(model:nn.Module) -> list[str]:
+    "Paths of the layers whose weights are stored as integers by PyTorch's own quantisation."
+    return [path for path, m in model.named_modules()
+            if ".quantized" in type(m).__module__ and callable(getattr(m, "weight", None))]
+
 # %% ../../nbs/api/models/00_wrap.ipynb #70698eda
 def uncompiled(
     model:nn.Module, # any network
@@ -197,6 +202,19 @@ def model_name(
     if isinstance(spec, dict) and "name" in spec: return spec["name"]
     return type(model.network if isinstance(model, Normalized) else model).__name__
 
+# %% ../../nbs/api/models/00_wrap.ipynb #1892598c
+def _flat_state(name:str, value:Any) -> Iterator[tuple[str, np.ndarray]]:
+    "The arrays in one entry of a `state_dict`: a tensor, or what a quantised layer or `get_extra_state` puts there."
+    if isinstance(value, Tensor):
+        t = value.detach().cpu()
+        t = t.dequantize() if t.is_quantized else t
+        yield name, t.contiguous().view(torch.uint8).numpy() if t.dtype == torch.bfloat16 else t.numpy()
+        return
+    inner:Any = value.items() if isinstance(value, Mapping) else None
+    if isinstance(value, (tuple, list)): inner = enumerate(value)
+    if inner is None: yield name, np.frombuffer(repr(value).encode(), np.uint8)
+    else: yield from (pair for k, v in inner for pair in _flat_state(f"{name}·{k}", v))
+
 # %% ../../nbs/api/models/00_wrap.ipynb #1439d419
 def model_hash(
     model:nn.Module, # any network
@@ -206,8 +224,7 @@ def model_hash(
     more = {"·resize": model.resize if isinstance(model, Normalized) else None,
             "·stem": "cifar" if spec.get("stem") == "cifar" else None,
             "·norm": json.dumps(swaps) if swaps else None}
-    arrays = {k: v.detach().cpu().contiguous().view(torch.uint8).numpy() if v.dtype == torch.bfloat16
-              else v.detach().cpu().numpy() for k, v in model.state_dict().items()}
+    arrays = dict(pair for k, v in model.state_dict().items() for pair in _flat_state(k, v))
     return array_hash(arrays | {k: np.array([v]) for k, v in more.items() if v is not None})
 
 # %% ../../nbs/api/models/00_wrap.ipynb #d411971f
