@@ -48,6 +48,20 @@ class Layer:
         "How many weights it has."
         return self.weight.numel()
 
+# %% ../../nbs/api/models/06_activations.ipynb #1301219e
+def _own_weight(m:nn.Module) -> int:
+    "The identity of the parameter that a layer's weight is, or is computed from."
+    if parametrize.is_parametrized(m, "weight"):
+        return id(next(m.get_submodule("parametrizations.weight").parameters()))
+    own = (getattr(m, name, None) for name in ("weight_orig", "weight_v", "weight"))
+    return next(id(w) for w in own if w is not None)
+
+def _no_layers(model:nn.Module, hidden:Sequence[str]) -> str:
+    "What is said of a network without layers; `hidden`: those that are quantised."
+    kind, done = type(model).__name__, "quantised" if hidden else "scripted or exported"
+    more = f" that can be seen. Use the network from before it was {done}" if hidden or is_closed(model) else ""
+    return f"Expected `model` to have convolution or linear layers, but `{kind}` has none{more}."
+
 # %% ../../nbs/api/models/06_activations.ipynb #cd306832
 def find_layers(
     model:nn.Module, # any network
@@ -69,19 +83,6 @@ def find_layers(
     for name in chosen:
         if name not in found: raise unknown_name("layers", name, found)
     return [found[name] for name in chosen]
-
-def _own_weight(m:nn.Module) -> int:
-    "The identity of the parameter that a layer's weight is, or is computed from."
-    if parametrize.is_parametrized(m, "weight"):
-        return id(next(m.get_submodule("parametrizations.weight").parameters()))
-    own = (getattr(m, name, None) for name in ("weight_orig", "weight_v", "weight"))
-    return next(id(w) for w in own if w is not None)
-
-def _no_layers(model:nn.Module, hidden:Sequence[str]) -> str:
-    "What is said of a network without layers; `hidden`: those that are quantised."
-    kind, done = type(model).__name__, "quantised" if hidden else "scripted or exported"
-    more = f" that can be seen. Use the network from before it was {done}" if hidden or is_closed(model) else ""
-    return f"Expected `model` to have convolution or linear layers, but `{kind}` has none{more}."
 
 # %% ../../nbs/api/models/06_activations.ipynb #40b9762d
 def layer_table(
@@ -116,6 +117,7 @@ _TURNS = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis",
 _SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"}
 _SIDES = (101, 103, 107, 109, 113, 127, 131, 137) # all different: each dimension is known by its size
 
+# %% ../../nbs/api/models/06_activations.ipynb #e6e459d2
 def _turned(func:Callable, ndim:int, axis:int, args:tuple, kwargs:dict) -> int|None:
     "Where a dimension is after a function that turns a tensor or takes dimensions away: tried on an empty one."
     try: out = func(torch.empty(_SIDES[:ndim], device="meta"), *args[1:], **kwargs)
@@ -123,6 +125,7 @@ def _turned(func:Callable, ndim:int, axis:int, args:tuple, kwargs:dict) -> int|N
     shape = list((out[0] if isinstance(out, (tuple, list)) else out).shape)
     return shape.index(_SIDES[axis]) if _SIDES[axis] in shape else None
 
+# %% ../../nbs/api/models/06_activations.ipynb #49df5933
 def _reshaped(before:Sequence[int], axis:int, after:Sequence[int]) -> int|None:
     "Where a dimension is in another shape of the same numbers: as many of them stand after it as before."
     rest = math.prod(before[axis + 1:])
@@ -139,6 +142,7 @@ def _axis_after(call:tuple[str, Callable, tuple, dict], shape:Sequence[int]|None
     if name in _SHAPES: return _reshaped(shape, axis, y.shape)
     return axis if y.ndim == len(shape) else _turned(func, len(shape), axis, args, kwargs)
 
+# %% ../../nbs/api/models/06_activations.ipynb #371b04d0
 class ChannelTrail(TorchFunctionMode):
     "Inside: follows in which dimension of each tensor the channels are; `axis` says it, also afterwards."
     def __init__(self,
@@ -184,6 +188,7 @@ class Reading:
     kind:str # of what it puts out: "Tensor", "tuple"; "" if it is never called
     axis:int|None # of the channels: 1, −1 for the last of three or more; None if it has none, or none that is known
 
+# %% ../../nbs/api/models/06_activations.ipynb #0635bb3b
 def _channel_axis(module:nn.Module, y:Any, trail:ChannelTrail) -> int|None:
     "Where the channels of a module's output are."
     if not isinstance(y, Tensor) or y.ndim < 2: return None
@@ -192,6 +197,7 @@ def _channel_axis(module:nn.Module, y:Any, trail:ChannelTrail) -> int|None:
     axis = trail.axis(y)
     return -1 if axis == y.ndim - 1 else axis or None # dimension 0 is the images'
 
+# %% ../../nbs/api/models/06_activations.ipynb #9ca0c928
 _FEW = 3 # images
 
 def look_at(
@@ -223,6 +229,7 @@ def _fault(r:Reading, channels:bool) -> tuple[str, str]:
         return "not one row for each image", f"to put out one row for each image, but got {r.shape} for {_FEW} images."
     return "", ""
 
+# %% ../../nbs/api/models/06_activations.ipynb #dcf03763
 def _leave_out(faults:Mapping[str, str]) -> None:
     "Says which layers are not read by default, and why."
     for why in dict.fromkeys(faults.values()):
@@ -231,6 +238,7 @@ def _leave_out(faults:Mapping[str, str]) -> None:
         shown = ", ".join(names if not more else names[:4])
         warn_user(f"Left out of the layers that are read by default ({why}): {shown}{more}.")
 
+# %% ../../nbs/api/models/06_activations.ipynb #4d063bea
 def readable_layers(
     model:nn.Module, # images in [0, 1] -> logits
     image:Tensor, # (1, C, H, W) in [0, 1]

@@ -92,6 +92,7 @@ def home(model:nn.Module) -> torch.device:
     "Where the weights of a model are; the CPU if it has none."
     return next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
+# %% ../../nbs/api/models/00_wrap.ipynb #f5f78170
 def check_network(
     model:Any, # what a caller handed over
 ) -> nn.Module:
@@ -101,6 +102,7 @@ def check_network(
     more = ": hand over what its `.module()` gives" if kind == "ExportedProgram" else ""
     raise TypeError(f"Expected `model` to be a torch.nn.Module, but got {kind}{more}.")
 
+# %% ../../nbs/api/models/00_wrap.ipynb #268d0d2d
 def is_closed(
     model:nn.Module, # any network
 ) -> bool:
@@ -151,12 +153,19 @@ class _Eager:
 
 _EAGER = _Eager()
 
+# %% ../../nbs/api/models/00_wrap.ipynb #5781f5a1
+def never_called(name:str) -> str:
+    "Why there is no output of a layer."
+    return (f"Expected layer `{name}` to put out one tensor, but got nothing: the model never called it. (What it "
+            "holds may still be in use, as in an attention, or in a network that was scripted or exported.)")
+
 # %% ../../nbs/api/models/00_wrap.ipynb #dc8e2fb8
 def _handed(module:nn.Module, value:Any, copied:bool) -> Any:
     "What is shown of a module's value: of an attention's tuple the first; a tensor as a copy, if so wanted."
     if isinstance(module, nn.MultiheadAttention) and isinstance(value, tuple): value = value[0]
     return value.clone() if copied and isinstance(value, Tensor) else value
 
+# %% ../../nbs/api/models/00_wrap.ipynb #71a78292
 @contextlib.contextmanager
 def hooked(
     modules:Mapping[str, nn.Module], # name -> module to look at
@@ -187,11 +196,6 @@ def hooked(
     if lost and not optional: raise ValueError(never_called(lost[0]))
 
 follow = partial(hooked, copied=False, optional=True) # for who follows tensors by their identity
-
-def never_called(name:str) -> str:
-    "Why there is no output of a layer."
-    return (f"Expected layer `{name}` to put out one tensor, but got nothing: the model never called it. (What it "
-            "holds may still be in use, as in an attention, or in a network that was scripted or exported.)")
 
 # %% ../../nbs/api/models/00_wrap.ipynb #3ea48758
 def model_name(
@@ -286,6 +290,7 @@ def settle_weights(
             elif kind == "SpectralNorm": nn.utils.remove_spectral_norm(m, hook.name)
     return net
 
+# %% ../../nbs/api/models/00_wrap.ipynb #5dfec284
 def _settle_parametrized(m:nn.Module) -> None:
     "The same for `torch.nn.utils.parametrize`."
     if not parametrize.is_parametrized(m): return
@@ -305,6 +310,7 @@ def with_plain_weights(
                    for h in hooks) or any(parametrize.is_parametrized(m) for m in model.modules())
     return settle_weights(copy_model(model)) if computed else model
 
+# %% ../../nbs/api/models/00_wrap.ipynb #547d6a38
 def present_weight(
     module:nn.Module, # a convolution or linear layer
 ) -> Tensor: # without gradient
@@ -349,6 +355,7 @@ def as_logits(
     more = "" if isinstance(out, Tensor) else ". Put a module around it that hands on the logits alone"
     raise ValueError(f"Expected `model` to give logits ({n}, K) for {n} images, but got {got}{more}.")
 
+# %% ../../nbs/api/models/00_wrap.ipynb #e4280962
 def logits_of(
     model:nn.Module, # images in [0, 1] -> logits
     images:Tensor, # (N, C, H, W) in [0, 1], where the model is

@@ -57,6 +57,7 @@ class _NormResults(TorchFunctionMode):
         if self.inside and getattr(func, "__name__", "") in norms: self.made[self.inside] = out.clone()
         return out
 
+# %% ../../../nbs/api/probes/batchnorm/02_residual.ipynb #e8c7fcea
 def _emitted(net:nn.Module, names:Sequence[str], images:Tensor) -> np.ndarray: # (3, U): mean, smallest, largest
     "What these norms make, per channel, over images and places."
     modules, results = all_norms(net), _NormResults()
@@ -65,6 +66,7 @@ def _emitted(net:nn.Module, names:Sequence[str], images:Tensor) -> np.ndarray: #
     out = [results.made[n].transpose(0, 1).flatten(1).double() for n in names] # (C, N·H·W)
     return np.concatenate([torch.stack([y.mean(1), y.amin(1), y.amax(1)]).cpu().numpy() for y in out], 1)
 
+# %% ../../../nbs/api/probes/batchnorm/02_residual.ipynb #2a488072
 def _without_weights(net:nn.Module, edits:Iterable[Mapping[str, Tensor]]) -> nn.Module:
     "The same private copy, with these parameters at zero."
     for path in (p for zeros in edits for p in zeros): net.get_parameter(path).data.zero_()
