@@ -321,3 +321,23 @@ def test_nothing_is_left_behind_after_a_look(coloured):
     net = vit().eval()
     with warnings.catch_warnings(action="ignore"): record_activations(net, coloured)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+def test_an_output_of_an_earlier_batch_never_stands_for_one_that_is_missing(digits):
+    class Sometimes(nn.Sequential):
+        "Uses its first layer for bright batches only."
+        def forward(self, x): return self[1](self[0](x.flatten(1)) if x.mean() > 0.4 else x.flatten(1))
+    net = Sometimes(nn.Linear(64, 64), nn.Linear(64, 10)).eval()
+    bright, dark = torch.full((32, 1, 8, 8), 0.9), torch.zeros(32, 1, 8, 8)
+    with pytest.raises(ValueError, match="`0` to put out one tensor, but got nothing"):
+        record_activations(net, torch.cat([bright, dark]), batch_size=32)
+    few = ImageData(torch.cat([bright, dark]), torch.arange(64) % 10, digits.classes, name="two halves")
+    with pytest.raises(ValueError, match="`0` to put out one tensor, but got nothing"):
+        neuron_coverage(net, few, NC(0.5), batch_size=32, **QUIET)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_part_of_a_scripted_network_is_refused(digits):
+    net = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval())
+    with pytest.raises(ValueError, match="none that can be seen. Use the network from before it was scripted"):
+        record_activations(net, digits.take(range(4)), "1")

@@ -100,6 +100,7 @@ def submodule_paths(
 ) -> dict[str, str]: # name -> path in the model
     "Where the submodules are that are asked for."
     if names is None: return {layer.name: layer.path for layer in find_layers(model)}
+    if is_closed(model): raise ValueError(_no_layers(model, ()))
     full = [path for path, _ in check_network(model).named_modules()]
     known = {short_name(model, path): path for path in full if short_name(model, path)}
     chosen = as_list(names)
@@ -279,8 +280,13 @@ def record_activations(
         with hooked({name: net.get_submodule(path) for name, path in paths.items()}, after=note):
             for i in range(0, len(data), batch_size):
                 n = len(forward_in_blocks(run, data.batch(i, i + batch_size).to(device)))
-                for name in paths: parts[name].append(latest[name][:n])
+                for name in paths: parts[name].append(_taken(latest, name)[:n])
     return {name: torch.cat(outputs) for name, outputs in parts.items()}
+
+def _taken(latest:dict[str, Tensor], name:str) -> Tensor:
+    "A layer's output of this pass; it is taken out, so that it never stands for that of another pass."
+    if name not in latest: raise ValueError(never_called(name))
+    return latest.pop(name)
 
 # %% ../../nbs/api/models/06_activations.ipynb #b126f04c
 def unit_table(
