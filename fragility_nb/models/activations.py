@@ -7,6 +7,7 @@ __all__ = ['WEIGHTED', 'Layer', 'find_layers', 'layer_table', 'record_activation
 
 # %% ../../nbs/api/models/06_activations.ipynb #82a3d65c
 import math
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -150,22 +151,29 @@ class ChannelTrail(TorchFunctionMode):
         images:Tensor, # (N, C, H, W), what goes into the network
     ):
         super().__init__()
-        self.known:dict[int, list] = {} # id of a tensor -> the tensor, its axis, the tensor that it was made from
+        self.known:dict[int, list] = {} # id of a tensor -> it, its axis, what it was made of; it by weak reference
         self._note(images, 1, None)
 
     def axis(self, y:Any) -> int|None:
         "Where the channels of a tensor are, if it is known."
-        tensor, axis, _ = self.known.get(id(y), (None, None, None))
-        return axis if tensor is y else None
+        place = self._place(y)
+        return place[1] if place else None
 
-    def _note(self, y:Tensor, axis:int|None, source:Tensor|None) -> None: self.known[id(y)] = [y, axis, source]
+    def _place(self, y:Any) -> list|None:
+        "What is noted of a tensor; an id may have been another tensor's before."
+        place = self.known.get(id(y))
+        return place if place is not None and place[0]() is y else None
 
-    def _learn(self, y:Any, says:int) -> None:
+    def _note(self, y:Tensor, axis:int|None, source:Tensor|None) -> None:
+        self.known[id(y)] = [weakref.ref(y), axis, None if source is None else weakref.ref(source)]
+
+    def _learn(self, y:Tensor, says:int) -> None:
         "A function says where the channels of its input are: that holds for what the input was made from, too."
-        while isinstance(y, Tensor) and y.ndim and id(y) in self.known and self.axis(y) is None:
-            self.known[id(y)][1] = says % y.ndim
-            source = self.known[id(y)][2]
-            y = source if source is not None and source.ndim == y.ndim else None
+        place = self._place(y) if y.ndim else None
+        while place is not None and place[1] is None:
+            place[1] = says % y.ndim
+            source = place[2]() if place[2] is not None else None
+            place = self._place(source) if source is not None and source.ndim == y.ndim else None
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
