@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/api/engine/02_network.ipynb #3baad3ff
-import copy
+# %% ../../nbs/api/engine/02_network.ipynb #22ea321d
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
@@ -15,15 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils import parametrize
 
-from ..models.wrap import same_look, weights_dtype
+from ..models.wrap import copy_model, settle_weights, weights_dtype
 from .graph import Untraceable, argument_nodes, bound_arguments, called_module, has_hooks
 from .graph import main_input, trace_graph
 from .steps import BatchNormStep, ConstantStep, GraphStep, NormFacts, OpaqueStep, PlainStep
 from .steps import PooledLinearStep, WeightedStep, last_uses, needed_steps, run_steps, work_in_place
 
-# %% ../../nbs/api/engine/02_network.ipynb #e11dc82b
+# %% ../../nbs/api/engine/02_network.ipynb #2a0b4352
 def inference_copy(
     model:nn.Module, # stays as it is
     device:torch.device, # where the copy shall run
@@ -33,21 +31,7 @@ def inference_copy(
         raise ValueError(f"Expected `model` to have float32 weights, but they are {weights_dtype(model)}: give "
                          "`model.float()`.")
     with torch.inference_mode(False): # else the copy could not be attacked
-        net = same_look(model, copy.deepcopy(model).to(device).eval())
-        for m in net.modules(): _plain_weights(m)
-        return net.float().requires_grad_(False)
-
-def _plain_weights(m:nn.Module) -> None:
-    "Replaces computed parameters by their values."
-    if parametrize.is_parametrized(m):
-        values = {name: getattr(m, name).detach().clone() for name in cast(nn.ModuleDict, m.parametrizations)}
-        m.__class__ = type(m).__bases__[0] # torch's own removal would change the class that the original still has
-        del m._modules["parametrizations"]
-        for name, value in values.items(): m.register_parameter(name, nn.Parameter(value))
-    for hook in list(getattr(m, "_forward_pre_hooks", {}).values()):
-        kind = type(hook).__name__
-        if kind == "WeightNorm": nn.utils.remove_weight_norm(m, hook.name)
-        if kind == "SpectralNorm": nn.utils.remove_spectral_norm(m, hook.name)
+        return settle_weights(copy_model(model).to(device).eval()).float().requires_grad_(False)
 
 # %% ../../nbs/api/engine/02_network.ipynb #f7bf7e5e
 def use_batch_statistics(net:nn.Module) -> None:

@@ -109,7 +109,7 @@ def _after(network:StepNetwork, place:Cut, calls:Sequence[Mapping], env:dict) ->
     env |= network.constants
     return run_steps(place.after, {**network.calls, **place.in_place, **calls[0]}, env, place.last_use)[network.end]
 
-# %% ../../nbs/api/engine/04_passes.ipynb #99622f3c
+# %% ../../nbs/api/engine/04_passes.ipynb #210efbb7
 def fixed_passes(
     network:StepNetwork, # measured at images of this shape
     place:Cut, # for the parameters that the job edits
@@ -121,12 +121,12 @@ def fixed_passes(
     total, edits, sizes = len(job.images), len(job.first), _sizes(network, place, job, budget)
     done = torch.zeros(edits, total, dtype=torch.bool, device=budget.device)
     for block in job_blocks(job, sizes.block):
-        with torch.inference_mode(): values = boundary_values(network, place, job, budget, store, block)
+        with torch.no_grad(): values = boundary_values(network, place, job, budget, store, block)
         for first in range(0, edits, sizes.stack):
             group = range(first, min(first + sizes.stack, edits))
             calls = [network.prepare(job.edit(i), job.edited) for i in group]
             for batch in job.batches(block.start, block.stop, sizes.batch):
-                with torch.inference_mode(): logits = _after(network, place, calls, _rows(values, batch, block))
+                with torch.no_grad(): logits = _after(network, place, calls, _rows(values, batch, block))
                 for i, part in zip(group, logits.chunk(len(group))): done[i, batch] = job.judge(part, batch)
                 job.tell(len(group) * (batch.stop - batch.start), total)
     return done
@@ -188,7 +188,7 @@ def _gradient(loss:Tensor, logits:Tensor, edge:dict[str, Tensor], b:_Batch) -> T
     found, = finite_gradients(ends, [b.leaf], gradients, logits)
     return torch.zeros_like(b.x) if found is None else found
 
-# %% ../../nbs/api/engine/04_passes.ipynb #passany
+# %% ../../nbs/api/engine/04_passes.ipynb #04901809
 class _Edited(nn.Module):
     "An edited network as attacks take it: images -> logits, with gradients for the images only."
     def __init__(self, network:StepNetwork, calls:Mapping):
@@ -198,7 +198,7 @@ class _Edited(nn.Module):
 
 def _any_attack(network:StepNetwork, place:Cut, calls:Mapping, b:_Batch, attack) -> tuple[Tensor, Tensor]:
     "The clean logits and the images that an attack makes on the edited network."
-    with torch.inference_mode(): logits = _after(network, place, [calls], dict(b.edge))
+    with torch.no_grad(): logits = _after(network, place, [calls], dict(b.edge))
     return logits, _made(attack, _Edited(network, calls), b.x, b.y)
 
 def _made(attack, net:nn.Module, x:Tensor, y:Tensor) -> Tensor: # (n, C, H, W)
@@ -224,7 +224,7 @@ class _Prepared:
         if len(self.known) < self.most: self.known[i] = calls
         return calls
 
-# %% ../../nbs/api/engine/04_passes.ipynb #0cbdb81e
+# %% ../../nbs/api/engine/04_passes.ipynb #ff70b2b1
 def attacked_passes(
     network:StepNetwork, # measured at images of this shape
     place:Cut, # for the parameters that the job edits
@@ -242,7 +242,7 @@ def attacked_passes(
                 logits, x = _one_step(network, place, calls, b, step) if step else \
                     _any_attack(network, place, calls, b, job.attack)
             done[i, 0, batch] = job.judge(logits, batch)
-            with torch.inference_mode(): done[i, 1, batch] = job.judge(network.run(x, calls), batch)
+            with torch.no_grad(): done[i, 1, batch] = job.judge(network.run(x, calls), batch)
             job.tell(batch.stop - batch.start, job.n)
     return done.flatten(1)
 

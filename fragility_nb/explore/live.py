@@ -8,7 +8,6 @@ __all__ = ['LiveExplorer', 'attribute', 'StressExplorer', 'explore_stress', 'war
 
 # %% ../../nbs/api/explore/04_live.ipynb #600a2bf9
 import asyncio
-import copy
 import html
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 
 from ..core.checks import check_choice, check_number, warn_user
 from ..data.images import ImageData
-from ..models.wrap import home, hooked, match_data, model_hash, short_name
+from ..models.wrap import copy_model, home, hooked, match_data, model_hash, short_name
 from ..stress.stressors import Stressor, apply_stress
 from ..stress.attacks import FGSM
 from ..figures.style import COLOURS
@@ -46,7 +45,7 @@ class LiveExplorer(Explorer):
     "Asks its own copy of a network in a thread (`_compute`), and draws what it found where all is drawn (`_show`)."
 
     def __init__(self, model:nn.Module, controls:Mapping, start:Mapping, below:Sequence=()):
-        self.model, self._lock = copy.deepcopy(model).eval(), threading.Lock()
+        self.model, self._lock = copy_model(model).eval(), threading.Lock()
         self._worker, self._busy = ThreadPoolExecutor(1), False
         self._wish:tuple[Callable[[], Any], Callable[[Any], Any]]|None = None # what is asked for next
         self.spinner = widgets.HTML("", layout=widgets.Layout(min_height="1.6em"))

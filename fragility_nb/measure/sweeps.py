@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['stress_sweep', 'filter_sweep', 'filter_landscape']
 
-# %% ../../nbs/api/measure/02_sweeps.ipynb #427693cd
-import copy
+# %% ../../nbs/api/measure/02_sweeps.ipynb #cb9df745
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -23,7 +22,7 @@ from ..core.checks import check_choice, checked, warn_user
 from ..core.results import PartStore
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import batch_rows, evaluating, forward_in_blocks, match_data, weights_dtype
+from ..models.wrap import batch_rows, copy_model, evaluating, forward_in_blocks, match_data, weights_dtype
 from ..models.gradients import Broken, broken_gradients
 from ..models.create import load_checkpoint
 from ..models.activations import Layer, find_layers
@@ -87,7 +86,7 @@ def stress_sweep(
         result = _stress_result(parts, names, stressors, severities, seeds, data, attrs)
         return result.assign_attrs(signs=_sweep_signs(net, data, result, stressors, device, told, broken))
 
-# %% ../../nbs/api/measure/02_sweeps.ipynb #a77b1601
+# %% ../../nbs/api/measure/02_sweeps.ipynb #c44a0392
 def _measure(net:nn.Module, data:ImageData, stressor, severity:float, seed:int, batch_size:int,
              device:torch.device) -> dict[str, np.ndarray]:
     "What the network answers to every image under one stress at one severity."
@@ -97,7 +96,7 @@ def _measure(net:nn.Module, data:ImageData, stressor, severity:float, seed:int, 
         if severity and not isinstance(stressor, Stressor) and hasattr(stressor, "epsilon"):
             x = attack_images(net, part, stressor, severity, seed=seed, batch_size=batch_size, device=device).to(device)
         else: x = apply_stress(stressor, part.batch(0, len(part)).to(device), severity, seed, part.index)
-        with torch.inference_mode(): logits = forward_in_blocks(net, x).float().cpu()
+        with torch.no_grad(): logits = forward_in_blocks(net, x).float().cpu()
         if not torch.isfinite(logits).all():
             raise FloatingPointError(f"`model` gives NaN or infinity under {stress_id(stressor)} at severity "
                                      f"{severity:g}.")
@@ -339,7 +338,7 @@ def _sweep_snapshots(measure:Callable, todo:list[tuple], attrs:dict, keep:bool) 
                          [f"{e} of init {i}" if several else e for i, e in done], attrs)
     return done
 
-# %% ../../nbs/api/measure/02_sweeps.ipynb #c0980c43
+# %% ../../nbs/api/measure/02_sweeps.ipynb #d8a90aa9
 @checked
 def filter_landscape(
     model:nn.Module, # of the architecture of the snapshots; its own weights are not used
@@ -354,7 +353,7 @@ def filter_landscape(
     "A filter sweep of every snapshot of one or several initialisations (AIJ §5)."
     inits = check_snapshots(snapshots)
     for name in options: check_choice("options", name, [f.name for f in fields(SweepOptions)])
-    s, net, data = SweepOptions(attack=attack, **options), copy.deepcopy(model), match_data(model, data)
+    s, net, data = SweepOptions(attack=attack, **options), copy_model(model), match_data(model, data)
     todo = [(i, epoch, path) for i, paths in enumerate(inits) for epoch, path in paths.items()]
     attrs:dict = {}
     with sweep_bar(len(todo)*_count_copies(model, s), progress) as bar, broken_gradients(len(data)):

@@ -5,19 +5,24 @@
 # %% auto #0
 __all__ = ['WEIGHTED', 'Layer', 'find_layers', 'layer_table', 'record_activations', 'unit_table', 'kernel_weights']
 
-# %% ../../nbs/api/models/06_activations.ipynb #82a3d65c
-from collections.abc import Sequence
+# %% ../../nbs/api/models/06_activations.ipynb #1aaf3ba6
+import math
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.overrides import TorchFunctionMode
 
-from ..core.checks import as_list, unknown_name
+from ..core.checks import as_list, unknown_name, warn_user
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from .wrap import as_images, batch_rows, evaluating, forward_in_blocks, hooked, short_name
+from .wrap import as_images, batch_rows, check_network, evaluating, follow, forward_in_blocks, home
+from .wrap import hooked, is_closed, never_called, present_weight, quantized_parts, short_name
 
 # %% ../../nbs/api/models/06_activations.ipynb #1a9d0b00
 WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
@@ -36,13 +41,27 @@ class Layer:
 
     @property
     def weight(self) -> Tensor:
-        "The weights, (out, in, h, w) or (out, in), without gradient."
-        return self.module.weight.detach()
+        "The weights, (out, in, h, w) or (out, in), without gradient; as they are used, if they are pruned or normed."
+        return present_weight(self.module)
 
     @property
     def weights(self) -> int:
         "How many weights it has."
-        return self.module.weight.numel()
+        return self.weight.numel()
+
+# %% ../../nbs/api/models/06_activations.ipynb #1301219e
+def _own_weight(m:nn.Module) -> int:
+    "The identity of the parameter that a layer's weight is, or is computed from."
+    if parametrize.is_parametrized(m, "weight"):
+        return id(next(m.get_submodule("parametrizations.weight").parameters()))
+    own = (getattr(m, name, None) for name in ("weight_orig", "weight_v", "weight"))
+    return next(id(w) for w in own if w is not None)
+
+def _no_layers(model:nn.Module, hidden:Sequence[str]) -> str:
+    "What is said of a network without layers; `hidden`: those that are quantised."
+    kind, done = type(model).__name__, "quantised" if hidden else "scripted or exported"
+    more = f" that can be seen. Use the network from before it was {done}" if hidden or is_closed(model) else ""
+    return f"Expected `model` to have convolution or linear layers, but `{kind}` has none{more}."
 
 # %% ../../nbs/api/models/06_activations.ipynb #cd306832
 def find_layers(
@@ -51,14 +70,16 @@ def find_layers(
 ) -> list[Layer]: # in the order in which the model registers them; a shared weight is named once
     "The convolution and linear layers of a model."
     found, seen = {}, set()
-    for path, m in model.named_modules():
-        if not isinstance(m, WEIGHTED) or id(m.weight) in seen: continue
-        seen.add(id(m.weight))
+    for path, m in check_network(model).named_modules():
+        if not isinstance(m, WEIGHTED) or _own_weight(m) in seen: continue
+        seen.add(_own_weight(m))
         name = short_name(model, path) or type(m).__name__.lower()
         found[name] = Layer(name, path, m)
-    if not found:
-        raise ValueError(f"Expected `model` to have convolution or linear layers, but `{type(model).__name__}` has "
-                         f"none.")
+    hidden = quantized_parts(model)
+    if not found: raise ValueError(_no_layers(model, hidden))
+    if hidden and names is None:
+        warn_user(f"Quantised layers are left out, because their weights are no tensors: {len(hidden)}, the first is "
+                  f"`{short_name(model, hidden[0])}`.")
     chosen = list(found) if names is None else as_list(names)
     for name in chosen:
         if name not in found: raise unknown_name("layers", name, found)
@@ -76,46 +97,205 @@ def layer_table(
 # %% ../../nbs/api/models/06_activations.ipynb #e9d96328
 def submodule_paths(
     model:nn.Module, # any network
-    names:Sequence[str]|str|None, # of submodules; None: all convolution and linear layers
+    names:Sequence[str]|str|None, # of submodules, short or in full; None: all convolution and linear layers
 ) -> dict[str, str]: # name -> path in the model
     "Where the submodules are that are asked for."
     if names is None: return {layer.name: layer.path for layer in find_layers(model)}
-    known = {short_name(model, path): path for path, _ in model.named_modules() if path}
+    if is_closed(model): raise ValueError(_no_layers(model, ()))
+    full = [path for path, _ in check_network(model).named_modules()]
+    known = {short_name(model, path): path for path in full if short_name(model, path)}
     chosen = as_list(names)
     for name in chosen:
-        if name not in known: raise unknown_name("layers", name, known)
+        if name not in known and name not in full[1:]: raise unknown_name("layers", name, known)
     if not chosen: raise ValueError("Expected `layers` to name at least one layer, but got none.")
-    return {name: known[name] for name in chosen}
+    return {name: known.get(name, name) for name in chosen}
+
+# %% ../../nbs/api/models/06_activations.ipynb #6d48d5e9
+_SAYS:dict[str, int|None] = dict.fromkeys(("batch_norm", "instance_norm", "group_norm"), 1)
+_SAYS |= {f"conv{t}{n}d": 1 for t in ("", "_transpose") for n in (1, 2, 3)} # function -> where the channels are
+_SAYS |= dict.fromkeys(("linear", "embedding", "multi_head_attention_forward"), -1)
+_SAYS |= dict.fromkeys(("scaled_dot_product_attention", "matmul", "__matmul__", "bmm", "baddbmm", "einsum")) # not known
+_TURNS = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "rot90", "__get__"}
+_SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"}
+_SIDES = (101, 103, 107, 109, 113, 127, 131, 137) # all different: each dimension is known by its size
+
+# %% ../../nbs/api/models/06_activations.ipynb #e6e459d2
+def _turned(func:Callable, ndim:int, axis:int, args:tuple, kwargs:dict) -> int|None:
+    "Where a dimension is after a function that turns a tensor or takes dimensions away: tried on an empty one."
+    try: out = func(torch.empty(_SIDES[:ndim], device="meta"), *args[1:], **kwargs)
+    except Exception: return None # a function of something else, too
+    shape = list((out[0] if isinstance(out, (tuple, list)) else out).shape)
+    return shape.index(_SIDES[axis]) if _SIDES[axis] in shape else None
+
+# %% ../../nbs/api/models/06_activations.ipynb #49df5933
+def _reshaped(before:Sequence[int], axis:int, after:Sequence[int]) -> int|None:
+    "Where a dimension is in another shape of the same numbers: as many of them stand after it as before."
+    rest = math.prod(before[axis + 1:])
+    return next((i for i, n in enumerate(after) if n == before[axis] and math.prod(after[i + 1:]) == rest), None)
+
+# %% ../../nbs/api/models/06_activations.ipynb #9831d8cc
+def _axis_after(call:tuple[str, Callable, tuple, dict], shape:Sequence[int]|None, axis:int|None, y:Tensor) -> int|None:
+    "Where the channels of a function's result are; `shape` and `axis` are of the first tensor of which it is known."
+    name, func, args, kwargs = call
+    says = _SAYS.get(name, -1 if name in ("layer_norm", "rms_norm") and axis is None else None)
+    if name in _SAYS or says is not None: return None if says is None else says % y.ndim
+    if axis is None or shape is None: return None
+    if name in _TURNS: return _turned(func, len(shape), axis, args, kwargs)
+    if name in _SHAPES: return _reshaped(shape, axis, y.shape)
+    return axis if y.ndim == len(shape) else _turned(func, len(shape), axis, args, kwargs)
+
+# %% ../../nbs/api/models/06_activations.ipynb #371b04d0
+class ChannelTrail(TorchFunctionMode):
+    "Inside: follows in which dimension of each tensor the channels are; `axis` says it, also afterwards."
+    def __init__(self,
+        images:Tensor, # (N, C, H, W), what goes into the network
+    ):
+        super().__init__()
+        self.known:dict[int, list] = {} # id of a tensor -> it, its axis, what it was made of; it by weak reference
+        self._note(images, 1, None)
+
+    def axis(self, y:Any) -> int|None:
+        "Where the channels of a tensor are, if it is known."
+        place = self._place(y)
+        return place[1] if place else None
+
+    def _place(self, y:Any) -> list|None:
+        "What is noted of a tensor; an id may have been another tensor's before."
+        place = self.known.get(id(y))
+        return place if place is not None and place[0]() is y else None
+
+    def _note(self, y:Tensor, axis:int|None, source:Tensor|None) -> None:
+        self.known[id(y)] = [weakref.ref(y), axis, None if source is None else weakref.ref(source)]
+
+    def _learn(self, y:Tensor, says:int) -> None:
+        "A function says where the channels of its input are: that holds for what the input was made from, too."
+        place = self._place(y) if y.ndim else None
+        while place is not None and place[1] is None:
+            place[1] = says % y.ndim
+            source = place[2]() if place[2] is not None else None
+            place = self._place(source) if source is not None and source.ndim == y.ndim else None
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        name = name if name.startswith("__") else name.rstrip("_")
+        given = [t for a in args for t in (a if isinstance(a, (tuple, list)) else (a,)) if isinstance(t, Tensor)]
+        if given and _SAYS.get(name) is not None: self._learn(given[0], _SAYS[name])
+        first = next((t for t in given if self.axis(t) is not None), given[0] if given else None)
+        shape, axis = (None, None) if first is None else (tuple(first.shape), self.axis(first))
+        out = func(*args, **kwargs)
+        for y in out if isinstance(out, (tuple, list)) else (out,):
+            if not isinstance(y, Tensor) or not y.ndim: continue
+            self._note(y, _axis_after((name, func, args, kwargs), shape, axis, y), None if name in _TURNS else first)
+        return out
 
 # %% ../../nbs/api/models/06_activations.ipynb #234ba877
-def _one_tensor(name:str, output) -> Tensor:
-    "The output if it is one tensor, else a clear error."
-    if isinstance(output, Tensor): return output
-    got = "nothing: the model never called it" if output is None else f"a {type(output).__name__}"
-    raise ValueError(f"Expected layer `{name}` to put out one tensor, but got {got}.")
+@dataclass(frozen=True)
+class Reading:
+    "What a submodule puts out for a few images."
+    path:str # in the model
+    shape:tuple[int, ...]|None # of its output; None if that is no tensor
+    kind:str # of what it puts out: "Tensor", "tuple"; "" if it is never called
+    axis:int|None # of the channels: 1, −1 for the last of three or more; None if it has none, or none that is known
 
-# %% ../../nbs/api/models/06_activations.ipynb #59947b62
+# %% ../../nbs/api/models/06_activations.ipynb #0635bb3b
+def _channel_axis(module:nn.Module, y:Any, trail:ChannelTrail) -> int|None:
+    "Where the channels of a module's output are."
+    if not isinstance(y, Tensor) or y.ndim < 2: return None
+    if isinstance(module, nn.Linear): return -1
+    if isinstance(module, nn.modules.conv._ConvNd) or y.ndim == 2: return 1
+    axis = trail.axis(y)
+    return -1 if axis == y.ndim - 1 else axis or None # dimension 0 is the images'
+
+# %% ../../nbs/api/models/06_activations.ipynb #9ca0c928
+_FEW = 3 # images
+
+def look_at(
+    model:nn.Module, # images in [0, 1] -> logits
+    image:Tensor, # (1, C, H, W) in [0, 1], or more, of which the first is taken
+    paths:Mapping[str, str], # name -> path in the model
+) -> dict[str, Reading]:
+    "What chosen submodules put out, found by sending a few copies of one image through."
+    seen:dict[str, Any] = {}
+    def note(name, module, args, output): seen[name] = output
+    with evaluating(model) as net, torch.no_grad():
+        x = image[:1].to(home(net)).repeat(_FEW, 1, 1, 1)
+        trail, modules = ChannelTrail(x), {name: net.get_submodule(path) for name, path in paths.items()}
+        with follow(modules, after=note), trail: net(x)
+    def read(name, y): return Reading(paths[name], tuple(y.shape) if isinstance(y, Tensor) else None,
+                                      type(y).__name__ if name in seen else "", _channel_axis(modules[name], y, trail))
+    return {name: read(name, seen.get(name)) for name in paths}
+
+# %% ../../nbs/api/models/06_activations.ipynb #ed0e7d21
+def _fault(r:Reading, channels:bool) -> tuple[str, str]:
+    "Why an output cannot be read image by image: in short, and as the end of an error. Empty if it can."
+    one = "to put out one tensor, but got"
+    if not r.kind: return "never called", never_called("").partition("``")[2].strip()
+    if r.shape is None: return "not one tensor", f"{one} a {r.kind}."
+    if channels and r.axis is None:
+        return "no known channels", (f"to put out (N, units) or (N, channels, …), but got {r.shape}, which has no "
+                                     "channel axis that is known. Choose the convolution and linear layers inside it.")
+    if r.shape[:1] != (_FEW,):
+        return "not one row for each image", f"to put out one row for each image, but got {r.shape} for {_FEW} images."
+    return "", ""
+
+# %% ../../nbs/api/models/06_activations.ipynb #dcf03763
+def _leave_out(faults:Mapping[str, str]) -> None:
+    "Says which layers are not read by default, and why."
+    for why in dict.fromkeys(faults.values()):
+        names = [f"`{name}`" for name, w in faults.items() if w == why]
+        more = f" and {len(names) - 4} more" if len(names) > 5 else ""
+        shown = ", ".join(names if not more else names[:4])
+        warn_user(f"Left out of the layers that are read by default ({why}): {shown}{more}.")
+
+# %% ../../nbs/api/models/06_activations.ipynb #4d063bea
+def readable_layers(
+    model:nn.Module, # images in [0, 1] -> logits
+    image:Tensor, # (1, C, H, W) in [0, 1]
+    layers:Sequence[str]|str|None=None, # names of submodules; default: all layers that can be read
+    *,
+    channels:bool=True, # also ask for a known channel axis
+) -> dict[str, Reading]:
+    "The layers whose outputs can be read, one row for each image; one that was asked for and cannot be is refused."
+    found = look_at(model, image, submodule_paths(model, layers))
+    faults = {name: why for name, r in found.items() for why in [_fault(r, channels)] if why[0]}
+    for name, (_, text) in faults.items():
+        if layers is not None or len(faults) == len(found): raise ValueError(f"Expected layer `{name}` {text}")
+    _leave_out({name: short for name, (short, _) in faults.items()})
+    return {name: r for name, r in found.items() if name not in faults}
+
+# %% ../../nbs/api/models/06_activations.ipynb #2bbccd43
 def record_activations(
     model:nn.Module, # images in [0, 1] -> logits
     data:ImageData|Tensor, # images, or a tensor (N, C, H, W) in [0, 1]
-    layers:Sequence[str]|str|None=None, # names of submodules: "bn1", "layer1.0"; default: all layers
+    # names of submodules: "bn1", "layer1.0"; default: all convolution and linear layers that the model calls
+    layers:Sequence[str]|str|None=None,
     *,
     batch_size:int=256, # images at once; does not change the result
     device:torch.device|str|None=None, # default: a GPU if there is one
 ) -> dict[str, Tensor]: # name -> outputs (N, …), float32, on the CPU
-    "The outputs of chosen submodules for every image, in eval mode; of a module called twice those of the last call."
-    paths, data, device = submodule_paths(model, layers), as_images(data), pick_device(device)
-    parts:dict[str, list[Tensor]] = {name: [] for name in paths}
-    latest:dict[str, Any] = {}
-    def note(name, module, args, output): latest[name] = output
-    with evaluating(model, device) as net, torch.inference_mode():
+    """The outputs of chosen submodules for every image, in eval mode; of a module called twice those of the last call.
+
+    Of an attention it is the first of what it puts out.
+    """
+    data, device = as_images(data), pick_device(device)
+    paths = {name: r.path for name, r in readable_layers(model, data.batch(0, 1), layers, channels=False).items()}
+    parts, latest = {name: list[Tensor]() for name in paths}, dict[str, Tensor]()
+    def note(name, module, args, output): latest[name] = output.float().cpu()
+    with evaluating(model, device) as net, torch.no_grad():
+        def run(x): # answers with the images, for `forward_in_blocks` to cut
+            net(x)
+            return x
         with hooked({name: net.get_submodule(path) for name, path in paths.items()}, after=note):
             size = batch_rows(net, batch_size)
             for i in range(0, len(data), size):
-                x = data.batch(i, i + size).to(device)
-                forward_in_blocks(net, x)
-                for name in paths: parts[name].append(_one_tensor(name, latest.get(name))[:len(x)].float().cpu())
+                n = len(forward_in_blocks(run, data.batch(i, i + size).to(device), net=net))
+                for name in paths: parts[name].append(_taken(latest, name)[:n])
     return {name: torch.cat(outputs) for name, outputs in parts.items()}
+
+def _taken(latest:dict[str, Tensor], name:str) -> Tensor:
+    "A layer's output of this pass; it is taken out, so that it never stands for that of another pass."
+    if name not in latest: raise ValueError(never_called(name))
+    return latest.pop(name)
 
 # %% ../../nbs/api/models/06_activations.ipynb #b126f04c
 def unit_table(

@@ -6,7 +6,6 @@
 __all__ = ['NoNorm', 'swap_norm']
 
 # %% ../../nbs/api/models/02_norms.ipynb #63c191c8
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import as_list, check_choice, check_number, unknown_name
-from .wrap import model_name, short_name
+from .wrap import copy_model, model_name, short_name
 
 # %% ../../nbs/api/models/02_norms.ipynb #50807c54
 class NoNorm(nn.Module):
@@ -119,7 +118,7 @@ def swap_norm(
 ) -> nn.Module: # a new network with copies of all other weights
     "The same network with another norm (\"BatchNorm dimensions\", DEPTH); retrain it before judging it."
     _check_swap(norm, groups, affine, momentum, eps)
-    norms, new = _swappable(model, layers), copy.deepcopy(model)
+    norms, new = _swappable(model, layers), copy_model(model)
     if norm == "group": _check_groups(norms, groups)
     made = {id(old): _new_norm(old, norm, groups=groups, affine=affine, momentum=momentum, eps=eps)
             for old in norms.values()} # a norm that stands in two places stays one

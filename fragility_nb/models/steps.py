@@ -10,6 +10,7 @@ import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,9 +35,9 @@ SCHEDULES["cosine"] = lambda t: (1 + math.cos(math.pi * t)) / 2
 # %% ../../nbs/api/models/08_steps.ipynb #8775187e
 def copy_weights(
     model:nn.Module, # any network
-) -> dict[str, Tensor]: # its state dict, on its device
+) -> dict[str, Tensor]: # its state dict, on its device, without what `get_extra_state` adds
     "A copy of all weights and buffers."
-    return {k: v.detach().clone() for k, v in model.state_dict().items()}
+    return {k: v.detach().clone() for k, v in model.state_dict().items() if isinstance(v, Tensor)}
 
 @contextlib.contextmanager
 def other_weights(
@@ -45,9 +46,9 @@ def other_weights(
 ) -> Iterator[None]:
     "Other weights in a network inside the block; its own again after it."
     now = copy_weights(model)
-    model.load_state_dict(weights)
+    model.load_state_dict(weights, strict=False) # what `get_extra_state` adds is not among the weights
     try: yield
-    finally: model.load_state_dict(now)
+    finally: model.load_state_dict(now, strict=False)
 
 # %% ../../nbs/api/models/08_steps.ipynb #46298b12
 class WeightAverage:
@@ -62,7 +63,7 @@ class WeightAverage:
         "Moves towards the weights after so many steps; what is no float (BatchNorm's count) is copied."
         share = 1 - min(self.decay, (1 + taken) / (10 + taken))
         for k, now in self.model.state_dict().items():
-            if k in fixed: continue
+            if k in fixed or k not in self.weights: continue
             if now.is_floating_point(): self.weights[k].lerp_(now, share)
             else: self.weights[k].copy_(now)
 
@@ -109,6 +110,21 @@ def step_precision(
     if not amp or device.type != "cuda": return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
+# %% ../../nbs/api/models/08_steps.ipynb #21adaf43
+AUXILIARY = 0.3 # weight of the loss of an auxiliary classifier (Szegedy et al. 2015, §5)
+
+def split_logits(
+    out:Any, # what a network gives in training
+) -> tuple[Tensor, list[Tensor]]: # logits (N, K), and those of auxiliary classifiers
+    "The logits that count, and those that only help in training, as of GoogLeNet and Inception v3."
+    if isinstance(out, Tensor): return out, []
+    main = getattr(out, "logits", None)
+    if isinstance(out, tuple) and isinstance(main, Tensor):
+        return main, [t for t in out if isinstance(t, Tensor) and t is not main]
+    raise ValueError("Expected `model` to give logits in training, or a named tuple with `logits` and those of "
+                     f"auxiliary classifiers, but got {type(out).__name__}. Put a module around it that hands on the "
+                     "logits alone.")
+
 # %% ../../nbs/api/models/08_steps.ipynb #3798b2e5
 class TrainingSteps:
     "A network, its optimiser, and what a step does with both."
@@ -144,8 +160,9 @@ class TrainingSteps:
         "Takes one step on images (N, C, H, W) and labels (N,) or (N, K); loss and number of right answers."
         for group in self.optimizer.param_groups: group["lr"] = self.rate
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            logits = self.model(x)
+            logits, helpers = split_logits(self.model(x))
         loss = F.cross_entropy(logits.float(), y)
+        for helper in helpers: loss = loss + AUXILIARY * F.cross_entropy(helper.float(), y)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['StopTraining', 'fit', 'fit_inits', 'init_snapshots', 'train_model']
 
-# %% ../../nbs/api/models/10_training.ipynb #f288acf2
+# %% ../../nbs/api/models/10_training.ipynb #579e04fe
 import math
 import os
 import shutil
@@ -26,7 +26,8 @@ from ..core.results import provenance, save_result, write_atomic
 from ..data.images import ImageData
 from ..data.sets import load_data, pick_device
 from ..data.convert import as_data
-from .wrap import all_logits, home, match_data, model_hash, model_name
+from .wrap import all_logits, check_network, home, is_exported, match_data, model_hash, model_name
+from .wrap import quantized_parts
 from .create import create_model, load_checkpoint
 from .table import channel_stats
 from .augment import as_augment, augment_batch, augment_name, batch_slices, epoch_order
@@ -125,13 +126,17 @@ def _train_epochs(files:TrainingFolder, log:list[dict], epochs:int, finish_epoch
         warn_user(f"Interrupted: the log ends {stands()}")
         return dict(incomplete=1)
     finally:
-        steps.model.load_state_dict(final)
+        steps.model.load_state_dict(final, strict=False)
         bar.close()
     return {}
 
 # %% ../../nbs/api/models/10_training.ipynb #e2bc5df5
-def _check_fit(epochs, lr, weight_decay, batch_size, ema) -> None:
-    "Errors for numbers out of range."
+def _check_fit(model, epochs, lr, weight_decay, batch_size, ema) -> None:
+    "Errors for a network that cannot be trained, and for numbers out of range."
+    fixed = not any(p.requires_grad for p in check_network(model).parameters())
+    if fixed or is_exported(model) or quantized_parts(model):
+        raise ValueError(f"Expected `model` to be a network that can be trained, but `{type(model).__name__}` was "
+                         "frozen, exported or quantised. Train the network that it was made from.")
     check_number("epochs", epochs, low=1, integer=True)
     check_number("lr", lr, above=0)
     check_number("weight_decay", weight_decay, low=0)
@@ -215,7 +220,7 @@ def fit(
     progress:bool=True, # show a progress bar
 ) -> xr.Dataset: # loss, train_accuracy, learning_rate (epoch); by `test` test_loss, test_accuracy; by `freeze` frozen
     "Trains with cross-entropy; with a `folder` the same call resumes after the last finished epoch."
-    _check_fit(epochs, lr, weight_decay, batch_size, ema)
+    _check_fit(model, epochs, lr, weight_decay, batch_size, ema)
     keep = _kept_epochs(snapshots, epochs, folder)
     train, augment = match_data(model, train), as_augment(augment)
     if test is not None: test = match_data(model, test)

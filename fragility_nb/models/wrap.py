@@ -5,21 +5,26 @@
 # %% auto #0
 __all__ = ['BLOCK', 'Normalized', 'model_name', 'model_hash', 'evaluating', 'forward_in_blocks', 'predict', 'match_data']
 
-# %% ../../nbs/api/models/00_wrap.ipynb #5f5dfe9a
+# %% ../../nbs/api/models/00_wrap.ipynb #28c87d3e
 import contextlib
 import copy
 import json
+import re
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from weakref import WeakSet
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize, prune
 
 from ..core.checks import check_number, checked, warn_user
 from ..core.identity import array_hash
@@ -89,39 +94,132 @@ def home(model:nn.Module) -> torch.device:
     "Where the weights of a model are; the CPU if it has none."
     return next((t.device for t in chain(model.parameters(), model.buffers())), torch.device("cpu"))
 
+# %% ../../nbs/api/models/00_wrap.ipynb #f5f78170
+def check_network(
+    model:Any, # what a caller handed over
+) -> nn.Module:
+    "One clear error for what is no network."
+    if isinstance(model, nn.Module): return model
+    kind = type(model).__name__
+    more = ": hand over what its `.module()` gives" if kind == "ExportedProgram" else ""
+    raise TypeError(f"Expected `model` to be a torch.nn.Module, but got {kind}{more}.")
+
+# %% ../../nbs/api/models/00_wrap.ipynb #268d0d2d
+def is_closed(
+    model:nn.Module, # any network
+) -> bool:
+    "Whether a network was scripted, frozen or exported, and so shows no layers of PyTorch's own."
+    return isinstance(model, torch.jit.ScriptModule) or is_exported(model)
+
+def is_exported(model:nn.Module) -> bool:
+    "Whether it comes from `torch.export`, and so has no modes."
+    return isinstance(model, torch.fx.GraphModule) and "eval" in vars(model) # its own, which refuses
+
+def quantized_parts(model:nn.Module) -> list[str]:
+    "Paths of the layers whose weights are stored as integers by PyTorch's own quantisation."
+    return [path for path, m in model.named_modules()
+            if ".quantized" in type(m).__module__ and callable(getattr(m, "weight", None))]
+
 # %% ../../nbs/api/models/00_wrap.ipynb #70698eda
+def uncompiled(
+    model:nn.Module, # any network
+) -> nn.Module:
+    "The network inside what `torch.compile` puts around it."
+    return model._modules.get("_orig_mod") or model if type(model).__name__ == "OptimizedModule" else model
+
 def short_name(
     model:nn.Module, # the model that the path is of
     path:str, # of a module or weight in it, as `named_modules` says it
-) -> str: # without the `network.` that `Normalized` puts in front
+) -> str: # without the `network.` that `Normalized`, and the `_orig_mod.` that `torch.compile` puts in front
     "What to call a part of a model in a result or a figure."
-    return path.removeprefix("network.") if isinstance(model, Normalized) else path
+    path = re.sub(r"(^|\.)_orig_mod(?=\.|$)", "", path).removeprefix(".")
+    return path.removeprefix("network.") if isinstance(uncompiled(model), Normalized) else path
+
+# %% ../../nbs/api/models/00_wrap.ipynb #428e1ad1
+class _Eager:
+    "Inside: nothing compiled and no fused attention. Blocks may end in another order than they began."
+    def __init__(self): self.lock, self.inside, self.back = threading.Lock(), 0, contextlib.ExitStack()
+
+    def __enter__(self):
+        with self.lock:
+            self.inside += 1
+            if self.inside > 1: return
+            if "torch._dynamo" in sys.modules: self.back.enter_context(torch.compiler.set_stance("force_eager"))
+            self.back.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+            torch.backends.mha.set_fastpath_enabled(False)
+
+    def __exit__(self, *error):
+        with self.lock:
+            self.inside -= 1
+            if not self.inside: self.back.close()
+
+_EAGER = _Eager()
+
+# %% ../../nbs/api/models/00_wrap.ipynb #5781f5a1
+def never_called(name:str) -> str:
+    "Why there is no output of a layer."
+    return (f"Expected layer `{name}` to put out one tensor, but got nothing: the model never called it. (What it "
+            "holds may still be in use, as in an attention, or in a network that was scripted or exported.)")
 
 # %% ../../nbs/api/models/00_wrap.ipynb #dc8e2fb8
+def _handed(module:nn.Module, value:Any, copied:bool) -> Any:
+    "What is shown of a module's value: of an attention's tuple the first; a tensor as a copy, if so wanted."
+    if isinstance(module, nn.MultiheadAttention) and isinstance(value, tuple): value = value[0]
+    return value.clone() if copied and isinstance(value, Tensor) else value
+
+# %% ../../nbs/api/models/00_wrap.ipynb #71a78292
 @contextlib.contextmanager
 def hooked(
     modules:Mapping[str, nn.Module], # name -> module to look at
-    after:Callable|None=None, # after(name, module, args, output), after each call; returns None, or another output
-    before:Callable|None=None, # before(name, module, args), before each call; returns None, or other args
+    after:Callable|None=None, # after(name, module, args, output), after each call
+    before:Callable|None=None, # before(name, module, args), before each call
+    *,
+    copied:bool=True, # show copies, which nothing overwrites; False: the tensors, to be followed or used up at once
+    optional:bool=False, # modules may be left uncalled; False: an error names the first one
 ) -> Iterator[None]:
     "Calls `before` and `after` around every call of the modules, while the block runs."
-    handles = []
+    called, handles = set[str](), []
+    def enter(name, module, args, kwargs):
+        called.add(name)
+        given = [*args, *kwargs.values()]
+        if before is not None: before(name, module, tuple(_handed(module, a, copied) for a in given))
+    def leave(name, module, args, kwargs, output):
+        after(name, module, (*args, *kwargs.values()), _handed(module, output, copied))
     try:
-        for name, module in modules.items():
-            if before is not None: handles.append(module.register_forward_pre_hook(partial(before, name)))
-            if after is not None: handles.append(module.register_forward_hook(partial(after, name)))
-        yield
+        with _EAGER:
+            for name, module in modules.items():
+                handles.append(module.register_forward_pre_hook(partial(enter, name), with_kwargs=True))
+                if after is None: continue
+                handles.append(module.register_forward_hook(partial(leave, name), with_kwargs=True))
+            yield
     finally:
         for handle in handles: handle.remove()
+    lost = [name for name in modules if name not in called]
+    if lost and not optional: raise ValueError(never_called(lost[0]))
+
+follow = partial(hooked, copied=False, optional=True) # for who follows tensors by their identity
 
 # %% ../../nbs/api/models/00_wrap.ipynb #3ea48758
 def model_name(
     model:nn.Module, # any network
 ) -> str:
     "What to call a model in a title: its name in `create_model`, else its class."
-    spec = getattr(model, "spec", None)
+    spec, model = getattr(model, "spec", None), uncompiled(model)
     if isinstance(spec, dict) and "name" in spec: return spec["name"]
     return type(model.network if isinstance(model, Normalized) else model).__name__
+
+# %% ../../nbs/api/models/00_wrap.ipynb #1892598c
+def _flat_state(name:str, value:Any) -> Iterator[tuple[str, np.ndarray]]:
+    "The arrays in one entry of a `state_dict`: a tensor, or what a quantised layer or `get_extra_state` puts there."
+    if isinstance(value, Tensor):
+        t = value.detach().cpu()
+        t = t.dequantize() if t.is_quantized else t
+        yield name, t.contiguous().view(torch.uint8).numpy() if t.dtype == torch.bfloat16 else t.numpy()
+        return
+    inner:Any = value.items() if isinstance(value, Mapping) else None
+    if isinstance(value, (tuple, list)): inner = enumerate(value)
+    if inner is None: yield name, np.frombuffer(repr(value).encode(), np.uint8)
+    else: yield from (pair for k, v in inner for pair in _flat_state(f"{name}·{k}", v))
 
 # %% ../../nbs/api/models/00_wrap.ipynb #1439d419
 def model_hash(
@@ -132,8 +230,7 @@ def model_hash(
     more = {"·resize": model.resize if isinstance(model, Normalized) else None,
             "·stem": "cifar" if spec.get("stem") == "cifar" else None,
             "·norm": json.dumps(swaps) if swaps else None}
-    arrays = {k: v.detach().cpu().contiguous().view(torch.uint8).numpy() if v.dtype == torch.bfloat16
-              else v.detach().cpu().numpy() for k, v in model.state_dict().items()}
+    arrays = dict(pair for k, v in model.state_dict().items() for pair in _flat_state(k, v))
     return array_hash(arrays | {k: np.array([v]) for k, v in more.items() if v is not None})
 
 # %% ../../nbs/api/models/00_wrap.ipynb #ca69324b
@@ -168,23 +265,98 @@ def same_look(
     if model in _FOUND: _FOUND.add(net)
     return net
 
-# %% ../../nbs/api/models/00_wrap.ipynb #0546b4d4
+# %% ../../nbs/api/models/00_wrap.ipynb #845bda48
+def copy_model(
+    model:nn.Module, # any network
+) -> nn.Module:
+    "A private copy, also of a network whose weights are computed: pruned, or with `weight_norm`."
+    made = [t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor) and not t.is_leaf]
+    return same_look(model, copy.deepcopy(model, {id(t): t.detach().clone() for t in made}))
+
+# %% ../../nbs/api/models/00_wrap.ipynb #b506a36c
+def _give_back(changed:Sequence[tuple[nn.Module, str, Tensor, Tensor]]) -> None:
+    "Puts buffers back: module, name, the buffer as it stood there, what it held."
+    for m, name, buffer, held in changed:
+        if getattr(m, name, None) is not buffer: setattr(m, name, buffer)
+        if torch.equal(buffer, held): continue
+        if buffer.is_inference(): setattr(m, name, held)
+        else: buffer.detach().copy_(held)
+
+@contextlib.contextmanager
+def _as_it_was(model:nn.Module) -> Iterator[None]:
+    "Each submodule's mode and buffers are the same after the block."
+    modes = [(m, m.training) for m in model.modules() if hasattr(m, "training")] # frozen TorchScript has none
+    own = [(m, k, b, b.detach().clone()) for m in model.modules() for k, b in m.named_buffers(recurse=False)]
+    try: yield
+    finally:
+        for m, mode in modes: m.training = mode
+        _give_back(own)
+
+# %% ../../nbs/api/models/00_wrap.ipynb #898e604c
 @contextlib.contextmanager
 def evaluating(
     model:nn.Module, # the caller's model
     device:torch.device|str|None=None, # where it shall run; default: where its weights are
 ) -> Iterator[nn.Module]: # in eval mode, on that device
-    "The model in eval mode; afterwards each submodule has its own mode again."
-    here = home(model)
+    "The model in eval mode; afterwards each submodule has its own mode and its own buffers again."
+    here = home(check_network(model))
     if device is not None and torch.device(device) != here and pick_device(device).type != here.type:
-        moved = same_look(model, copy.deepcopy(model).to(device).eval())
+        moved = _in_eval_mode(copy_model(model).to(device))
         with no_autocast(home(moved)): yield moved
         return
-    modes = [(m, m.training) for m in model.modules()]
-    try:
-        with no_autocast(here): yield model.eval()
-    finally:
-        for m, mode in modes: m.training = mode
+    with _as_it_was(model), no_autocast(here): yield _in_eval_mode(model)
+
+def _in_eval_mode(model:nn.Module) -> nn.Module:
+    "The model, put in eval mode if it has modes: an exported program has none, and says so."
+    with contextlib.suppress(NotImplementedError): model.eval()
+    return model
+
+# %% ../../nbs/api/models/00_wrap.ipynb #e5cce986
+def settle_weights(
+    net:nn.Module, # a private copy; is changed
+) -> nn.Module: # the same, with the same logits
+    "Replaces weights that are computed at each call by their values, as plain parameters of the same name."
+    for m in net.modules():
+        _settle_parametrized(m)
+        for hook in list(getattr(m, "_forward_pre_hooks", {}).values()):
+            kind = type(hook).__name__
+            if isinstance(hook, prune.BasePruningMethod): prune.remove(m, hook._tensor_name)
+            elif kind == "WeightNorm": nn.utils.remove_weight_norm(m, hook.name)
+            elif kind == "SpectralNorm": nn.utils.remove_spectral_norm(m, hook.name)
+    return net
+
+# %% ../../nbs/api/models/00_wrap.ipynb #5dfec284
+def _settle_parametrized(m:nn.Module) -> None:
+    "The same for `torch.nn.utils.parametrize`."
+    if not parametrize.is_parametrized(m): return
+    with evaluating(m): # spectral norm iterates in train mode
+        values = {name: getattr(m, name).detach().clone() for name in cast(nn.ModuleDict, m.parametrizations)}
+    m.__class__ = type(m).__bases__[0] # torch's own removal would change the class that the original still has
+    del m._modules["parametrizations"]
+    for name, value in values.items(): m.register_parameter(name, nn.Parameter(value))
+
+# %% ../../nbs/api/models/00_wrap.ipynb #d9f1c9e3
+def with_plain_weights(
+    model:nn.Module, # any network; comes back unchanged
+) -> nn.Module:
+    "The model, or where it computes weights at each call a copy that holds them, with the same logits."
+    hooks = [h for m in model.modules() for h in getattr(m, "_forward_pre_hooks", {}).values()]
+    computed = any(isinstance(h, prune.BasePruningMethod) or type(h).__name__ in ("WeightNorm", "SpectralNorm")
+                   for h in hooks) or any(parametrize.is_parametrized(m) for m in model.modules())
+    return settle_weights(copy_model(model)) if computed else model
+
+# %% ../../nbs/api/models/00_wrap.ipynb #547d6a38
+def present_weight(
+    module:nn.Module, # a convolution or linear layer
+) -> Tensor: # without gradient
+    "The weight that the module multiplies by at its next call, if it computes it; else its own."
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, prune.BasePruningMethod) and hook._tensor_name == "weight":
+            return hook.apply_mask(module).detach()
+        kind, old = type(hook).__name__, cast(Any, hook)
+        if kind == "WeightNorm" and old.name == "weight": return old.compute_weight(module).detach()
+        if kind == "SpectralNorm" and old.name == "weight": return old.compute_weight(module, False).detach()
+    with evaluating(module): return cast(Tensor, module.weight).detach() # spectral norm iterates in train mode
 
 # %% ../../nbs/api/models/00_wrap.ipynb #36296e65
 BLOCK = 32
@@ -217,6 +389,29 @@ def as_images(
     if isinstance(data, ImageData): return data
     return ImageData(data, torch.zeros(len(data), dtype=torch.long), ("0",))
 
+# %% ../../nbs/api/models/00_wrap.ipynb #4c4f9fd3
+def as_logits(
+    out:Any, # what a model gave
+    n:int, # for how many images
+) -> Tensor: # (N, K), as it is
+    "One clear error for a model that gives anything but one row of logits for each image."
+    if isinstance(out, Tensor) and out.ndim == 2 and len(out) == n: return out
+    got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+    more = "" if isinstance(out, Tensor) else ". Put a module around it that hands on the logits alone"
+    raise ValueError(f"Expected `model` to give logits ({n}, K) for {n} images, but got {got}{more}.")
+
+# %% ../../nbs/api/models/00_wrap.ipynb #e4280962
+def logits_of(
+    model:nn.Module, # images in [0, 1] -> logits
+    images:Tensor, # (N, C, H, W) in [0, 1], where the model is
+) -> Tensor: # (N, K)
+    "What a model gives, if it is logits."
+    try: return as_logits(model(images), len(images))
+    except AssertionError as e: # of an exported program
+        if "Guard failed" not in str(e): raise
+        raise ValueError(f"Expected `model` to take any number of images, but it was exported for other input ({e}): "
+                         "give the first dimension a name in `dynamic_shapes` when you export it.") from e
+
 # %% ../../nbs/api/models/00_wrap.ipynb #4fd5d897
 _RANDOM = ("Two passes of the same images differ: something in `model` is random in eval mode (dropout? noise?). Every "
            "call gives other numbers, and an attack follows the gradient of another draw than the one that is tested.")
@@ -230,27 +425,27 @@ def _look(model:nn.Module, net:nn.Module, x:Tensor, tell:bool=True) -> None:
     for _, text in signs.values():
         if text and tell: warn_user(text)
 
-# %% ../../nbs/api/models/00_wrap.ipynb #2060d44a
+# %% ../../nbs/api/models/00_wrap.ipynb #a479dc2d
 def output_signs(
     net:nn.Module, # in eval mode: images in [0, 1] -> logits
     x:Tensor, # (N, C, H, W), where the network is; 8 are enough
 ) -> dict[str, tuple[float, str]]: # sign -> its value (change, as a share of the largest logit), a text if it was found
     "What two passes and two batches of the same images say about the outputs."
     x, part = x[:8], max(-(-len(x[:8]) // 2), 2)
-    with torch.no_grad(): a, b, c = (net(some).float() for some in (x, x, x[:part]))
+    with torch.no_grad(): a, b, c = (logits_of(net, some).float() for some in (x, x, x[:part]))
     change = lambda one, two: float((one - two).abs().max() / a.abs().max().clamp_min(1e-12))
     drawn, moved = change(a, b), change(a[:part], c)
     moved = moved if drawn <= 1e-4 and part < len(x) else 0.
     return dict(random_outputs=(drawn, _RANDOM if drawn > 1e-4 else ""),
                 batch_dependent=(moved, _BY_BATCH if moved > 1e-2 else ""))
 
-# %% ../../nbs/api/models/00_wrap.ipynb #814836c1
+# %% ../../nbs/api/models/00_wrap.ipynb #cb4522c3
 def all_logits(model:nn.Module, data:ImageData|Tensor, batch_size:int=256, device=None) -> Tensor: # (N, K)
     "The same as `predict`, for those who have looked at the model."
     data, device = as_images(data), pick_device(device)
     with evaluating(model, device) as net, torch.no_grad():
         size = batch_rows(net, batch_size)
-        parts = [forward_in_blocks(net, data.batch(i, i + size).to(device)).float().cpu()
+        parts = [forward_in_blocks(partial(logits_of, net), data.batch(i, i + size).to(device), net=net).float().cpu()
                  for i in range(0, len(data), size)]
     return torch.cat(parts)
 
@@ -284,8 +479,8 @@ def predict(
 # %% ../../nbs/api/models/00_wrap.ipynb #47ba8789
 def _check_weights(model:nn.Module) -> None:
     "An error that names the first weight or buffer that is not finite."
-    for name, t in model.state_dict().items():
-        if t.is_floating_point() and not torch.isfinite(t).all():
+    for name, t in model.state_dict().items(): # a quantised layer or `get_extra_state` may put in anything
+        if isinstance(t, Tensor) and t.is_floating_point() and not torch.isfinite(t).all():
             raise ValueError(f"Expected `model` to have finite weights, but `{name}` holds NaN or infinity.")
 
 # %% ../../nbs/api/models/00_wrap.ipynb #655542bd
@@ -295,7 +490,7 @@ def _blame(model:nn.Module, images:Tensor) -> str:
     def look(name, module, args, output):
         if not found and isinstance(output, Tensor) and not torch.isfinite(output).all(): found.append(name)
     leaves = {name: m for name, m in model.named_modules() if name and not any(m.children())}
-    with hooked(leaves, after=look): model(images)
+    with follow(leaves, after=look): model(images)
     return found[0] if found else "the last step"
 
 # %% ../../nbs/api/models/00_wrap.ipynb #57d54157
@@ -306,16 +501,13 @@ def are_probabilities(
     sums = out.sum(1)
     return bool(out.min() >= 0 and out.max() <= 1) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
 
-# %% ../../nbs/api/models/00_wrap.ipynb #4c4f9fd3
+# %% ../../nbs/api/models/00_wrap.ipynb #b2fe7b92
 def check_logits(
     model:nn.Module, # images in [0, 1] -> logits
     images:Tensor, # (N, C, H, W) in [0, 1], where the model is
 ) -> int: # K, the number of logits
     "Errors for a wrong shape or NaN, a warning for probabilities."
-    out = model(images)
-    if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(images):
-        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise ValueError(f"Expected `model` to give logits ({len(images)}, K) for {len(images)} images, but got {got}.")
+    out = logits_of(model, images)
     if not torch.isfinite(out).all():
         raise ValueError(f"Expected `model` to give finite logits, but NaN or infinity comes out of layer "
                          f"`{_blame(model, images)}`.")
@@ -324,12 +516,13 @@ def check_logits(
                   "losses, margins and attacks are wrong on probabilities.")
     return out.shape[1]
 
-# %% ../../nbs/api/models/00_wrap.ipynb #66661d23
+# %% ../../nbs/api/models/00_wrap.ipynb #48835cbd
 def _count_logits(model:nn.Module, data:ImageData, tell:bool) -> int:
     "The number of logits for these images, after a try with the first of them and a look at the answers."
     cannot = f"`model` cannot take images of shape {tuple(data.images.shape[1:])}: "
-    if isinstance(model, Normalized) and model.channels not in (None, data.images.shape[1]):
-        raise ValueError(f"{cannot}its `mean` and `std` are for {model.channels} channels.")
+    front = uncompiled(model)
+    if isinstance(front, Normalized) and front.channels not in (None, data.images.shape[1]):
+        raise ValueError(f"{cannot}its `mean` and `std` are for {front.channels} channels.")
     with evaluating(model) as net, torch.no_grad():
         x = data.batch(0, 32).to(home(model))
         try:
@@ -338,15 +531,14 @@ def _count_logits(model:nn.Module, data:ImageData, tell:bool) -> int:
         _look(model, net, x, tell)
     return k
 
-# %% ../../nbs/api/models/00_wrap.ipynb #f3ea53ba
+# %% ../../nbs/api/models/00_wrap.ipynb #e027afe2
 def match_data(
     model:nn.Module, # images in [0, 1] -> logits
     data, # anything that `as_data` takes
     tell:bool=True, # warn about answers that are random or depend on the batch
 ) -> ImageData: # the data, with as many classes as the model has
     "The data as `ImageData`, after checking that model and data fit; else one clear error."
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"Expected `model` to be a torch.nn.Module, but got {type(model).__name__}.")
+    check_network(model)
     named = isinstance(data, ImageData) or hasattr(data, "classes")
     data = as_data(data)
     _check_weights(model)

@@ -6,7 +6,6 @@
 __all__ = ['find_batchnorms']
 
 # %% ../../../nbs/api/probes/batchnorm/01_layers.ipynb #7e6600a9
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from ...core.checks import as_list, check_choice, check_number, unknown_name, warn_user
 from ...data.images import ImageData
-from ...models.wrap import evaluating, home, hooked, model_name, short_name
+from ...models.wrap import copy_model, evaluating, follow, home, is_closed, model_name, short_name
+from ...models.wrap import with_plain_weights
 from ...models.activations import WEIGHTED, Layer, find_layers
 
 # %% ../../../nbs/api/probes/batchnorm/01_layers.ipynb #8d639031
@@ -45,6 +45,7 @@ def no_batchnorm(model:nn.Module) -> str:
         return start + ("BatchNorm that keeps none (track_running_stats=False). `residual_features` and "
                         "`batch_statistics` work for it by the batch; "
                         "`swap_norm(model, \"batch\")` and then `recalibrate` give it running statistics.")
+    if is_closed(model): return start + "none that can be seen: it was scripted, frozen or exported."
     if not found: return start + "no norm over channels at all. `filter_sweep` and `stress_sweep` work for it."
     kinds = ", ".join(sorted({type(m).__name__ for m in found}))
     return start + (f"{kinds}, which normalises each image by itself and remembers nothing. "
@@ -70,10 +71,11 @@ def _named_norms(known:Mapping[str, Any], layers:Sequence[str]|str|None) -> dict
 
 # %% ../../../nbs/api/probes/batchnorm/01_layers.ipynb #580b021a
 def with_affine(model:nn.Module) -> nn.Module:
-    "The model, or where a norm has no γ and β a copy that has them, with the same logits."
+    "The model, or where a norm has no γ and β, or a layer no weight of its own, a copy that has them; equal logits."
+    model = with_plain_weights(model)
     bare = [n for n, m in model.named_modules() if isinstance(m, _NORMS) and m.weight is None]
     if not bare: return model
-    model = copy.deepcopy(model)
+    model = copy_model(model)
     like = next(model.parameters(), torch.zeros(1, device=home(model)))
     for name in bare:
         m:Any = model.get_submodule(name)
@@ -87,7 +89,7 @@ def _single_valued(model:nn.Module, image:Tensor) -> list[str]: # image: (1, C, 
     values = {}
     def note(name, module, args): values[name] = args[0][0, 0].numel()
     norms = {k: m for k, m in all_norms(model).items() if isinstance(m, BATCHNORM_TYPES)}
-    with evaluating(model) as net, torch.no_grad(), hooked(norms, before=note):
+    with evaluating(model) as net, torch.no_grad(), follow(norms, before=note):
         net(torch.cat([image, image]).to(home(model)))
     return [n for n, v in values.items() if v == 1]
 
@@ -145,7 +147,7 @@ def _layers_before(net:nn.Module, norms:Mapping[str, nn.Module], images:Tensor) 
     def leave(path, module, args, output): origins.of[id(output)] = output, layers[path]
     def enter(name, module, args): found[name] = origins.of.get(id(args[0]), (None, None))[1]
     modules = {path: layer.module for path, layer in layers.items()}
-    with hooked(modules, after=leave), hooked(norms, before=enter), torch.no_grad(), origins: net(images)
+    with follow(modules, after=leave), follow(norms, before=enter), torch.no_grad(), origins: net(images)
     return {name: found[name] for name in norms if found.get(name) is not None}
 
 # %% ../../../nbs/api/probes/batchnorm/01_layers.ipynb #031df3ae

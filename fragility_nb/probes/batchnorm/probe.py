@@ -6,7 +6,6 @@
 __all__ = ['BN_PROBES', 'batch_statistics', 'recalibrate', 'recalibration', 'bn_probe']
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #32930bca
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from tqdm.auto import tqdm
 from ...core.checks import as_list, check_choice, check_number, checked, unknown_name, warn_user
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
-from ...models.wrap import evaluating, forward_in_blocks, home, match_data, model_name
+from ...models.wrap import copy_model, evaluating, forward_in_blocks, home, match_data, model_name
 from ...stress.stressors import GaussianNoise, apply_stress
 from ...engine.network import inference_copy, use_batch_statistics
 from ...measure.runner import check_seeds, provenance_of
@@ -88,7 +87,7 @@ class _Images:
 def _answered_right(net:nn.Module, images:_Images, device:torch.device) -> np.ndarray: # bool (N,)
     "Which images a network classifies rightly as it is."
     rows = torch.arange(len(images)).split(256)
-    with evaluating(net, device) as f, torch.inference_mode():
+    with evaluating(net, device) as f, torch.no_grad():
         answers = torch.cat([forward_in_blocks(f, images[part].to(device)).argmax(1).cpu() for part in rows])
     return (answers == images.data.labels).numpy()
 
@@ -191,7 +190,7 @@ def _equal_parts(n:int, batch_size:int) -> list[np.ndarray]:
 def _recalibrated(model:nn.Module, images:_Images, n:int, mode:str, momentum:float, layers, batch_size:int, seed:int,
                   device:torch.device) -> nn.Module:
     "The copy, after one pass over the first n of a random order."
-    net = copy.deepcopy(model).to(device).eval()
+    net = copy_model(model).to(device).eval()
     norms = list(find_batchnorms(net, layers).values())
     order = torch.randperm(len(images), generator=generator("images to estimate from", seed))
     old = [m.momentum for m in norms]

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from tqdm.auto import tqdm
 
 from ...data.images import ImageData
@@ -37,14 +38,34 @@ def _emitted_by_formula(m:Any, mode:str) -> np.ndarray: # (C,) float64
     return value(m.weight, 1.) * (0 - value(m.running_mean, 0.)) / np.sqrt(value(m.running_var, 1.) + m.eps) + shift
 
 # %% ../../../nbs/api/probes/batchnorm/02_residual.ipynb #06d96e2f
-def _emitted(net:nn.Module, names:Sequence[str], images:Tensor) -> np.ndarray: # (3, U): mean, smallest, largest
-    "What comes out of these norms, per channel, over images and places."
-    out, modules = {}, all_norms(net)
-    def note(name, module, args, output): out[name] = output.detach().transpose(0, 1).flatten(1).double() # (C, N·H·W)
-    with hooked({n: modules[n] for n in names}, after=note), torch.no_grad(): net(images)
-    return np.concatenate([torch.stack([out[n].mean(1), out[n].amin(1), out[n].amax(1)]).cpu().numpy() for n in names],
-                          1)
+class _NormResults(TorchFunctionMode):
+    "Inside: keeps what each norm makes, before an activation that is part of the same module."
+    def __init__(self):
+        super().__init__()
+        self.inside, self.made = "", dict[str, Tensor]()
 
+    def enter(self, name, module, args): self.inside = name
+
+    def leave(self, name, module, args, output):
+        self.made.setdefault(name, output) # the module's own output, if it normalises by none of torch's functions
+        self.inside = ""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        norms = ("batch_norm", "group_norm", "instance_norm", "layer_norm")
+        if self.inside and getattr(func, "__name__", "") in norms: self.made[self.inside] = out.clone()
+        return out
+
+# %% ../../../nbs/api/probes/batchnorm/02_residual.ipynb #e8c7fcea
+def _emitted(net:nn.Module, names:Sequence[str], images:Tensor) -> np.ndarray: # (3, U): mean, smallest, largest
+    "What these norms make, per channel, over images and places."
+    modules, results = all_norms(net), _NormResults()
+    look = hooked({n: modules[n] for n in names}, after=results.leave, before=results.enter)
+    with look, torch.no_grad(), results: net(images)
+    out = [results.made[n].transpose(0, 1).flatten(1).double() for n in names] # (C, N·H·W)
+    return np.concatenate([torch.stack([y.mean(1), y.amin(1), y.amax(1)]).cpu().numpy() for y in out], 1)
+
+# %% ../../../nbs/api/probes/batchnorm/02_residual.ipynb #2a488072
 def _without_weights(net:nn.Module, edits:Iterable[Mapping[str, Tensor]]) -> nn.Module:
     "The same private copy, with these parameters at zero."
     for path in (p for zeros in edits for p in zeros): net.get_parameter(path).data.zero_()

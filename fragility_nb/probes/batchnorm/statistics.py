@@ -99,12 +99,12 @@ def stress_label(stressors:Sequence) -> str|None:
     "All stressors in one text for provenance; nothing for the images as they are."
     return "; ".join(stress_id(s) for s in stressors if s is not None) or None
 
-# %% ../../../nbs/api/probes/batchnorm/03_statistics.ipynb #d22e1799
+# %% ../../../nbs/api/probes/batchnorm/03_statistics.ipynb #ceff881a
 def _gaps(net:nn.Module, norms:Mapping[str, Any], data:ImageData, stressor, severity:float, seed:int, batch_size:int,
           device:torch.device) -> np.ndarray: # (2, U)
     "The gaps under one stress at one severity."
     moments, batch_size = _Moments(norms), batch_rows(net, batch_size)
-    with hooked(norms, before=moments.note):
+    with hooked(norms, before=moments.note, copied=False):
         for i in range(0, len(data), batch_size):
             x, index = data.batch(i, i + batch_size).to(device), data.index[i:i + batch_size]
             if stressor is not None: x = apply_stress(stressor, x, severity, seed, index)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...core.checks import Registry, check_choice
 from ...core.streams import CounterStreams
-from ...models.wrap import hooked
+from ...models.wrap import follow
 from .units import Output
 
 # %% ../../../nbs/api/probes/coverage/04_constraints.ipynb #39591e9a
@@ -163,7 +163,7 @@ def _layer_and_unit(sizes:Sequence[int], chosen:Tensor) -> tuple[Tensor, Tensor]
 
 def _position_means(y:Tensor, axis:int, rows:Tensor, units:Tensor) -> Tensor: # (len(rows),)
     "The mean over positions of one unit of each of some images."
-    y = y if axis == 1 else y.movedim(-1, 1)
+    y = y.movedim(axis, 1)
     return y[rows, units].reshape(len(rows), -1).mean(1).float()
 
 # %% ../../../nbs/api/probes/coverage/04_constraints.ipynb #1c864e19
@@ -183,7 +183,7 @@ class ChosenUnits:
         modules = {layer: self.net.get_submodule(self.outputs[i].module) for layer, i in asked.items()}
         rows = {layer: (self.layer == i).nonzero()[:, 0] for layer, i in asked.items()}
         def read(layer, module, args, y): self._add(y, rows[layer], self.outputs[asked[layer]].axis)
-        self.inside.enter_context(hooked(modules, after=read))
+        self.inside.enter_context(follow(modules, after=read))
         return self
 
     def __exit__(self, *error): self.inside.close()

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['OUTCOMES', 'generate_differential', 'generated_data', 'save_generated']
 
-# %% ../../../nbs/api/probes/coverage/05_differential.ipynb #f4865e71
-import copy
+# %% ../../../nbs/api/probes/coverage/05_differential.ipynb #ceb0a3aa
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ from ...core.streams import CounterStreams
 from ...core.results import check_kind, provenance, save_result
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
-from ...models.wrap import BLOCK, batch_rows, home, match_data, model_hash, model_name, no_autocast
+from ...models.wrap import BLOCK, batch_rows, copy_model, home, match_data, model_hash, model_name
+from ...models.wrap import no_autocast
 from ...models.gradients import broken_gradients, finite_gradients
 from .units import Output, find_outputs
 from .criteria import NC, NEVER
@@ -131,7 +131,7 @@ class _Ensemble:
 
 def _on_device(models:dict[str, nn.Module], covers:list[_Covers], device) -> _Ensemble:
     "Copies of the models in eval mode, without gradients for weights; channels last, which convolutions like better."
-    nets = [copy.deepcopy(m).to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    nets = [copy_model(m).to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
             for m in models.values()]
     return _Ensemble(nets, [c.raw for c in covers])
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 from ...core.checks import check_choice
 from ...data.images import generator
-from ...models.wrap import evaluating, home, hooked, short_name
-from ...models.activations import submodule_paths
+from ...models.wrap import evaluating, follow, home, never_called, short_name
+from ...models.activations import Reading, readable_layers
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #a30e9ede
 _ACTIVATIONS = ( # names of the functions that count as an activation
@@ -64,7 +63,7 @@ class Output:
     "Where the units of one layer are read."
     layer:str # name in results: "layer1.0.conv1"
     module:str # path of the submodule whose output it is: "network.layer1.0.bn1"
-    axis:int # of the channels: 1, or −1 for a linear layer
+    axis:int # of the channels: 1, or −1 where they are the last of three or more, as of a linear layer
     units:int # how many
     function:bool # read what the next activation function makes of it
     words:str # "conv1 → bn1 → relu"
@@ -72,66 +71,55 @@ class Output:
 @dataclass
 class _Trail:
     "What became of a layer's output in one pass."
-    output:Any # as the layer put it out; None if it was never called
     modules:list[str] # paths of the layer and of the normalisations after it
     function:str = "" # the activation function after these
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #0e3acd2f
 def _trace(net:nn.Module, x:Tensor, modules:dict[str, str]) -> dict[str, _Trail]:
     "The trail of each layer; `modules`: layer -> path."
-    trails = {layer: _Trail(None, [path]) for layer, path in modules.items()}
+    trails = {layer: _Trail([path]) for layer, path in modules.items()}
     def activated(layer, function, y): trails[layer].function = function
-    follow = _Follow(activated)
+    marks = _Follow(activated)
 
     def start(layer, module, args, y):
-        trails[layer] = _Trail(y, [modules[layer]])
-        if isinstance(y, Tensor): follow.mark(layer, y)
+        trails[layer] = _Trail([modules[layer]])
+        if isinstance(y, Tensor): marks.mark(layer, y)
     def onward(path, module, args, y):
-        layer = follow.owner(args[0]) if args else None
+        layer = marks.owner(args[0]) if args else None
         if layer is None or path in trails[layer].modules: return
         trails[layer].modules.append(path)
-        follow.mark(layer, y)
+        marks.mark(layer, y)
 
     layers = {path: layer for layer, path in modules.items()}
     starts = {layers[path]: m for path, m in net.named_modules() if path in layers}
     norms = {path: m for path, m in net.named_modules() if path not in layers and isinstance(m, _NORMS)}
-    with hooked(starts, after=start), hooked(norms, after=onward), follow: net(x)
+    with follow(starts, after=start), follow(norms, after=onward), marks: net(x)
     return trails
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #9ecf41b8
-def _channel_axis(name:str, module:nn.Module, y) -> int:
-    "Where the channels of an output are, or an error that says why there are none."
-    if y is None:
-        raise ValueError(f"Expected layer `{name}` to put out one tensor, but got nothing: the model never called it.")
-    if not isinstance(y, Tensor):
-        raise ValueError(f"Expected layer `{name}` to put out one tensor, but got a {type(y).__name__}.")
-    if isinstance(module, (nn.Linear, nn.LayerNorm)) and y.ndim >= 2: return -1
-    channels_first = isinstance(module, (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase))
-    if y.ndim == 2 or y.ndim >= 4 or y.ndim == 3 and channels_first: return 1
-    raise ValueError(f"Expected layer `{name}` to put out (N, units) or (N, channels, …), but got {tuple(y.shape)}, "
-                     "which has no channel axis. Choose the convolution and linear layers inside it.")
-
-def _output_of(model:nn.Module, name:str, path:str, trail:_Trail, when:str) -> Output:
-    "Where the units of a layer are read, from its trail."
-    axis, words, end = _channel_axis(name, model.get_submodule(path), trail.output), [name], path
+def _output_of(model:nn.Module, name:str, reading:Reading, trail:_Trail, when:str) -> Output:
+    "Where the units of a layer are read, from what it puts out and its trail."
+    words, end, shape, axis = [name], reading.path, reading.shape or (), reading.axis or 1
     if when == "after":
         words += [short_name(model, p) for p in trail.modules[1:]] + [trail.function]*bool(trail.function)
         end = trail.modules[-1]
     function = when == "after" and bool(trail.function)
-    return Output(name, end, axis, trail.output.shape[axis], function, " → ".join(words))
+    return Output(name, end, axis, shape[axis], function, " → ".join(words))
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #d19f7bc8
 def find_outputs(
     model:nn.Module, # images in [0, 1] -> logits
     image:Tensor, # (1, C, H, W) in [0, 1]: one image to send through
-    layers:Sequence[str]|str|None=None, # names of submodules; default: all convolution and linear layers
+    # names of submodules; default: all convolution and linear layers that can be read, with a warning about the others
+    layers:Sequence[str]|str|None=None,
     when:str="after", # "before": as the layer puts it out; "after" the normalisation and activation that follow
 ) -> list[Output]: # in the order of `layers`
     "Where each layer's units are read, found by following one image through the network."
     check_choice("when", when, ("before", "after"))
-    modules = submodule_paths(model, layers)
-    with evaluating(model) as net, torch.no_grad(): trails = _trace(net, image[:1].to(home(net)), modules)
-    return [_output_of(model, name, path, trails[name], when) for name, path in modules.items()]
+    readings = readable_layers(model, image, layers)
+    paths = {name: r.path for name, r in readings.items()}
+    with evaluating(model) as net, torch.no_grad(): trails = _trace(net, image[:1].to(home(net)), paths)
+    return [_output_of(model, name, r, trails[name], when) for name, r in readings.items()]
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #5ee2c07a
 def coverage_units(
@@ -186,8 +174,8 @@ class Units:
 def _reduced(y:Tensor, axis:int, ranges:bool) -> tuple[Tensor, ...]: # (N, C), then, with `ranges`, (N,) and (N,)
     "The mean of each unit, and the smallest and largest value, of one layer's output."
     y = y.float() if y.dtype != torch.float32 else y
-    positions = range(2, y.ndim) if axis == 1 else range(1, y.ndim - 1)
-    mean = y if y.ndim == 2 else y.mean(tuple(positions))
+    positions = [i for i in range(1, y.ndim) if i != axis % y.ndim]
+    mean = y.mean(positions) if positions else y.clone() # an operation in place may overwrite y
     every = tuple(range(1, y.ndim))
     return (mean, y.detach().amin(every), y.detach().amax(every)) if ranges else (mean,)
 
@@ -207,7 +195,7 @@ class UnitReader:
 
     def __enter__(self):
         modules = {o.layer: self.net.get_submodule(o.module) for o in self.outputs}
-        self.inside.enter_context(hooked(modules, after=self._seen))
+        self.inside.enter_context(follow(modules, after=self._seen))
         if any(o.function for o in self.outputs): self.inside.enter_context(self.follow)
         return self
 
@@ -224,6 +212,8 @@ class UnitReader:
         device:torch.device|str="cpu", # where the units shall be
     ) -> Units:
         "The units of the last pass."
+        lost = next((o.layer for o in self.outputs if o.layer not in self.now), None)
+        if lost is not None: raise ValueError(never_called(lost))
         parts = [[t[:len(index)] for t in self.now[o.layer]] for o in self.outputs]
         mean = torch.cat([p[0] for p in parts], 1).to(device)
         low, high = (torch.stack([p[i] for p in parts], 1).to(device) if self.ranges else None for i in (1, 2))

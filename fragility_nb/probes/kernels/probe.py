@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['kernel_dropout', 'kernel_history']
 
-# %% ../../../nbs/api/probes/kernels/01_probe.ipynb #4080326e
-import copy
+# %% ../../../nbs/api/probes/kernels/01_probe.ipynb #4a75bce3
 import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from tqdm.auto import tqdm
 from ...core.checks import check_choice
 from ...core.results import PartStore
 from ...data.images import ImageData
-from ...models.wrap import evaluating, home, hooked, match_data, model_name, short_name
+from ...models.wrap import copy_model, evaluating, follow, home, match_data, model_name, short_name
 from ...models.gradients import broken_gradients
 from ...models.create import load_checkpoint
 from ...models.activations import Layer, find_layers, kernel_weights
@@ -63,7 +62,7 @@ def _follow(model:nn.Module, data:ImageData) -> tuple[list[str], dict[str, str]]
     with evaluating(model) as net, torch.no_grad():
         convs = {p: m for p, m in net.named_modules() if isinstance(m, nn.modules.conv._ConvNd)}
         norms = {p: m for p, m in net.named_modules() if isinstance(m, _NORMS)}
-        with hooked(convs, after=leave), hooked(norms, before=enter): net(data.batch(0, 2).to(home(net)))
+        with follow(convs, after=leave), follow(norms, before=enter): net(data.batch(0, 2).to(home(net)))
     return list(dict.fromkeys(order)), norm
 
 # %% ../../../nbs/api/probes/kernels/01_probe.ipynb #kn000009
@@ -118,7 +117,7 @@ class _Scaled(nn.Sequential):
 # %% ../../../nbs/api/probes/kernels/01_probe.ipynb #df190c84
 def _with_factors(model:nn.Module, place:KernelPlace) -> tuple[nn.Module, str]:
     "A copy of the model with factors of 1 behind the place, and the name of that parameter."
-    net = copy.deepcopy(model)
+    net = copy_model(model)
     target = net.get_submodule(place.at)
     scaled = _Scaled(target, type(place.layer.module), place.kernels)
     if not place.at: return scaled, "1.weight"
@@ -167,7 +166,7 @@ def _furthest(node:fx.Node, net:nn.Module, channels:int) -> tuple[fx.Node, Tenso
 class _OneRemoved:
     "A copy of the network in which one kernel's map at a time is replaced by what is left of it."
     def __init__(self, model:nn.Module, place:KernelPlace):
-        net = copy.deepcopy(model).eval().requires_grad_(False)
+        net = copy_model(model).eval().requires_grad_(False)
         graph = fx.Tracer().trace(net)
         starts = [n for n in graph.nodes if n.op == "call_module" and n.target == place.at]
         if len(starts) != 1: raise ValueError("the layer does not run exactly once")
@@ -356,7 +355,7 @@ def _pictures(layer:Layer, which:list[int]) -> dict:
     if w.ndim != 4 or w.numel() > 2**20: return norm
     return norm | dict(weight=(("kernel", "in_channel", "kernel_row", "kernel_column"), w.numpy()))
 
-# %% ../../../nbs/api/probes/kernels/01_probe.ipynb #kn000018
+# %% ../../../nbs/api/probes/kernels/01_probe.ipynb #d6cc4433
 def kernel_history(
     model:nn.Module, # of the architecture of the snapshots; its own weights are not used
     # epoch -> checkpoint (`list_snapshots`); or a list of these, one per initialisation
@@ -372,7 +371,7 @@ def kernel_history(
     **options, # the other options of `kernel_dropout`: attack_mode, bn_mode, precision, batch_size, memory, device
 ) -> xr.Dataset: # like `kernel_dropout`, with dimension `epoch` (and `init`)
     "`kernel_dropout` of every snapshot of one or several initialisations (ICANN: which are fragile throughout?)."
-    inits, net = check_snapshots(snapshots), copy.deepcopy(model)
+    inits, net = check_snapshots(snapshots), copy_model(model)
     for name in options:
         check_choice("options", name, ("attack_mode", "bn_mode", "precision", "batch_size", "memory", "device"))
     s, data = SweepOptions(attack=attack, **options), match_data(model, data)

@@ -50,12 +50,12 @@ def _maps(net:nn.Module, conv:nn.Module, x:Tensor) -> Tensor: # (N, K, …)
     def keep(name, module, args, output):
         found.append(output)
         raise _Stop
-    with hooked({"conv": conv}, after=keep):
+    with hooked({"conv": conv}, after=keep, copied=False): # nothing runs after it
         try: net(x)
         except _Stop: pass
     return found[0]
 
-# %% ../../../nbs/api/probes/kernels/02_targeting.ipynb #93ca37e0
+# %% ../../../nbs/api/probes/kernels/02_targeting.ipynb #7778035f
 class _Distances:
     "d_k(x) of one attack at one strength, and of noise of its size."
     def __init__(self, model:nn.Module, data:ImageData, place:KernelPlace, sources:Sequence[str], seed:int,
@@ -67,7 +67,7 @@ class _Distances:
         "distance (source, K, N); right, size (source, N)"
         images = attack_images(self.model, self.data, attack, severity, seed=self.seed, batch_size=self.batch_size,
                                device=self.device)
-        with evaluating(self.model, self.device) as net, torch.inference_mode():
+        with evaluating(self.model, self.device) as net, torch.no_grad():
             size = batch_rows(net, self.batch_size)
             parts = [self._batch(net, i, images[i:i + size]) for i in range(0, len(images), size)]
         return {k: np.concatenate([p[k] for p in parts], -1) for k in parts[0]}

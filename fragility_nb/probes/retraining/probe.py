@@ -6,7 +6,7 @@
 __all__ = ['FREEZE_RULES', 'split_holdout', 'score_layers', 'layer_norms', 'selective_fit', 'compare_retraining',
            'retraining_gain']
 
-# %% ../../../nbs/api/probes/retraining/00_probe.ipynb #863baa39
+# %% ../../../nbs/api/probes/retraining/00_probe.ipynb #ffc117eb
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,8 @@ from ...core.identity import stable_seed
 from ...core.results import check_kind, load_result, provenance, save_result
 from ...data.images import ImageData, generator
 from ...data.convert import as_data
-from ...models.wrap import all_logits, evaluating, forward_in_blocks, home, hooked, match_data, model_hash
+from ...models.wrap import all_logits, evaluating, follow, forward_in_blocks, home, match_data
+from ...models.wrap import model_hash
 from ...models.activations import find_layers
 from ...models.training import StopTraining, fit
 from ...models.resume import plain_disk_errors
@@ -116,7 +117,7 @@ def layer_norms(
     with evaluating(model) as net, torch.no_grad():
         layers = {layer.name: layer.module for layer in find_layers(net)}
         norms = {path: m for path, m in net.named_modules() if isinstance(m, kinds)}
-        with hooked(layers, after=leave), hooked(norms, before=enter):
+        with follow(layers, after=leave), follow(norms, before=enter):
             forward_in_blocks(net, data.batch(0, 2).to(home(net)))
     return found
 
