@@ -254,14 +254,15 @@ def _check_baseline(result:xr.Dataset, baseline:str, simultaneous:bool) -> None:
     check_choice("baseline", baseline, ("published", "random", "chance"))
     if "correct" not in result and (simultaneous or baseline != "published"):
         what = "`simultaneous` to be False" if simultaneous else f'`baseline` to be "published", not {baseline!r},'
+        more = ", with `control=2`" if baseline == "random" else ""
         raise ValueError(f"Expected {what} for a sweep with `tolerance`: it does not keep what is right for every "
-                         f"image. Call `filter_sweep` without `tolerance`{', with `control=2`' * (baseline == 'random')}.")
+                         f"image. Call `filter_sweep` without `tolerance`{more}.")
     if baseline == "random" and "control_correct" not in result:
         raise ValueError('Expected `result` of a sweep with a random control for baseline="random", but it has none. '
                          "Call `filter_sweep(..., control=2)`.")
     if "correct" in result and result.sizes["sample"] < 50:
-        warn_user(f"These intervals rest on {result.sizes['sample']} images: below 50 a nominal 95 % interval covers the "
-                  f"truth in 88 to 91 % only. Take more images, or read narrow decisions as undecided.")
+        warn_user(f"These intervals rest on {result.sizes['sample']} images: below 50 a nominal 95 % interval covers "
+                  f"the truth in 88 to 91 % only. Take more images, or read narrow decisions as undecided.")
 
 def _interval_over(result:xr.Dataset, baseline:str) -> str:
     "What was resampled; warns where the random orders could not be."
@@ -279,7 +280,7 @@ def _scored(result:xr.Dataset, outer:list[str], settings:dict) -> xr.Dataset:
     flat = flat.transpose("layer", "filter", *[d for d in outer if d in flat.dims]).values
     ref = result.reference_correct.transpose("sample", "stress", *outer).values[:, :, None, None]
     guess = at_chance(ref.mean(0), result.attrs.get("num_classes")) # (kind, 1, 1, …)
-    more = {}
+    more:dict[str, np.ndarray] = {}
     if "correct" not in result: point, low, high = _summed(result, w, flat, outer, settings["ci"])
     else:
         point, draws = _over_images(result, w, flat, ref, outer, settings["baseline"], settings["n_boot"],

@@ -235,9 +235,9 @@ def filter_sweep(
     filters:Sequence[str]=("high_pass", "low_pass", "pulse"), # names of filters
     thresholds:int=25, # A: number of thresholds; more is more exact
     attack:Attack|None=None, # e.g. `FGSM(float(find_epsilon(model, data).epsilon))`; default: clean images only
-    # "adaptive": images made anew on each filtered copy, at about 3 times the cost; "fixed": made once, on the unfiltered
-    # network. Fixed images fit no changed weights, so filtering seems to help: show their difference score only beside
-    # that of the random control
+    # "adaptive": images made anew on each filtered copy, at about 3 times the cost; "fixed": made once, on the
+    # unfiltered network. Fixed images fit no changed weights, so filtering seems to help: show their difference score
+    # only beside that of the random control
     attack_mode:str="adaptive",
     bn_mode:str="running", # BatchNorm by "running" statistics, or by those of the "batch" (the published code)
     alpha_range:tuple[float, float]|None=None, # default: smallest to largest weight; published global loop: (−1, 1)
@@ -256,8 +256,8 @@ def filter_sweep(
 ) -> xr.Dataset: # accuracy, correct (…, layer, filter, threshold, …), removed, alpha, weights, reference_accuracy, …
     """Accuracy of a network under synaptic filtering, on clean and on attacked images (AIJ §4.1).
 
-    With `control`: `control_correct` (stress, layer, filter, node, draw, sample), `control_accuracy`, and `control_step`
-    (layer, filter, node), the number of the threshold that each node stands at (METHODS §2a).
+    With `control`: `control_correct` (stress, layer, filter, node, draw, sample), `control_accuracy`, and
+    `control_step` (layer, filter, node), the number of the threshold that each node stands at (METHODS §2a).
     """
     options = SweepOptions(scope=scope, layers=layers, filters=filters, thresholds=thresholds, attack=attack,
                            attack_mode=attack_mode, bn_mode=bn_mode, alpha_range=alpha_range, tolerance=tolerance,

@@ -96,7 +96,8 @@ class FilterPlan:
         "Equal keys, equal filtered weights: also across the filters of one scope."
         eta = int(self.removed[i])
         if eta in (0, self.weights): return "none" if eta == 0 else "all"
-        nested = self.filter in ("high_pass", "low_pass", "magnitude") # a larger threshold removes all that a smaller one does
+        # nested: a larger threshold removes all that a smaller one does
+        nested = self.filter in ("high_pass", "low_pass", "magnitude")
         return (self.filter, eta if nested else f"step {i}")
 
 # %% ../../nbs/api/stress/07_filters.ipynb #b5f07174
