@@ -15,6 +15,7 @@ from fragility_nb.data.images import ImageData
 from fragility_nb.engine.engine import EditEngine
 from fragility_nb.measure.scores import average_inits, chance_level, relabel, score_summary, synaptic_scores
 from fragility_nb.measure.sweeps import filter_landscape, filter_sweep
+from fragility_nb.measure.targeted import targeted_mask, targeted_weights
 from fragility_nb.models.activations import find_layers
 from fragility_nb.models.checkpoints import save_checkpoint
 from fragility_nb.models.create import create_model
@@ -525,6 +526,57 @@ def test_fixed_and_adaptive_attacks_of_a_linear_network_by_hand():
     assert accuracy["fixed"] > accuracy["adaptive"] + 0.01
     assert sweeps["adaptive"].attrs["attack_mode"] == "adaptive" == filter_sweep(
         model, data, attack=FGSM(eps), thresholds=2, device="cpu", progress=False).attrs["attack_mode"]
+
+
+# Targeted weights
+
+class TwoWays(nn.Module):
+    "Right by 20 small weights; attacked also through a large one, whose pixel says nothing of the class."
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(21, 1, bias=False)
+        self.layer.weight.data = torch.tensor([[0.1 + 0.001*i for i in range(20)] + [1.]])
+
+    def forward(self, x):
+        s = self.layer(x.flatten(1) - 0.5)
+        return torch.cat([s, -s], 1)
+
+
+def test_targeted_weights_are_the_one_that_the_attack_works_through():
+    """By hand: margins are .05·Σw = 0.1095 for small weights w, the large one's pixel adds nothing to the clean margin.
+
+    FGSM with ε = .045 takes .045·(2.19 + 1) = .144 from it with the large weight, so every image is wrong, and .099
+    without it, so every image is right; without the small ones the margin is 0 and −.045, a guess and wrong.
+    """
+    labels = torch.arange(80) % 2
+    x = torch.full((80, 1, 1, 21), 0.5)
+    x[..., :20] += 0.05*(1 - 2*labels.view(-1, 1, 1, 1))
+    x[:8, ..., :20] += 0.05*(1 - 2*labels[:8].view(-1, 1, 1, 1))  # some survive the attack on the whole network
+    data = ImageData(x, labels, ("plus", "minus"))
+    with pytest.warns(UserWarning, match="not above a random guess"):
+        sweep = filter_sweep(TwoWays(), data, filters="pulse", thresholds=10, attack=FGSM(0.045), device="cpu",
+                             progress=False)
+    targets = targeted_weights(sweep, "layer")
+    assert sweep.removed.values.ravel().tolist() == [20, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert targets.sign.values.tolist()[1:] == [0]*8 + [1] and float(targets.difference[-1]) == pytest.approx(10 - 1)
+    assert targeted_mask(TwoWays(), targets, sign=1).tolist() == [[False]*20 + [True]]
+    assert targets.attrs["alpha_high"] == 1
+
+
+def test_targeted_intervals_equal_a_plain_bootstrap():
+    r, rng = fake_sweep(n=60, A=5), np.random.default_rng(0)
+    r = r.assign(alpha=r.removed/100)
+    got = targeted_weights(r, "conv1", "pulse", n_boot=4000)
+    draws = []
+    for _ in range(3000):
+        rows = rng.integers(0, 60, 60)
+        p = [[r.correct.values[s, 1, 1, i][rows].mean() / r.reference_correct.values[s][rows].mean() for i in range(5)]
+             for s in range(2)]
+        draws.append(np.subtract(p[1], p[0]))
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+    np.testing.assert_allclose(got.low, low, atol=0.1*(high - low).max())
+    np.testing.assert_allclose(got.high, high, atol=0.1*(high - low).max())
+    assert ((got.sign > 0) == (got.low > 0)).all() and ((got.sign < 0) == (got.high < 0)).all()
 
 
 # Initialisations
