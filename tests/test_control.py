@@ -314,8 +314,8 @@ def covered(r, runs=120, n=100, spread=0.04):
 
 def test_intervals_over_random_orders_cover_the_truth():
     "With one order they do not, and a warning says so."
-    with pytest.warns(UserWarning, match="one random order"): alone = covered(1)
-    assert alone < 0.87 and covered(4) >= 0.9
+    with pytest.warns(UserWarning, match="one random order"): alone = covered(1, spread=0.08)
+    assert alone < 0.8 and covered(4) >= 0.9
 
 
 def test_one_random_order_is_warned_of_and_written_down():
