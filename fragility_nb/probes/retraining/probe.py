@@ -90,13 +90,13 @@ def score_layers(
     layers:Sequence[str]|str|None=None, # names of layers; default all
     device:torch.device|str|None=None, # default: a GPU if there is one
     progress:bool=True, # show progress bars
-    **sweep, # further options of `filter_sweep`
+    **sweep, # further options of `filter_sweep`; `attack_mode` is "fixed" here, for which the rules were made
 ) -> xr.Dataset: # score, low, high, label (kind, layer, filter); reference_accuracy (stress); epsilon
     "Synaptic scores of every layer on held-out images, under an attack that suits the network (AIJ §5)."
     held = match_data(model, held)
     attack = attack or FGSM(float(find_epsilon(model, held, device=device, progress=progress).epsilon))
     result = filter_sweep(model, held, attack=attack, thresholds=thresholds, layers=layers, device=device,
-                          progress=progress, **sweep)
+                          progress=progress, **dict(attack_mode="fixed") | sweep)
     scores = synaptic_scores(result)
     return scores.assign(reference_accuracy=result.reference_accuracy,
                          epsilon=float(getattr(attack, "epsilon", math.nan)))
