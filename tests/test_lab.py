@@ -6,7 +6,7 @@ from lab import browser, chromium, failures, lab, put, run_all  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
-NOTEBOOKS = ["nbs/index.ipynb", "nbs/api/core/00_checks.ipynb", "nbs/api/measure/03_scores.ipynb",
+NOTEBOOKS = ["nbs/index.ipynb", "nbs/api/core/00_checks.ipynb", "nbs/api/measure/04_scores.ipynb",
              "nbs/api/figures/01_plots.ipynb"]
 
 

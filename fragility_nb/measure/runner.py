@@ -25,6 +25,7 @@ from ..models.wrap import BLOCK, model_hash, model_name
 from ..stress.stressors import stress_id
 from ..stress.attacks import Attack, attack_images
 from ..stress.filters import FILTERS, FilterPlan
+from ..stress.control import MATCHES, ControlPlan
 from ..engine.job import Edits, parse_bytes
 from ..engine.engine import EditEngine
 
@@ -113,7 +114,7 @@ class SweepOptions:
     filters:Sequence[str]=("high_pass", "low_pass", "pulse") # names of filters
     thresholds:int=25 # A: number of thresholds
     attack:Attack|None=None # for adversarial images; default none
-    attack_mode:str="fixed" # "fixed": made on the unfiltered network; "adaptive": on each filtered copy
+    attack_mode:str="adaptive" # "adaptive": made on each filtered copy; "fixed": on the unfiltered network
     bn_mode:str="running" # BatchNorm by "running" statistics, or by those of the "batch"
     alpha_range:tuple[float, float]|None=None # of the thresholds; default smallest to largest weight
     tolerance:float|None=None # width of a relative performance's interval that is enough; default: all images
@@ -121,12 +122,25 @@ class SweepOptions:
     batch_size:int|None=None # images at once; matters with bn_mode="batch" (default there 100)
     memory:str|int="2GiB" # what may be taken above model and data
     device:torch.device|str|None=None # default: a GPU if there is one
+    control:int=0 # r: random orders in which as many weights are removed
+    control_match:str="sign" # as many of each "sign" as the filter removes, or only in "count"
+    control_nodes:int|None=9 # thresholds of each filter at which the control is evaluated; `None`: all
 
     def __post_init__(self): _settle(self)
 
     def facts(self) -> dict:
         "What the answers depend on, besides model and data."
         return _option_facts(self)
+
+    def control_facts(self) -> dict:
+        "What the control's answers depend on besides; empty without one."
+        return dict(control=self.control, control_match=self.control_match, control_nodes=self.nodes) \
+            if self.control else {}
+
+    @property
+    def nodes(self) -> int: # M
+        "Thresholds at which the control is evaluated."
+        return self.thresholds if self.control_nodes is None else min(self.control_nodes, self.thresholds)
 
 # %% ../../nbs/api/measure/01_runner.ipynb #e1156764
 def _settle(s:SweepOptions) -> None:
@@ -150,11 +164,23 @@ def _check_options(s:SweepOptions) -> None:
     check_choice("bn_mode", s.bn_mode, ("running", "batch"))
     check_number("thresholds", s.thresholds, low=2, integer=True)
     for name in as_list(s.filters): check_choice("filter", name, FILTERS)
+    _check_control(s)
     if s.tolerance is None: return
     check_number("tolerance", s.tolerance, above=0)
     if s.bn_mode == "batch":
         raise ValueError('Expected `tolerance` with bn_mode="running": by the batch, one image\'s answer depends on '
                          "the others, and no interval for independent images holds.")
+
+# %% ../../nbs/api/measure/01_runner.ipynb #40a05222
+def _check_control(s:SweepOptions) -> None:
+    "Errors for a random control that cannot be."
+    check_number("control", s.control, low=0, integer=True)
+    check_choice("control_match", s.control_match, MATCHES)
+    if s.control_nodes is not None: check_number("control_nodes", s.control_nodes, low=2, integer=True)
+    if s.control and s.tolerance is not None:
+        raise ValueError(f"Expected `control` to be 0 with `tolerance`, but got {s.control}: a score against the control "
+                         f"is resampled image by image, and a sweep with `tolerance` does not keep what is right for "
+                         f"every image. Leave `tolerance` out.")
 
 # %% ../../nbs/api/measure/01_runner.ipynb #e1c702bd
 def filter_edits(
@@ -165,6 +191,17 @@ def filter_edits(
     steps = [(p, i) for p in plans for i in range(len(p.alpha))]
     make = lambda j: dict(zip(paths, steps[j][0].filtered(steps[j][1])))
     return Edits(tuple(paths), len(steps), make, tuple(p.key(i) for p, i in steps))
+
+# %% ../../nbs/api/measure/01_runner.ipynb #fe1fda35
+def control_edits(
+    controls:Sequence[ControlPlan], # of the sweeps of one scope
+    draw:int, # number of the draw
+    paths:Sequence[str], # full names of the weights of its layers
+) -> Edits: # all nodes of all sweeps, in order
+    "The random removals of one draw as edits for the engine; equal ones have equal keys."
+    nodes = [(c, m) for c in controls for m in range(len(c.steps))]
+    make = lambda j: dict(zip(paths, nodes[j][0].filtered(nodes[j][1], draw)))
+    return Edits(tuple(paths), len(nodes), make, tuple(c.key(m, draw) for c, m in nodes))
 
 # %% ../../nbs/api/measure/01_runner.ipynb #2c0f6453
 ORDER = "order of images" # names the random stream that orders the images where not all are used

@@ -30,12 +30,13 @@ from ..stress.stressors import Stressor, apply_stress, stress_id
 from ..stress.attacks import Attack, attack_images, check_unit, loss_gradient
 from ..stress.attack_check import clearly_more, gradient_sign, noise_like, noise_sign, output_signs
 from ..stress.attack_check import rising_sign, warn_signs
-from ..stress.filters import plan_filter
+from ..stress.filters import FilterPlan, plan_filter
+from ..stress.control import ControlPlan, RandomOrders
 from ..engine.job import Edits
 from .sequential import accuracy_ratio, count_pairs, look_slices, ratio_interval
 from .runner import Evaluator, SweepOptions, as_landscape, check_seeds, check_severities
-from .runner import check_snapshots, filter_edits, provenance_of, stress_names, sweep_bar
-from .runner import warn_at_chance, warn_interrupted, whole_inits
+from .runner import check_snapshots, control_edits, filter_edits, provenance_of, stress_names
+from .runner import sweep_bar, warn_at_chance, warn_interrupted, whole_inits
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #1fe99810
 def _answers(
@@ -175,7 +176,7 @@ def _scopes(
 
 def _count_copies(model:nn.Module, s:SweepOptions) -> int:
     "Filtered copies of the network, all told."
-    return len(_scopes(model, s)) * len(s.filters) * s.thresholds
+    return len(_scopes(model, s)) * len(s.filters) * (s.thresholds + s.control*s.nodes)
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #ae36fcf9
 def _by_threshold(parts:Sequence[dict], name:str, s:SweepOptions) -> np.ndarray: # (layer, filter, threshold, …)
@@ -188,6 +189,42 @@ def _all_answers(parts:Sequence[dict], s:SweepOptions) -> dict:
     correct = np.moveaxis(_by_threshold(parts, "correct", s), 3, 0)
     return dict(correct=(dims, correct), accuracy=(dims[:-1], correct.mean(-1)))
 
+# %% ../../nbs/api/measure/02_sweeps.ipynb #0e898aa1
+def _paths(layers:list[Layer]) -> list[str]: return [f"{layer.path}.weight" for layer in layers]
+
+def _with_bar(bar:tqdm, edits:Edits, get:Callable[[], dict]) -> dict[str, np.ndarray]:
+    "A part, after which the bar has moved by all its edits: also one that was there already, or rounding."
+    start = bar.n
+    part = get()
+    bar.update(start + len(edits) - bar.n)
+    return part
+
+def _stored_right(run:Evaluator, edits:Edits, store:PartStore, bar:tqdm, *key:str|int) -> dict[str, np.ndarray]:
+    "What each edit classifies rightly, computed or from the store."
+    return _with_bar(bar, edits, lambda: store.get(lambda: dict(correct=run.right(edits, tell=bar.update)), *key))
+
+# %% ../../nbs/api/measure/02_sweeps.ipynb #d61ae3cc
+def _control_answers(run:Evaluator, plans:list[FilterPlan], layers:list[Layer], store:PartStore, bar:tqdm,
+                     *key:str|int) -> dict[str, np.ndarray]:
+    "The random control of one scope: steps (filter, node), and what is right (draw, filter · node, stress, sample)."
+    s = run.s
+    if not s.control: return {}
+    orders = RandomOrders(plans[0].theta, [layer.name for layer in layers], s.control_match)
+    controls = [ControlPlan(p, orders, s.control_nodes) for p in plans]
+    right = [_stored_right(run, control_edits(controls, draw, _paths(layers)), store, bar,
+                           *key, "random control", s.control_match, s.nodes, draw)["correct"]
+             for draw in range(s.control)]
+    return dict(control_step=np.stack([c.steps for c in controls]), control_correct=np.stack(right))
+
+def _control_variables(parts:Sequence[dict], s:SweepOptions) -> dict:
+    "The control of all scopes as variables of the result."
+    if not s.control: return {}
+    right = np.stack([p["control_correct"] for p in parts]) # (layer, draw, filter · node, stress, sample)
+    right = right.reshape(*right.shape[:2], len(s.filters), s.nodes, *right.shape[3:]).transpose(4, 0, 2, 3, 1, 5)
+    dims = ("stress", "layer", "filter", "node", "draw", "sample")
+    return dict(control_step=(("layer", "filter", "node"), np.stack([p["control_step"] for p in parts])),
+                control_correct=(dims, right), control_accuracy=(dims[:-1], right.mean(-1)))
+
 # %% ../../nbs/api/measure/02_sweeps.ipynb #ac4b67af
 def filter_sweep(
     model:nn.Module, # images (N, C, H, W) in [0, 1] -> logits (N, K); comes back unchanged
@@ -198,10 +235,18 @@ def filter_sweep(
     filters:Sequence[str]=("high_pass", "low_pass", "pulse"), # names of filters
     thresholds:int=25, # A: number of thresholds; more is more exact
     attack:Attack|None=None, # e.g. `FGSM(float(find_epsilon(model, data).epsilon))`; default: clean images only
-    attack_mode:str="fixed", # "fixed" or "adaptive"
+    # "adaptive": images made anew on each filtered copy, at about 3 times the cost; "fixed": made once, on the unfiltered
+    # network. Fixed images fit no changed weights, so filtering seems to help: show their difference score only beside
+    # that of the random control
+    attack_mode:str="adaptive",
     bn_mode:str="running", # BatchNorm by "running" statistics, or by those of the "batch" (the published code)
     alpha_range:tuple[float, float]|None=None, # default: smallest to largest weight; published global loop: (−1, 1)
     tolerance:float|None=None, # stop adding images when a relative performance is known this well; default: use all
+    # r: also remove as many weights at random, in r random orders, for `synaptic_scores(..., baseline="random")`. Costs
+    # r × control_nodes copies for each filter's `thresholds`: 2 draws at 9 of 25 thresholds are 72 % more
+    control:int=0,
+    control_match:str="sign", # as many of each "sign" as the filter removes, or only as many in "count"
+    control_nodes:int|None=9, # thresholds of each filter that get a control, interpolated between; `None`: all
     precision:str="float32", # "float32", or "bfloat16" where the device has it
     batch_size:int|None=None, # images at once; changes the result only with bn_mode="batch" (default there 100)
     memory:str|int="2GiB", # what the sweep may take above model and data
@@ -209,10 +254,15 @@ def filter_sweep(
     resume:str|os.PathLike|None=None, # folder for finished layers; a second call resumes there
     progress:bool=True, # show a progress bar
 ) -> xr.Dataset: # accuracy, correct (…, layer, filter, threshold, …), removed, alpha, weights, reference_accuracy, …
-    "Accuracy of a network under synaptic filtering, on clean and on attacked images (AIJ §4.1)."
+    """Accuracy of a network under synaptic filtering, on clean and on attacked images (AIJ §4.1).
+
+    With `control`: `control_correct` (stress, layer, filter, node, draw, sample), `control_accuracy`, and `control_step`
+    (layer, filter, node), the number of the threshold that each node stands at (METHODS §2a).
+    """
     options = SweepOptions(scope=scope, layers=layers, filters=filters, thresholds=thresholds, attack=attack,
                            attack_mode=attack_mode, bn_mode=bn_mode, alpha_range=alpha_range, tolerance=tolerance,
-                           precision=precision, batch_size=batch_size, memory=memory, device=device)
+                           precision=precision, batch_size=batch_size, memory=memory, device=device, control=control,
+                           control_match=control_match, control_nodes=control_nodes)
     data = match_data(model, data)
     with sweep_bar(_count_copies(model, options), progress) as bar: return _sweep(model, data, options, resume, bar)
 
@@ -220,7 +270,8 @@ def filter_sweep(
 def _sweep(model:nn.Module, data:ImageData, s:SweepOptions, resume, bar:tqdm, title:str|None=None) -> xr.Dataset:
     "Scope after scope of one network; an interruption keeps the finished ones. With a title: one snapshot of several."
     run, scopes, facts = Evaluator(model, data, s), _scopes(model, s), s.facts()
-    attrs = provenance_of("filter_sweep", model, data, **facts, device=str(s.device), scope=s.scope)
+    attrs = provenance_of("filter_sweep", model, data, **facts, **s.control_facts(), device=str(s.device),
+                          scope=s.scope)
     store = PartStore(resume, attrs["model_hash"], attrs["data_hash"], sorted((k, str(v)) for k, v in facts.items()))
     alone = title is None
     unfiltered = lambda: dict(correct=run.right(_unfiltered(next(iter(scopes.values()))))[0])
@@ -245,16 +296,14 @@ def _unfiltered(layers:list[Layer]) -> Edits:
 def _sweep_scope(run:Evaluator, name:str, layers:list[Layer], reference:np.ndarray, store:PartStore,
                  bar:tqdm) -> tuple[list, dict]:
     "The plans of one scope, and what came out for each threshold of each filter."
-    s, start = run.s, bar.n
+    s = run.s
     weights = [layer.weight.to(s.device) for layer in layers] # filtered where they are used
     plans = [plan_filter(weights, f, s.thresholds, alpha_range=s.alpha_range, what=f"layer `{name}`")
              for f in s.filters]
-    edits = filter_edits(plans, [f"{layer.path}.weight" for layer in layers])
-    whole = lambda: dict(correct=run.right(edits, tell=bar.update))
-    some = lambda: _until_known(run, edits, reference, bar.update)
-    part = store.get(whole if s.tolerance is None else some, name, *[layer.name for layer in layers], *s.filters)
-    bar.update(start + len(edits) - bar.n) # a part that was there already, or rounding
-    return plans, part
+    edits, key = filter_edits(plans, _paths(layers)), (name, *[layer.name for layer in layers], *s.filters)
+    if s.tolerance is None: part = _stored_right(run, edits, store, bar, *key)
+    else: part = _with_bar(bar, edits, lambda: store.get(lambda: _until_known(run, edits, reference, bar.update), *key))
+    return plans, part | _control_answers(run, plans, layers, store, bar, *key)
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #2a9334df
 def _filter_result(done:dict, reference:np.ndarray, run:Evaluator, attrs:dict) -> xr.Dataset:
@@ -271,7 +320,9 @@ def _filter_result(done:dict, reference:np.ndarray, run:Evaluator, attrs:dict) -
                   label=("sample", data.labels.numpy()))
     answers = _all_answers(parts, s) if s.tolerance is None else _some_answers(parts, found, reference, s)
     if s.tolerance is not None: attrs["interval_ci"] = INTERVAL
-    return xr.Dataset(answers | found, coords, attrs)
+    if s.control: coords |= dict(node=range(s.nodes), draw=range(s.control))
+    return xr.Dataset(answers | found | _control_variables(parts, s), coords, attrs)
+
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #engseq02
 INTERVAL = 0.95 # coverage of the intervals of a sweep with `tolerance`

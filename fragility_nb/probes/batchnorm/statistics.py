@@ -176,7 +176,7 @@ def statistic_stress(
     norms = find_batchnorms(model, layers)
     groups = {k: [m] for k, m in norms.items()} if scope != "global" else {}
     if scope != "local": groups["global"] = list(norms.values())
-    run = Evaluator(model, data, SweepOptions(attack=attack, memory=memory, device=place))
+    run = Evaluator(model, data, SweepOptions(attack=attack, attack_mode="fixed", memory=memory, device=place))
     with tqdm(total=len(groups)*len(steps), desc=f"statistic stress on {attrs['model']}", disable=not progress,
               bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total} copies [{elapsed}<{remaining}]") as bar:
         correct = [run.right(_statistic_edits(model, group, steps), tell=bar.update) for group in groups.values()]
