@@ -11,7 +11,7 @@ PACKAGE = ROOT / "fragility_nb"
 API = ROOT / "nbs" / "api"
 FLOORS = ("core", "data", "models", "stress", "engine", "measure", "figures", "probes", "explore", "run", "cli")
 TORCH_FREE = ("core.checks", "core.identity", "core.results", "core.docments", "core.lazy_help",
-              "measure.sequential", "measure.scores", "measure.severity",
+              "stress.path", "measure.sequential", "measure.simultaneous", "measure.scores", "measure.severity",
               "probes.batchnorm.scores", "probes.kernels.scores", "figures.style", "figures.plots", "figures.stress",
               "probes.coverage.plots", "probes.batchnorm.plots", "probes.kernels.plots", "probes.retraining.plots",
               "explore.base", "explore.scores", "explore.coverage", "explore.runs", "run.report")

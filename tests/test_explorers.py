@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from control_results import fake_sweep
 import xarray as xr
+from control_results import fake_sweep
 from explorer_results import coverage, landscape, reports
 from matplotlib import rc_context
 from PIL import Image

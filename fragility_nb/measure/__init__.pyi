@@ -1,10 +1,12 @@
 # Made by tools/public_names.py.
-from . import matrix, runner, scores, sequential, severity, sweeps
+from . import matrix, runner, scores, sequential, severity, simultaneous, sweeps
 from .sequential import PAIRS, count_pairs, accuracy_ratio, ratio_interval, look_slices
 from .sweeps import stress_sweep, filter_sweep, filter_landscape
+from .simultaneous import spread_of, simultaneous_interval, lowest_set
 from .scores import (
-    KINDS, resampled_means, interval, area_weights, relative_performance, label_scores, synaptic_scores, relabel,
-    scale_scores, score_summary, average_inits, compactness, smallest_fraction, result_summary,
+    KINDS, resampled_means, interval, area_weights, relative_performance, label_scores, chance_level,
+    synaptic_scores, relabel, scale_scores, score_summary, average_inits, compactness, smallest_fraction,
+    result_summary,
 )
 from .severity import (
     ALEXNET, ALEXNET_CLEAN, stress_summary, auc_difference, flip_rate, corruption_scores, corruption_error,
@@ -14,9 +16,10 @@ from .matrix import StressPolicy, MixUp, CutMix, WorstOf, train_test_matrix, mat
 
 __all__ = [
     "PAIRS", "count_pairs", "accuracy_ratio", "ratio_interval", "look_slices", "stress_sweep", "filter_sweep",
-    "filter_landscape", "KINDS", "resampled_means", "interval", "area_weights", "relative_performance",
-    "label_scores", "synaptic_scores", "relabel", "scale_scores", "score_summary", "average_inits", "compactness",
-    "smallest_fraction", "result_summary", "ALEXNET", "ALEXNET_CLEAN", "stress_summary", "auc_difference",
-    "flip_rate", "corruption_scores", "corruption_error", "calibration", "minimal_summary", "matrix_summary",
-    "matrix_minimal", "StressPolicy", "MixUp", "CutMix", "WorstOf", "train_test_matrix", "matrix_row",
+    "filter_landscape", "spread_of", "simultaneous_interval", "lowest_set", "KINDS", "resampled_means",
+    "interval", "area_weights", "relative_performance", "label_scores", "chance_level", "synaptic_scores",
+    "relabel", "scale_scores", "score_summary", "average_inits", "compactness", "smallest_fraction",
+    "result_summary", "ALEXNET", "ALEXNET_CLEAN", "stress_summary", "auc_difference", "flip_rate",
+    "corruption_scores", "corruption_error", "calibration", "minimal_summary", "matrix_summary", "matrix_minimal",
+    "StressPolicy", "MixUp", "CutMix", "WorstOf", "train_test_matrix", "matrix_row",
 ]

@@ -178,8 +178,8 @@ def _check_control(s:SweepOptions) -> None:
     check_choice("control_match", s.control_match, MATCHES)
     if s.control_nodes is not None: check_number("control_nodes", s.control_nodes, low=2, integer=True)
     if s.control and s.tolerance is not None:
-        raise ValueError(f"Expected `control` to be 0 with `tolerance`, but got {s.control}: a score against the control "
-                         f"is resampled image by image, and a sweep with `tolerance` does not keep what is right for "
+        raise ValueError(f"Expected `control` to be 0 with `tolerance`, but got {s.control}: a score against it is "
+                         f"resampled image by image, and a sweep with `tolerance` does not keep what is right for "
                          f"every image. Leave `tolerance` out.")
 
 # %% ../../nbs/api/measure/01_runner.ipynb #e1c702bd

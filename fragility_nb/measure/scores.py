@@ -166,6 +166,22 @@ def chance_level(
     counts = np.pad(counts, (0, max((k or 0) - len(counts), 0))) # classes without an image
     return float(1/len(counts) if chisquare(counts).pvalue >= 0.01 else counts.max()/counts.sum())
 
+# %% ../../nbs/api/measure/04_scores.ipynb #b267efd5
+def _check_baseline(result:xr.Dataset, baseline:str, simultaneous:bool) -> None:
+    "What a baseline and simultaneous intervals need of the sweep."
+    check_choice("baseline", baseline, ("published", "random", "chance"))
+    if "correct" not in result and (simultaneous or baseline != "published"):
+        what = "`simultaneous` to be False" if simultaneous else f'`baseline` to be "published", not {baseline!r},'
+        more = ", with `control=2`" if baseline == "random" else ""
+        raise ValueError(f"Expected {what} for a sweep with `tolerance`: it does not keep what is right for every "
+                         f"image. Call `filter_sweep` without `tolerance`{more}.")
+    if baseline == "random" and "control_correct" not in result:
+        raise ValueError('Expected `result` of a sweep with a random control for baseline="random", but it has none. '
+                         "Call `filter_sweep(..., control=2)`.")
+    if "correct" in result and result.sizes["sample"] < 50:
+        warn_user(f"These intervals rest on {result.sizes['sample']} images: below 50 a nominal 95 % interval covers "
+                  f"the truth in 88 to 91 % only. Take more images, or read narrow decisions as undecided.")
+
 # %% ../../nbs/api/measure/04_scores.ipynb #49e85bef
 def control_performance(
     result:xr.Dataset, # of `filter_sweep` with `control`
@@ -190,11 +206,21 @@ def _node_weights(result:xr.Dataset, w:np.ndarray) -> xr.DataArray: # (layer, fi
     return xr.apply_ufunc(one, result.removed, result.weights, result.control_step, vectorize=True,
                           input_core_dims=[["threshold"], [], ["node"]], output_core_dims=[["node"]])
 
+# %% ../../nbs/api/measure/04_scores.ipynb #b42b489c
 def _draw_weights(n_boot:int, layers:int, r:int, seed:int) -> np.ndarray: # (B, layer, draw), rows of mean 1/r
     "Random orders drawn with replacement, for each layer; their spread made as large as that of r of many."
     if r == 1: return np.ones((n_boot, layers, 1))
     drawn = np.random.default_rng([seed, r, layers]).multinomial(r, np.full(r, 1/r), size=(n_boot, layers)) / r
     return 1/r + (drawn - 1/r) * np.sqrt(r/(r - 1))
+
+# %% ../../nbs/api/measure/04_scores.ipynb #cfb583bb
+def _interval_over(result:xr.Dataset, baseline:str) -> str:
+    "What was resampled; warns where the random orders could not be."
+    if baseline != "random": return "images"
+    if result.sizes["draw"] > 1: return "images and random orders"
+    warn_user("The random control has one random order, so the intervals are over images only and are too narrow: how "
+              "another order would have come out is not known. Call `filter_sweep` with `control=2` or more.")
+    return "images"
 
 # %% ../../nbs/api/measure/04_scores.ipynb #d4a8803f
 _Both = tuple[np.ndarray, np.ndarray] # scores (kind, layer, filter, …), and those of each bootstrap draw (B, kind, …)
@@ -210,6 +236,7 @@ def _over_images(result:xr.Dataset, w:xr.DataArray, flat:np.ndarray, ref:np.ndar
     score = lambda a, r: _with_combined(_kinds(ratio(a, r), flat), part)
     return score(area.mean(0), ref.mean(0, dtype=float)), score_draws(score, area, ref, n_boot, seed)
 
+# %% ../../nbs/api/measure/04_scores.ipynb #2a60c188
 def _against_random(result:xr.Dataset, area:np.ndarray, w:np.ndarray, ref:np.ndarray, outer:list[str],
                     part:list[int], n_boot:int, seed:int) -> _Both:
     "Scores against the mean of the random control, over images and random orders."
@@ -265,29 +292,6 @@ def synaptic_scores(
     if baseline == "chance": settings["chance"] = chance_level(result)
     return _scored(result, outer, settings)
 
-# %% ../../nbs/api/measure/04_scores.ipynb #b267efd5
-def _check_baseline(result:xr.Dataset, baseline:str, simultaneous:bool) -> None:
-    "What a baseline and simultaneous intervals need of the sweep."
-    check_choice("baseline", baseline, ("published", "random", "chance"))
-    if "correct" not in result and (simultaneous or baseline != "published"):
-        what = "`simultaneous` to be False" if simultaneous else f'`baseline` to be "published", not {baseline!r},'
-        raise ValueError(f"Expected {what} for a sweep with `tolerance`: it does not keep what is right for every "
-                         f"image. Call `filter_sweep` without `tolerance`{', with `control=2`' * (baseline == 'random')}.")
-    if baseline == "random" and "control_correct" not in result:
-        raise ValueError('Expected `result` of a sweep with a random control for baseline="random", but it has none. '
-                         "Call `filter_sweep(..., control=2)`.")
-    if "correct" in result and result.sizes["sample"] < 50:
-        warn_user(f"These intervals rest on {result.sizes['sample']} images: below 50 a nominal 95 % interval covers the "
-                  f"truth in 88 to 91 % only. Take more images, or read narrow decisions as undecided.")
-
-def _interval_over(result:xr.Dataset, baseline:str) -> str:
-    "What was resampled; warns where the random orders could not be."
-    if baseline != "random": return "images"
-    if result.sizes["draw"] > 1: return "images and random orders"
-    warn_user("The random control has one random order, so the intervals are over images only and are too narrow: how "
-              "another order would have come out is not known. Call `filter_sweep` with `control=2` or more.")
-    return "images"
-
 # %% ../../nbs/api/measure/04_scores.ipynb #2786fac0
 def _scored(result:xr.Dataset, outer:list[str], settings:dict) -> xr.Dataset:
     "Scores, bounds and labels as a result."
@@ -296,7 +300,7 @@ def _scored(result:xr.Dataset, outer:list[str], settings:dict) -> xr.Dataset:
     flat = flat.transpose("layer", "filter", *[d for d in outer if d in flat.dims]).values
     ref = result.reference_correct.transpose("sample", "stress", *outer).values[:, :, None, None]
     guess = at_chance(ref.mean(0), result.attrs.get("num_classes")) # (kind, 1, 1, …)
-    more = {}
+    more:dict[str, np.ndarray] = {}
     if "correct" not in result: point, low, high = _summed(result, w, flat, outer, settings["ci"])
     else:
         point, draws = _over_images(result, w, flat, ref, outer, settings["baseline"], settings["n_boot"],
@@ -308,6 +312,7 @@ def _scored(result:xr.Dataset, outer:list[str], settings:dict) -> xr.Dataset:
     return _as_scores(point, low, high, result, outer, settings).assign(
         {k: (("kind", "layer", "filter", *outer), v) for k, v in more.items()})
 
+# %% ../../nbs/api/measure/04_scores.ipynb #493a39e9
 def _together(point:np.ndarray, draws:np.ndarray, guess:np.ndarray, result:xr.Dataset,
               settings:dict) -> tuple[np.ndarray, np.ndarray, dict]:
     "Bounds that hold for all layers and kinds of a filter at once, and the layers that may be the lowest."
@@ -413,12 +418,13 @@ def average_inits(
                          "one.")
     k, mean = scores.sizes["init"], scores[["score", "low", "high"]].mean("init", skipna=False)
     sd = scores.score.std("init", ddof=min(1, k - 1))
+    attrs = scores.attrs | dict(inits=k)
     if k > 1:
         half = student_t.ppf((1 + scores.attrs["ci"]) / 2, k - 1) * sd / np.sqrt(k)
         known = np.isfinite(scores.low).all("init") & np.isfinite(scores.high).all("init")
         mean = mean.assign(low=(mean.score - half).where(known, -np.inf), high=(mean.score + half).where(known, np.inf))
-    facts = dict(inits=k) | (dict(interval_over="initialisations", simultaneous=0) if k > 1 else {})
-    return relabel(mean.assign(sd=sd).assign_attrs(scores.attrs | facts), scores.attrs["band"])
+        attrs |= dict(interval_over="initialisations", simultaneous=0)
+    return relabel(mean.assign(sd=sd).assign_attrs(attrs), scores.attrs["band"])
 
 # %% ../../nbs/api/measure/04_scores.ipynb #7fd9da22
 def compactness(

@@ -199,6 +199,7 @@ def _with_bar(bar:tqdm, edits:Edits, get:Callable[[], dict]) -> dict[str, np.nda
     bar.update(start + len(edits) - bar.n)
     return part
 
+# %% ../../nbs/api/measure/02_sweeps.ipynb #849a5419
 def _stored_right(run:Evaluator, edits:Edits, store:PartStore, bar:tqdm, *key:str|int) -> dict[str, np.ndarray]:
     "What each edit classifies rightly, computed or from the store."
     return _with_bar(bar, edits, lambda: store.get(lambda: dict(correct=run.right(edits, tell=bar.update)), *key))
@@ -216,6 +217,7 @@ def _control_answers(run:Evaluator, plans:list[FilterPlan], layers:list[Layer], 
              for draw in range(s.control)]
     return dict(control_step=np.stack([c.steps for c in controls]), control_correct=np.stack(right))
 
+# %% ../../nbs/api/measure/02_sweeps.ipynb #7a773bea
 def _control_variables(parts:Sequence[dict], s:SweepOptions) -> dict:
     "The control of all scopes as variables of the result."
     if not s.control: return {}
@@ -235,9 +237,9 @@ def filter_sweep(
     filters:Sequence[str]=("high_pass", "low_pass", "pulse"), # names of filters
     thresholds:int=25, # A: number of thresholds; more is more exact
     attack:Attack|None=None, # e.g. `FGSM(float(find_epsilon(model, data).epsilon))`; default: clean images only
-    # "adaptive": images made anew on each filtered copy, at about 3 times the cost; "fixed": made once, on the unfiltered
-    # network. Fixed images fit no changed weights, so filtering seems to help: show their difference score only beside
-    # that of the random control
+    # "adaptive": images made anew on each filtered copy, at about 3 times the cost; "fixed": made once, on the
+    # unfiltered network. Fixed images fit no changed weights, so filtering seems to help: show their difference score
+    # only beside that of the random control
     attack_mode:str="adaptive",
     bn_mode:str="running", # BatchNorm by "running" statistics, or by those of the "batch" (the published code)
     alpha_range:tuple[float, float]|None=None, # default: smallest to largest weight; published global loop: (−1, 1)
@@ -256,8 +258,9 @@ def filter_sweep(
 ) -> xr.Dataset: # accuracy, correct (…, layer, filter, threshold, …), removed, alpha, weights, reference_accuracy, …
     """Accuracy of a network under synaptic filtering, on clean and on attacked images (AIJ §4.1).
 
-    With `control`: `control_correct` (stress, layer, filter, node, draw, sample), `control_accuracy`, and `control_step`
-    (layer, filter, node), the number of the threshold that each node stands at (METHODS §2a).
+    With `control`: `control_correct` (stress, layer, filter, node, draw, sample),
+    `control_accuracy`, and `control_step` (layer, filter, node), the number of the
+    threshold at which each node stands (METHODS §2a).
     """
     options = SweepOptions(scope=scope, layers=layers, filters=filters, thresholds=thresholds, attack=attack,
                            attack_mode=attack_mode, bn_mode=bn_mode, alpha_range=alpha_range, tolerance=tolerance,
@@ -331,6 +334,7 @@ def _part_of(edits:Edits, rows:Sequence[int]) -> Edits:
     "Some of the edits."
     return Edits(edits.paths, len(rows), lambda j: edits.make(rows[j]), tuple(edits.key(i) for i in rows))
 
+# %% ../../nbs/api/measure/02_sweeps.ipynb #1c2a4e3a
 def _until_known(run:Evaluator, edits:Edits, reference:np.ndarray, tell:Callable) -> dict[str, np.ndarray]:
     "Pairs of answers (E, S, 4), and how many images each edit has seen (E,)."
     n, s = reference.shape[-1], run.s

@@ -1,5 +1,5 @@
 # Made by tools/public_names.py.
-from . import attack_check, attacks, corruptions, filters, minimal, noise_blur, stressors, weather
+from . import attack_check, attacks, control, corruptions, filters, minimal, noise_blur, path, stressors, weather
 from .stressors import (
     BARTSCHAT_SIGMAS, BARTSCHAT_NOISE, BARTSCHAT_BLUR, Stressor, GaussianNoise, stress_id, apply_stress,
     border_index, pad_border, gaussian_filter, GaussianBlur, Rotation, Translation, Scale, Shear, Perspective,
@@ -19,7 +19,9 @@ from .attacks import (
 )
 from .attack_check import AttackWarning, check_attack
 from .minimal import SEARCHES, FGSMSearch, GradientWalk, minimal_perturbation, find_epsilon
-from .filters import FILTERS, high_pass, low_pass, pulse, threshold_grid, FilterPlan, plan_filter, baseline
+from .filters import FILTERS, high_pass, low_pass, pulse, magnitude, threshold_grid, FilterPlan, plan_filter, baseline
+from .path import path_length, control_steps, between_nodes
+from .control import MATCHES, weight_groups, random_ranks, RandomOrders, ControlPlan
 
 __all__ = [
     "BARTSCHAT_SIGMAS", "BARTSCHAT_NOISE", "BARTSCHAT_BLUR", "Stressor", "GaussianNoise", "stress_id",
@@ -30,6 +32,7 @@ __all__ = [
     "Elastic", "Pixelate", "JPEG", "common_corruptions", "ATTACKS", "NORMS", "Attack", "check_unit",
     "cross_entropy", "FGSM", "PGD", "RandomNoise", "frozen_parameters", "attack_images", "loss_gradient",
     "AttackWarning", "check_attack", "SEARCHES", "FGSMSearch", "GradientWalk", "minimal_perturbation",
-    "find_epsilon", "FILTERS", "high_pass", "low_pass", "pulse", "threshold_grid", "FilterPlan", "plan_filter",
-    "baseline",
+    "find_epsilon", "FILTERS", "high_pass", "low_pass", "pulse", "magnitude", "threshold_grid", "FilterPlan",
+    "plan_filter", "baseline", "path_length", "control_steps", "between_nodes", "MATCHES", "weight_groups",
+    "random_ranks", "RandomOrders", "ControlPlan",
 ]

@@ -22,11 +22,11 @@ from .path import control_steps
 MATCHES = ("sign", "count") # what a random removal has in common with a filter's
 
 def weight_groups(
-    theta:Sequence[Tensor], # weights of the layers of a scope
+    theta:Tensor|Sequence[Tensor], # weights of one layer, or of the layers of a scope
     match:str="sign", # "sign" or "count"
 ) -> tuple[Tensor, ...]: # int8, like theta: 0 negative, 1 zero, 2 positive; or 0 everywhere
     "The groups of which a random removal takes as many weights each as the filter does."
-    by_sign = check_choice("match", match, MATCHES) == "sign"
+    by_sign, theta = check_choice("match", match, MATCHES) == "sign", [theta] if isinstance(theta, Tensor) else theta
     return tuple(t.detach().sign().to(torch.int8) + 1 if by_sign else torch.zeros_like(t, dtype=torch.int8)
                  for t in theta)
 
@@ -54,14 +54,13 @@ class RandomOrders:
         names:Sequence[str], # of the layers
         match:str="sign", # "sign" or "count"
     ):
-        theta = (theta,) if isinstance(theta, Tensor) else tuple(theta)
         self.names, self.match, self.groups = tuple(names), match, weight_groups(theta, match)
-        self.kept:tuple[int, tuple[Tensor, ...]]|None = None
+        self.kept:dict[int, tuple[Tensor, ...]] = {}
 
     def ranks(self, draw:int) -> tuple[Tensor, ...]:
         "The ranks of a draw."
-        if self.kept is None or self.kept[0] != draw: self.kept = draw, random_ranks(self.groups, self.names, draw)
-        return self.kept[1]
+        if draw not in self.kept: self.kept = {draw: random_ranks(self.groups, self.names, draw)}
+        return self.kept[draw]
 
     def counts(self, kept:Sequence[Tensor]) -> tuple[int, ...]: # of each group
         "How many weights of each group a mask removes."
@@ -70,8 +69,7 @@ class RandomOrders:
 
     def mask(self, counts:Sequence[int], draw:int) -> tuple[Tensor, ...]: # bool, True where a weight stays
         "The mask that removes the first weights of each group."
-        first = torch.tensor(counts, dtype=torch.int32, device=self.groups[0].device)
-        return tuple(r >= first[g.int()] for g, r in zip(self.groups, self.ranks(draw)))
+        return tuple(r >= torch.tensor(counts, device=g.device)[g.int()] for g, r in zip(self.groups, self.ranks(draw)))
 
 # %% ../../nbs/api/stress/09_control.ipynb #d4f9578d
 @dataclass(frozen=True, eq=False)

@@ -96,10 +96,11 @@ class FilterPlan:
         "Equal keys, equal filtered weights: also across the filters of one scope."
         eta = int(self.removed[i])
         if eta in (0, self.weights): return "none" if eta == 0 else "all"
-        nested = self.filter in ("high_pass", "low_pass", "magnitude") # a larger threshold removes all that a smaller one does
-        return (self.filter, eta if nested else f"step {i}")
+        return (self.filter, eta if self.filter in _NESTED else f"step {i}")
 
 # %% ../../nbs/api/stress/07_filters.ipynb #b5f07174
+_NESTED = ("high_pass", "low_pass", "magnitude") # a larger threshold removes all that a smaller one does
+
 def _keep(theta:Tensor, filter:str, alpha:float, step:float) -> Tensor:
     "The filter's mask, compared in float64."
     return FILTERS[filter](theta.double(), float(alpha), step)
@@ -110,8 +111,7 @@ def plan_filter(
     filter:str, # "high_pass", "low_pass", "pulse" or "magnitude"
     thresholds:int=25, # A; 25 in the published code
     *,
-    # default: smallest and largest weight; published globally (−1, 1). `magnitude`: from 0 to the larger |end|
-    alpha_range:tuple[float, float]|None=None,
+    alpha_range:tuple[float, float]|None=None, # default: smallest and largest weight; published globally (−1, 1)
     what:str="the layer", # how to name the scope in an error
 ) -> FilterPlan:
     "The thresholds of a sweep and what each removes."
@@ -120,10 +120,9 @@ def plan_filter(
     theta = tuple(t.detach() for t in theta)
     low, high = min(t.min().item() for t in theta), max(t.max().item() for t in theta)
     if low == high:
-        raise ValueError(f"Expected {what} to have weights that differ, but all are {low:.4g}: there is no range to "
-                         f"sweep.")
+        raise ValueError(f"Expected {what} to have weights that differ, but all are {low:.4g}: no range to sweep.")
     low, high = alpha_range or (low, high)
-    if filter == "magnitude": low, high = 0., max(abs(low), abs(high))
+    if filter == "magnitude": low, high = 0., max(-low, high)
     alpha = threshold_grid(low, high, thresholds, filter)
     step = (high - low) / (thresholds - 1)
     removed = np.array([sum(t.numel() - int(_keep(t, filter, a, step).sum()) for t in theta) for a in alpha])
