@@ -149,7 +149,7 @@ def test_both_baselines_are_told_and_can_be_chosen():
     np.testing.assert_allclose(explorer.table().score, other.score)
     assert explorer.table().label_published.tolist() == table.label.tolist()
     told = " ".join(t.get_text() for ax in explorer.figure().axes for t in ax.texts)
-    assert "against as many removed at random (dotted)" in told
+    assert "random removal (dotted)" in told
     assert explore_scores(landscape(3, 2, samples=60)).controls["baseline"].layout.display == "none"
 
 

@@ -186,7 +186,8 @@ class _Painting:
     def __init__(self, figure:Figure, subject:_Subject):
         self.subject, top = subject, subject.top
         rows, columns = len(subject.layers), len(subject.epochs)
-        self.left, self.right = figure.add_axes(subject.box), figure.add_axes((0.62, 0.12, 0.365, 0.63))
+        self.left = figure.add_axes(subject.box)
+        self.right = figure.add_axes((0.62, 0.12, 0.365, 0.63 if subject.control is None else 0.6))
         self.mesh = self.left.imshow(np.zeros((rows, columns)), cmap=LANDSCAPE, vmin=-top, vmax=top, aspect="auto",
                                      interpolation="nearest")
         width, height = figure.get_size_inches()
@@ -253,7 +254,7 @@ def _write_key(painting:_Painting, state:dict) -> None:
     base = [("baseline (dashed): share of weights left", "baseline")]
     if "random" in subject.by:
         other = score_text(_scores_of(subject, state, "random", **cell), state["kind"])
-        base.append((f"against as many removed at random (dotted): {other}", "random"))
+        base.append((f"random removal (dotted): {other}", "random"))
     words = [*base, *words[::-1]]
     for text, (word, name) in zip(painting.key, words):
         text.set(text=("▸ " if name == state["kind"] else "   ") + word, color=_DARK.get(name) or COLOURS[name])

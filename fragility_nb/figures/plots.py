@@ -171,10 +171,12 @@ def plot_scores(
     kinds, n = chosen_names("kind", kind, scores.kind.values), scores.sizes["layer"]
     high = 1.5 + n*((0.32 if n <= 25 else 0.19) if random is None else 0.42)
     axs, own = make_panels(ax, len(kinds), (6.4, high), (3.4, high), ncols=len(kinds)), ax is None
-    rows = 0 if own and len(axs) > 1 else 1 if random is None else 2
-    for one, k in zip(axs, kinds): _score_panel(one, scores.sel(filter=filter), random, k, rows)
     drawn = dict(kind=kinds, filter=filter)
-    draw_key(axs, label_handles(scores.sel(drawn), None if random is None else random.sel(drawn)), 5, own)
+    key = label_handles(scores.sel(drawn), None if random is None else random.sel(drawn))
+    ncols = 5 if random is None or len(axs) > 1 else 2
+    rows = 0 if own and len(axs) > 1 else -(-len(key)//ncols)
+    for one, k in zip(axs, kinds): _score_panel(one, scores.sel(filter=filter), random, k, rows)
+    draw_key(axs, key, ncols, own)
     return one_or_array(axs)
 
 # %% ../../nbs/api/figures/01_plots.ipynb #7ab4ab2a

@@ -280,13 +280,16 @@ def _by_chance(scores:xr.Dataset, ci:float|None=None) -> float:
 
 # %% ../../nbs/api/run/08_report.ipynb #2217bead
 def retraining_sentence(
-    gains:xr.Dataset, # of `retraining_gain`, with the rule "difference"
+    gains:xr.Dataset, # of `retraining_gain`, with the rules "difference" and "difference_positive", or one of them
 ) -> str: # Markdown
-    "What resting the fragile layers gains."
-    gain = gains.sel(rule="difference")
-    change, low, high = (points(float(gain[f"area_{k}"])) for k in ("gain", "low", "high"))
-    return (f"**Retraining.** Resting the fragile layers changes the mean accuracy under attack by {change} points "
-            f"({low} … {high}) against plain training.")
+    "What resting layers gains, by the rule of either sign."
+    told = []
+    for rule, whom in (("difference", "attacked"), ("difference_positive", "clean")):
+        if rule not in gains.rule: continue
+        change, low, high = (points(float(gains.sel(rule=rule)[f"area_{k}"])) for k in ("gain", "low", "high"))
+        told.append(f"resting the layers that the {whom} images need more changes the mean accuracy under attack by "
+                    f"{change} points ({low} … {high})")
+    return f"**Retraining.** Against plain training, {'; '.join(told)}."
 
 def found_text(
     sentences:Sequence[str], # Markdown
@@ -366,13 +369,17 @@ def targeting_text(
 
 # %% ../../nbs/api/run/08_report.ipynb #841f9611
 def frozen_text(
-    retrained:xr.Dataset, # of `compare_retraining`, with the rule "difference"
+    retrained:xr.Dataset, # of `compare_retraining`, with the rules "difference" and "difference_positive", or one
 ) -> str: # Markdown
-    "Which layers the rule froze, and how the table below it is read."
-    rested = retrained.frozen.sel(rule="difference").mean(("init", "epoch")).to_series()
-    told = [f"{layer} ({percent(v, 0)} of the epochs)" for layer, v in rested[rested > 0].items()]
-    return (f"Frozen by the rule: {', '.join(told) or 'nothing'}. The mean is over the tested ε, the gain against "
-            f"plain training, in points.")
+    "Which layers the rules froze, and how the table below it is read."
+    rules = [rule for rule in ("difference", "difference_positive") if rule in retrained.rule]
+    told = "; ".join(f"by `{rule}` {_rested(retrained.frozen.sel(rule=rule))}" for rule in rules)
+    return f"Frozen {told}. The mean is over the tested ε, the gain against plain training, in points."
+
+def _rested(frozen:xr.DataArray) -> str:
+    "The layers that rested, with the share of epochs."
+    share = frozen.mean(("init", "epoch")).to_series()
+    return ", ".join(f"{layer} ({percent(v, 0)} of the epochs)" for layer, v in share[share > 0].items()) or "nothing"
 
 def gain_table(
     gains:xr.Dataset, # of `retraining_gain`
