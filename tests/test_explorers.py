@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from control_results import fake_sweep
 from explorer_results import coverage, landscape, reports
 from matplotlib import rc_context
 from PIL import Image
@@ -136,6 +137,20 @@ def test_table_sorts_and_chooses(explorer):
 def test_small_results(small):
     explorer = explore_scores(landscape(**small))
     assert explorer.message.value == "" and of(explorer.figure()).std() > 5
+
+
+def test_both_baselines_are_told_and_can_be_chosen():
+    sweep = fake_sweep(n=80, layers=4)
+    explorer = explore_scores(sweep)
+    assert explorer.state["baseline"] == "published" and explorer.controls["baseline"].layout.display != "none"
+    table, other = explorer.table(), synaptic_scores(sweep, baseline="random").sel(kind="clean", filter="combined")
+    assert table.label_random.tolist() == other.label.values.tolist()
+    explorer.controls["baseline"].value = "random"
+    np.testing.assert_allclose(explorer.table().score, other.score)
+    assert explorer.table().label_published.tolist() == table.label.tolist()
+    told = " ".join(t.get_text() for ax in explorer.figure().axes for t in ax.texts)
+    assert "random removal (dotted)" in told
+    assert explore_scores(landscape(3, 2, samples=60)).controls["baseline"].layout.display == "none"
 
 
 def test_without_intervals(result):

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
+from control_results import fake_sweep
 from conftest import python
 
 from fragility_nb.core.results import provenance, save_result
@@ -233,15 +234,68 @@ def test_landscape_shows_the_scores_symmetrically():
     assert texts(ax) == [signs[name] for name in s.label.values.ravel()]
 
 
-def test_landscape_over_initialisations_is_the_mean_and_its_label():
+def test_landscape_over_initialisations_is_the_mean_with_the_label_of_its_interval():
     scores = scored(layers=2, epochs=3, inits=2)
     ax = plot_landscape(scores)
     s = scores.sel(kind="clean", filter="combined")
     np.testing.assert_allclose(ax.collections[0].get_array(), s.score.mean("init").transpose("layer", "epoch"))
-    a, b = s.score.transpose("init", "layer", "epoch").values.reshape(2, -1)
-    mean, half = (a + b)/2, 12.7062*np.abs(a - b)/2 # Student's, of two initialisations
-    clear = (mean - half > 0.01) | (mean + half < -0.01) | ((mean - half >= -0.01) & (mean + half <= 0.01))
-    assert [t == "–" for t in texts(ax)] == (~clear).tolist()
+    half = 12.706204736432095 * s.score.std("init", ddof=1) / 2**0.5 # Student's t, one degree of freedom
+    low, high = s.score.mean("init") - half, s.score.mean("init") + half
+    decided = (high < -0.01) | (low > 0.01) | ((low >= -0.01) & (high <= 0.01))
+    assert [t != "–" for t in texts(ax)] == decided.transpose("layer", "epoch").values.ravel().tolist()
+
+
+def one_word_apart(scores, random):
+    "The scores with the words of the random baseline, but for the layer conv1."
+    other = xr.where(random.label == "fragile", "antifragile", "fragile")
+    return scores.assign(label=random.label.where(random.layer != "conv1", other).transpose(*scores.label.dims))
+
+
+def test_scores_against_random_removal_stand_below_and_a_star_marks_words_that_depend():
+    sweep = fake_sweep(n=80, layers=4)
+    scores, random = synaptic_scores(sweep, n_boot=100), synaptic_scores(sweep, baseline="random", n_boot=100)
+    scores = one_word_apart(scores, random)
+    ax, = drawn(plot_scores(scores, kind="clean", random=random))
+    a, b = (s.sel(kind="clean", filter="combined") for s in (scores, random))
+    dots = [one for one in ax.lines if len(one.get_xdata()) == 1]
+    upper, lower = dots[:4], dots[4:8]
+    np.testing.assert_allclose([d.get_xdata()[0] for d in upper + lower], [*a.score.values, *b.score.values])
+    assert all(u.get_ydata()[0] < low.get_ydata()[0] for u, low in zip(upper, lower)) # the axis points down
+    stars = [round(t.get_position()[1]) for t in ax.texts if t.get_text() == "*"]
+    assert stars == [1]
+    words = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert "small: against random removal" in words and "word depends on the baseline" in words
+    with pytest.raises(ValueError, match="same sweep"): plot_scores(scores, random=random.isel(layer=[0]))
+    with pytest.raises(ValueError, match='baseline="random"'): plot_scores(scores, random=scores)
+
+
+def test_a_difference_under_a_fixed_attack_does_not_stand_alone():
+    sweep = fake_sweep().assign_attrs(fake_sweep().attrs | dict(attack_mode="fixed"))
+    scores, random = synaptic_scores(sweep, n_boot=100), synaptic_scores(sweep, baseline="random", n_boot=100)
+    assert "compare with a random control" in plot_scores(scores, kind="difference").get_xlabel()
+    assert "compare" not in plot_scores(scores, kind="clean").get_xlabel()
+    assert "compare" not in plot_scores(scores, kind="difference", random=random).get_xlabel()
+
+
+def test_a_response_has_its_random_control_beside_it():
+    sweep = fake_sweep(layers=2)
+    ax = plot_filter_response(sweep, "conv1", "pulse")
+    one = sweep.sel(layer="conv1", filter="pulse", stress="clean")
+    control = line(ax, "as many removed at random")
+    relative = one.control_accuracy.mean("draw").values / float(one.reference_accuracy)
+    np.testing.assert_allclose(control[one.control_step.values], relative)
+
+
+def test_a_landscape_marks_the_cells_whose_word_depends_on_the_baseline():
+    parts = [fake_sweep(n=80, layers=3, seed=i) for i in range(2)]
+    both = xr.concat(parts, xr.Variable("epoch", [1, 2]), data_vars=[k for k in parts[0] if k != "weights"],
+                     coords="minimal", compat="override", combine_attrs="override")
+    scores, random = synaptic_scores(both, n_boot=100), synaptic_scores(both, baseline="random", n_boot=100)
+    scores = one_word_apart(scores, random)
+    shown = texts(plot_landscape(scores, random=random))
+    pick = dict(kind="clean", filter="combined")
+    a, b = (s.sel(pick).label.transpose("layer", "epoch").values.ravel() for s in (scores, random))
+    assert [t.endswith("*") for t in shown] == (a != b).tolist() == [False, False, True, True, False, False]
 
 
 def test_compactness_shows_the_fractions():

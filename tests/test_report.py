@@ -95,6 +95,24 @@ def test_layers_are_told_strongest_first():
     assert report.weights_sentence(scores([0.], ["undecided"])).endswith("Undecided: 1.")
 
 
+def test_words_by_both_baselines_are_told_with_the_layers_that_depend_on_them():
+    plain = scores([-0.3, 0.2, 0.1], ["fragile", "antifragile", "undecided"])
+    random = scores([-0.1, -0.2, 0.], ["fragile", "fragile", "undecided"])
+    told = report.weights_sentence(plain, random)
+    assert "Against removing as many weights at random: Fragile: conv2 (−0.200; −0.220 … −0.180), conv1" in told
+    assert told.endswith("The word depends on what it is compared with for conv2.")
+    assert report.weights_sentence(plain, plain).endswith("No word depends on what it is compared with.")
+    line = dict(clean_accuracy=0.97, clean_low=0.95, clean_high=0.99, epsilon=0.0561, accuracy_at_epsilon=0.485,
+                most_fragile="conv1", score=-0.3, low=-0.32, high=-0.28, fragile=1, robust=0, antifragile=1,
+                undecided=1, fragile_random=2, robust_random=0, antifragile_random=0, undecided_random=1, depends=1,
+                lowest="conv1, conv3")
+    rows = report.overview_table(line, xr.Dataset(dict(relative_accuracy=0.5))).splitlines()
+    assert rows[4].endswith("(−0.320 … −0.280); not to be told apart from it: conv3 |")
+    assert rows[5:] == ["| Layers, by the published baseline | 1 fragile, 0 robust, 1 antifragile, 1 undecided |",
+                        "| Layers, against random removal | 2 fragile, 0 robust, 0 antifragile, 1 undecided |",
+                        "| Layers whose word depends on that | 1 |"]
+
+
 def test_the_clean_scores_leave_out_the_global_one():
     every = scores([-0.3, 0.1], ["fragile", "antifragile"]).expand_dims(kind=["clean"], filter=["combined"])
     whole = xr.concat([every, every.isel(layer=[0]).assign_coords(layer=["global"])], "layer")
@@ -156,13 +174,16 @@ def gains():
 
 def test_retraining():
     told = report.retraining_sentence(gains())
-    assert told.endswith("under attack by +2.1 points (−0.4 … +4.7) against plain training.")
+    assert told == ("**Retraining.** Against plain training, resting the layers that the attacked images need more "
+                    "changes the mean accuracy under attack by +2.1 points (−0.4 … +4.7).")
+    both = gains().reindex(rule=["none", "difference", "difference_positive"]).fillna(0.01)
+    assert "; resting the layers that the clean images need more changes" in report.retraining_sentence(both)
     assert report.gain_table(gains()).values.tolist() == [
         ["plain", "60.0 ± 1.0 %", ""], ["selective, rule difference", "62.1 ± 2.0 %", "+2.1 (−0.4 … +4.7)"]]
     frozen = xr.Dataset(dict(frozen=(("rule", "init", "epoch", "layer"), [[[[True, False], [False, False]]]])),
                         dict(rule=["difference"], layer=["conv1", "fc"]))
-    assert report.frozen_text(frozen).startswith("Frozen by the rule: conv1 (50 % of the epochs). The mean is over")
-    assert "Frozen by the rule: nothing." in report.frozen_text(frozen.isel(layer=[1]))
+    assert report.frozen_text(frozen).startswith("Frozen by `difference` conv1 (50 % of the epochs). The mean is over")
+    assert "Frozen by `difference` nothing." in report.frozen_text(frozen.isel(layer=[1]))
 
 
 @pytest.mark.parametrize("p, verdict", [(0.01, ": the attack aims at them."), (0.4, ": no sign that the attack aims")])

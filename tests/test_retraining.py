@@ -170,14 +170,18 @@ def test_scores_are_those_of_a_filter_sweep_on_the_held_out_images(train):
     two = create_model("cnn3")
     fit(two, rest, epochs=2, lr=5e-3, batch_size=30, **QUIET)
     eps = float(find_epsilon(two, held, device="cpu", progress=False).epsilon)
-    theirs = synaptic_scores(filter_sweep(two, held, thresholds=5, attack=FGSM(eps), **QUIET))
+    sweep = filter_sweep(two, held, thresholds=5, attack=FGSM(eps), control=2, **QUIET)
+    theirs, published = synaptic_scores(sweep, baseline="random"), synaptic_scores(sweep)
     np.testing.assert_array_equal(log.score.sel(period=2).transpose(*theirs.score.dims), theirs.score)
+    np.testing.assert_array_equal(log.published.sel(period=2).transpose(*theirs.score.dims), published.score)
     assert float(log.epsilon[0]) == eps
     assert float(log.held_out_accuracy.sel(period=2,
                                            stress="clean")) == float((predict(two, held).argmax(1)
                                                == held.labels).double().mean())
-    difference = theirs.score.sel(kind="difference", filter="combined")
-    assert log.frozen.isel(epoch=2).values.tolist() == (difference < 0).values.tolist()
+    difference = theirs.sel(kind="difference", filter="combined")
+    sure = difference.layer.values[difference.high.values < 0]
+    strongest = sorted(sure, key=lambda k: float(difference.score.sel(layer=k)))[:1] # half of three layers
+    assert log.layer.values[log.frozen.isel(epoch=2).values].tolist() == strongest
     assert log.attrs["model_hash"] != model_hash(two)
     assert "freeze" not in log.attrs and log.attrs["rule"] == "difference"
 
@@ -197,15 +201,40 @@ def test_a_trained_network_is_scored_before_the_first_epoch(train, tmp_path):
         selective_fit(start, train, epochs=2, rule=everything, **how)
 
 
-def test_rules_on_planted_scores():
+def rule_table(difference, half=0.001, published=0., layers="abcdefgh", **kinds):
+    "What a rule is given: point, interval and published score of each layer."
     import xarray as xr
-    s = xr.DataArray([[-1, 1, -1, 1.], [1, -1, -1, 1], [-0.02, 0.02, -0.005, 0]], dims=("kind", "layer"),
-                     coords=dict(kind=["clean", "adversarial", "difference"], layer=list("abcd")))
-    one = lambda rule, limit=-0.01, seed=0: "".join(FREEZE_RULES[rule](s, limit, seed))
-    assert [one(r) for r in ("difference", "clean", "adversarial", "threshold", "none")] == ["ac", "ac", "bc", "a", ""]
-    assert one("threshold", 0.01) == "acd" and {len(one("random", seed=i)) for i in range(50)} == {2}
+    point = np.array([kinds.get("clean", difference), kinds.get("adversarial", difference), difference], float)
+    dims, names = ("kind", "layer"), list(layers[:len(difference)])
+    return xr.DataArray(point, dims=dims, coords=dict(kind=["clean", "adversarial", "difference"], layer=names,
+                        low=(dims, point - half), high=(dims, point + half), published=(dims, point + published)))
+
+
+def test_rules_on_planted_scores():
+    s = rule_table([-0.02, 0.02, -0.005, 0], clean=[-1, 1, -1, 1.], adversarial=[1, -1, -1, 1], published=-0.01)
+    one = lambda rule, limit=-0.01, seed=0, s=s: "".join(FREEZE_RULES[rule](s, limit, seed))
+    rules = ("difference", "difference_positive", "clean", "adversarial", "threshold", "published", "none")
+    assert [one(r) for r in rules] == ["ac", "b", "ac", "bc", "a", "acd", ""]
+    assert one("threshold", 0.01) == "ac" and {len(one("random", seed=i)) for i in range(50)} == {2} # d: half of four
+    assert {len(one("random_positive", seed=i)) for i in range(50)} == {1}
     counts = [sum(layer in one("random", seed=i) for i in range(1000)) for layer in "abcd"]
     assert stats.chisquare(counts).pvalue > 1e-3 and one("random", seed=3) == one("random", seed=3)
+
+
+@pytest.mark.parametrize("layers", range(1, 9))
+def test_no_rule_but_the_published_one_freezes_more_than_half_of_the_layers(layers):
+    "Under an adaptive attack nearly every published difference score is negative: the strongest half rests, in order."
+    below = rule_table(-np.arange(1., layers + 1))
+    for rule in ("difference", "clean", "adversarial", "threshold"):
+        assert FREEZE_RULES[rule](below, -0.01, 0) == list("abcdefgh"[:layers])[::-1][:layers // 2], rule
+    assert len(FREEZE_RULES["random"](below, 0, 0)) == layers // 2
+    assert FREEZE_RULES["difference_positive"](below, 0, 0) == []
+    assert len(FREEZE_RULES["published"](below, 0, 0)) == layers
+
+
+def test_a_layer_whose_interval_holds_0_does_not_rest():
+    wide = rule_table([-0.5, -0.1, 0.1, 0.5], half=0.2)
+    assert FREEZE_RULES["difference"](wide, 0, 0) == ["a"] and FREEZE_RULES["difference_positive"](wide, 0, 0) == ["d"]
 
 
 def test_the_callers_attack_layers_and_sweep_are_used(train):

@@ -23,8 +23,8 @@ from matplotlib.textpath import TextPath
 
 from ..core.checks import check_choice
 from ..core.results import provenance
-from ..measure.scores import KINDS, area_weights, average_inits, relabel, relative_performance
-from ..measure.scores import synaptic_scores
+from ..measure.scores import KINDS, area_weights, average_inits, control_performance, relabel
+from ..measure.scores import relative_performance, synaptic_scores
 from ..figures.style import COLOURS, SYMBOLS, fill_areas, score_text
 from ..figures.plots import LANDSCAPE, SIGNS
 from .base import FONT, Cells, Explorer, check_result, figure_png, labelled_menu, value_slider
@@ -71,6 +71,12 @@ def _fitting(scores:xr.Dataset, result:xr.Dataset) -> xr.Dataset:
             raise ValueError(f"Expected `scores` of the same {k}s as `result`, but they have {here} and {there}.")
     return scores
 
+# %% ../../nbs/api/explore/01_scores.ipynb #0927e752
+def _against_random(result:xr.Dataset, ci:float, band:float) -> dict[str, xr.Dataset]:
+    "The scores against the random control, of a sweep that has one."
+    if "control_correct" not in result: return {}
+    return {"random": synaptic_scores(result, baseline="random", ci=ci, band=band)}
+
 # %% ../../nbs/api/explore/01_scores.ipynb #893d4127
 class _Subject:
     "Everything about one model that drawing needs, made once."
@@ -80,6 +86,8 @@ class _Subject:
         if scores is not None: self.scores = _fitting(scores, result)
         elif known: self.scores = synaptic_scores(result, ci=result.attrs.get("interval_ci", 0.95), band=band)
         else: self.scores = point_scores(result, band)
+        self.by = {"published": self.scores} | _against_random(result, self.scores.attrs.get("ci", 0.95), band)
+        self.control = control_performance(result) if "random" in self.by else None
         curves = relative_performance(result)
         self.relative, self.baseline, self.x = curves.relative, curves.baseline, result.threshold.values
         self.layers, self.epochs = [str(v) for v in result.layer.values], [int(e) for e in result.epoch.values]
@@ -96,29 +104,40 @@ def _options_of(subject:_Subject) -> dict[str, list]:
     inits = ["mean", *subject.inits] if len(subject.inits) > 1 else subject.inits or [0]
     return dict(kind=[str(k) for k in subject.scores.kind.values],
                 filter=[str(f) for f in subject.scores["filter"].values][::-1], init=inits, layer=subject.layers,
-                epoch=subject.epochs)
+                epoch=subject.epochs, baseline=list(subject.by))
 
-def _scores_of(subject:_Subject, state:dict, **cell) -> xr.Dataset:
-    "The scores of some cells under the band of the state, of one initialisation or of all."
-    s = subject.scores
+def _scores_of(subject:_Subject, state:dict, by:str="", **cell) -> xr.Dataset:
+    "The scores of some cells under the band of the state, of one initialisation or of all; by its baseline or another."
+    s = subject.by[by or state["baseline"]]
     several = "init" in s.dims
     if several and state["init"] != "mean": s, several = s.sel(init=state["init"]), False
     s = relabel(s.sel(cell), state["band"])
     return average_inits(s) if several else s
 
+def _depends(subject:_Subject, state:dict) -> np.ndarray: # bool (layer, epoch)
+    "The cells whose word depends on the baseline."
+    which = dict(kind=state["kind"], filter=state["filter"])
+    labels = [_scores_of(subject, state, by, **which).label.transpose("layer", "epoch").values for by in subject.by]
+    return labels[0] != labels[-1]
+
 # %% ../../nbs/api/explore/01_scores.ipynb #0379c6ec
-def _curves_of(subject:_Subject, state:dict) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    "Relative performance (threshold,) by stress, and the baseline (threshold,), of the chosen cell."
-    out = []
-    for v in (subject.relative, subject.baseline):
-        v = v.sel(layer=state["layer"], filter=state["filter"])
-        if "epoch" in v.dims: v = v.sel(epoch=state["epoch"])
-        if "init" in v.dims: v = v.mean("init") if state["init"] == "mean" else v.sel(init=state["init"])
-        out.append(v)
-    return dict(zip(map(str, out[0].stress.values), out[0].transpose("stress", "threshold").values)), out[1].values
+def _cell_of(v:xr.DataArray, state:dict) -> xr.DataArray:
+    "The chosen cell of something, of one initialisation or of all."
+    v = v.sel(layer=state["layer"], filter=state["filter"])
+    if "epoch" in v.dims: v = v.sel(epoch=state["epoch"])
+    if "init" in v.dims: v = v.mean("init") if state["init"] == "mean" else v.sel(init=state["init"])
+    return v
+
+def _curves_of(subject:_Subject, state:dict) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    "Relative performance (threshold,) by stress; the baseline and, if there is one, the random control (threshold,)."
+    curves, base = _cell_of(subject.relative, state), {"baseline": _cell_of(subject.baseline, state).values}
+    if subject.control is not None:
+        stress = "clean" if state["kind"] == "clean" else "adversarial"
+        base["random"] = _cell_of(subject.control, state).sel(stress=stress).values
+    return dict(zip(map(str, curves.stress.values), curves.transpose("stress", "threshold").values)), base
 
 # %% ../../nbs/api/explore/01_scores.ipynb #30db60cf
-_DARK = dict(adversarial="#8A5F00", baseline="0.35") # darker shades of colours, for words
+_DARK = dict(adversarial="#8A5F00", baseline="0.35", random="0.15") # darker shades of colours, for words
 
 def _filter_words(name:str) -> str:
     "How a filter is called in a title."
@@ -167,7 +186,8 @@ class _Painting:
     def __init__(self, figure:Figure, subject:_Subject):
         self.subject, top = subject, subject.top
         rows, columns = len(subject.layers), len(subject.epochs)
-        self.left, self.right = figure.add_axes(subject.box), figure.add_axes((0.62, 0.12, 0.365, 0.63))
+        self.left = figure.add_axes(subject.box)
+        self.right = figure.add_axes((0.62, 0.12, 0.365, 0.63 if subject.control is None else 0.6))
         self.mesh = self.left.imshow(np.zeros((rows, columns)), cmap=LANDSCAPE, vmin=-top, vmax=top, aspect="auto",
                                      interpolation="nearest")
         width, height = figure.get_size_inches()
@@ -177,17 +197,21 @@ class _Painting:
         _landscape_frame(figure, self.left, self.mesh, subject)
         self.frame = Rectangle((0, 0), 1, 1, fill=False, ec="black", lw=2.4, clip_on=False, zorder=5)
         self.left.add_patch(self.frame)
-        styles = {n: "-" for n in subject.stresses} | dict(baseline=(0, (4, 2)))
-        self.lines = {n: self.right.plot([], [], color=COLOURS[n], lw=2.2, ls=ls)[0] for n, ls in styles.items()}
+        self.stars = self.left.plot([], [], ls="", marker="*", ms=max(size*0.7, 3), mfc="black", mec="white",
+                                    mew=0.4)[0]
+        styles:dict[str, Any] = {n: "-" for n in subject.stresses} | dict(baseline=(0, (4, 2)))
+        if subject.control is not None: styles["random"] = (0, (1, 1.2))
+        self.lines = {n: self.right.plot([], [], color=COLOURS.get(n, "0.25"), lw=2.2, ls=ls)[0]
+                      for n, ls in styles.items()}
         _response_frame(self.right, subject)
-        self.key = [_words_over(self.right, -34, 5 + 13*i, 8.5) for i in range(4)]
-        self.title = [_words_over(self.left, 0, 6, 11),
-                      _words_over(self.right, -26, 22 + 13*subject.scores.sizes["kind"], 11)]
+        self.key = [_words_over(self.right, -34, 5 + 13*i, 8.5) for i in range(5)]
+        told = subject.scores.sizes["kind"] + len(subject.by) - 1
+        self.title = [_words_over(self.left, 0, 6, 11), _words_over(self.right, -26, 22 + 13*told, 11)]
         self.areas:list[Any] = []
 
     def changing(self) -> list:
         "The artists that change, from back to front."
-        return [self.mesh, *self.letters.values(), self.frame, *self.areas, *self.lines.values(), *self.key,
+        return [self.mesh, *self.letters.values(), self.stars, self.frame, *self.areas, *self.lines.values(), *self.key,
                 *self.title]
 
     def update(self, state:dict) -> None:
@@ -198,6 +222,7 @@ class _Painting:
         dark = np.abs(np.nan_to_num(value)) > 0.55*subject.top
         for (name, colour), stamp in self.letters.items():
             stamp.set_data(*np.nonzero((label == name) & (dark == (colour == "white")))[::-1])
+        self.stars.set_data(*(np.array(np.nonzero(_depends(subject, state)), float)[::-1] + [[0.3], [-0.28]]))
         row, column = subject.layers.index(state["layer"]), subject.epochs.index(state["epoch"])
         self.frame.set_xy((column - 0.5, row - 0.5))
         self.title[0].set_text(f"{state['kind'].capitalize()} score, {_filter_words(state['filter'])}")
@@ -208,26 +233,31 @@ class _Painting:
 def _draw_response(painting:_Painting, state:dict) -> None:
     "Curves and coloured areas of the chosen cell."
     (curves, base), kind = _curves_of(painting.subject, state), state["kind"]
-    for name, line in painting.lines.items(): line.set_data(painting.subject.x, curves.get(name, base))
+    for name, line in painting.lines.items(): line.set_data(painting.subject.x, (curves | base)[name])
     for old in painting.areas: old.remove()
     before = set(painting.right.get_children())
     upper, lower = curves["clean" if kind == "clean" else "adversarial"], curves["clean"]
-    fill_areas(painting.right, painting.subject.x, upper, lower if kind == "difference" else base,
-               np.array(list(curves.values())))
+    floor = base["random" if state["baseline"] == "random" else "baseline"]
+    fill_areas(painting.right, painting.subject.x, upper, lower if kind == "difference" else floor,
+               np.array([*curves.values(), *base.values()]))
     painting.areas = [c for c in painting.right.get_children() if c not in before]
     _write_key(painting, state)
 
 # %% ../../nbs/api/explore/01_scores.ipynb #d432cae6
 def _write_key(painting:_Painting, state:dict) -> None:
     "The scores of the chosen cell in words."
-    subject = painting.subject
-    one = _scores_of(subject, state, layer=state["layer"], filter=state["filter"], epoch=state["epoch"])
+    subject, cell = painting.subject, {k: state[k] for k in ("layer", "filter", "epoch")}
+    one = _scores_of(subject, state, "published", **cell)
     told = lambda k: (score_text(one, k) if subject.known
                       else f"{SYMBOLS[k]} = {float(one.score.sel(kind=k)):+.3f}, no interval")
     words = [(f"{k}: {told(k)}", k) for k in map(str, one.kind.values)]
-    words = [("baseline (dashed): share of weights left", "baseline"), *words[::-1]]
+    base = [("baseline (dashed): share of weights left", "baseline")]
+    if "random" in subject.by:
+        other = score_text(_scores_of(subject, state, "random", **cell), state["kind"])
+        base.append((f"random removal (dotted): {other}", "random"))
+    words = [*base, *words[::-1]]
     for text, (word, name) in zip(painting.key, words):
-        text.set(text=("▸ " if name == state["kind"] else "   ") + word, color=_DARK.get(name, COLOURS[name]))
+        text.set(text=("▸ " if name == state["kind"] else "   ") + word, color=_DARK.get(name) or COLOURS[name])
 
 # %% ../../nbs/api/explore/01_scores.ipynb #a0af5c94
 class _LayerList:
@@ -269,10 +299,23 @@ def _table_lines(rows:pd.DataFrame) -> tuple[str, list[tuple[str, str]]]:
     "The head of the table as HTML, and a line of fixed width for each layer."
     width = max(5, *map(len, rows.layer))
     lines = []
-    for depth, layer, score, low, high, label in rows.itertuples(index=False):
-        line = f"{depth:>5}  {layer:<{width}}  {score:>+7.3f}  {low:>+7.3f}  {high:>+7.3f}  {label}"
-        lines.append((line.replace(" ", "\u00a0"), layer))
-    return f"<pre>{'depth':>5}  {'layer':<{width}}  {'score':>7}  {'low':>7}  {'high':>7}  label</pre>", lines
+    for depth, layer, score, low, high, label, *other in rows.itertuples(index=False):
+        line = f"{depth:>5}  {layer:<{width}}  {score:>+7.3f}  {low:>+7.3f}  {high:>+7.3f}  {label:<11}"
+        if other: line += f"  {other[0]}{'' if other[0] == label else ' *'}"
+        lines.append((line.rstrip().replace(" ", "\u00a0"), layer))
+    head = f"{'depth':>5}  {'layer':<{width}}  {'score':>7}  {'low':>7}  {'high':>7}  {'label':<11}"
+    return f"<pre>{head}{'  by the other baseline' if len(rows.columns) > 6 else ''}</pre>", lines
+
+def _score_table(subject:_Subject, state:dict) -> pd.DataFrame:
+    "Every layer's score, interval, label and, where there is a random control, its other label."
+    which = {k: state[k] for k in ("kind", "filter", "epoch")}
+    s = _scores_of(subject, state, **which)
+    told = dict(depth=range(s.sizes["layer"]), layer=s.layer.values.astype(str), score=s.score.values,
+                low=s.low.values, high=s.high.values, label=s.label.values.astype(str))
+    if "random" in subject.by:
+        other = "published" if state["baseline"] == "random" else "random"
+        told[f"label_{other}"] = _scores_of(subject, state, other, **which).label.values.astype(str)
+    return pd.DataFrame(told)
 
 # %% ../../nbs/api/explore/01_scores.ipynb #afe8823a
 def _score_controls(subject:_Subject, models:list[str]) -> dict[str, widgets.Widget]:
@@ -285,15 +328,17 @@ def _score_controls(subject:_Subject, models:list[str]) -> dict[str, widgets.Wid
                     kind=labelled_menu("score", options["kind"], "clean, adversarial or difference score"),
                     filter=labelled_menu("filter", options["filter"], "which filter; combined: the mean over them"),
                     init=labelled_menu("init", options["init"], "which initialisation"),
+                    baseline=labelled_menu("baseline", options["baseline"], "what accuracy is compared with"),
                     layer=value_slider("layer", options["layer"], "row of the landscape"),
                     epoch=value_slider("epoch", options["epoch"], "column of the landscape"), band=band)
-    for name, n in (("model", len(models)), ("init", len(subject.inits)), ("epoch", len(subject.epochs))):
+    for name, n in (("model", len(models)), ("init", len(subject.inits)), ("epoch", len(subject.epochs)),
+                    ("baseline", len(subject.by))):
         if n < 2: controls[name].layout.display = "none"
     return controls
 
 # %% ../../nbs/api/explore/01_scores.ipynb #5d2e1971
 class ScoresExplorer(Explorer):
-    "Landscape, response and table of a filter sweep; settings: model, kind, filter, init, layer, epoch, band."
+    "Landscape, response, table of a filter sweep; settings: model, kind, filter, init, layer, epoch, baseline, band."
     name, call = "scores", "explore_scores"
 
     def __init__(self,
@@ -355,10 +400,7 @@ class ScoresExplorer(Explorer):
 
     def table(self) -> pd.DataFrame:
         "Every layer's score, interval and label for the chosen kind, filter, epoch and initialisation."
-        state = self.state
-        s = _scores_of(self.subject, state, kind=state["kind"], filter=state["filter"], epoch=state["epoch"])
-        return pd.DataFrame(dict(depth=range(s.sizes["layer"]), layer=s.layer.values.astype(str), score=s.score.values,
-                                 low=s.low.values, high=s.high.values, label=s.label.values.astype(str)))
+        return _score_table(self.subject, self.state)
 
 # %% ../../nbs/api/explore/01_scores.ipynb #f5a70ffe
 def _prepared(subject:_Subject, size:tuple[float, float]) -> tuple[Figure, _Painting, object]:
@@ -374,7 +416,7 @@ def _prepared(subject:_Subject, size:tuple[float, float]) -> tuple[Figure, _Pain
 def explore_scores(
     result, # of `filter_sweep` or `filter_landscape`, or a report's; or several by name: dict of model -> result
     scores=None, # of `synaptic_scores`; a dict where `result` is one; default: computed, with the result's intervals
-    **start, # settings to begin with: model, kind, filter, init, layer, epoch, band
+    **start, # settings to begin with: model, kind, filter, init, layer, epoch, baseline, band
 ) -> ScoresExplorer: # shows itself in a notebook; `.figure()` for anywhere else
     "Landscape, responses, intervals and labels of a filter sweep under the hand."
     many = isinstance(result, Mapping) and not isinstance(result, (xr.Dataset, xr.DataTree))

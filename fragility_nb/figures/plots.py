@@ -20,8 +20,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ..core.checks import check_choice, check_number, checked
 from ..core.results import check_kind
-from ..measure.scores import average_inits, compactness, relative_performance, smallest_fraction
-from ..measure.scores import synaptic_scores
+from ..measure.scores import average_inits, compactness, control_performance, labels_by_baseline
+from ..measure.scores import relative_performance, smallest_fraction, synaptic_scores
 from .style import COLOURS, SERIES, SYMBOLS, as_summary, check_named, check_one_network
 from .style import chosen_names, draw_colour_bar, draw_key, draw_scores, draw_stress_axis
 from .style import draw_subtitle, dress_axes, fill_areas, in_first_column, label_handles
@@ -117,14 +117,14 @@ def plot_filter_response(
     stress:str="clean", # whose area is filled: "clean" or "adversarial"
     scores:xr.Dataset|None=None, # of `synaptic_scores`, for another band or ci; default: computed here
 ) -> Axes:
-    "Relative performance of a filtered layer against the threshold, its baseline and the area between."
+    "Relative performance of a filtered layer against the threshold, its baseline, the random control, and the area."
     one = _layer_of(result, layer)
     check_choice("filter", filter, [*one.filter.values, "combined"])
     check_choice("stress", stress, one.stress.values)
     s = _layer_of(scores, layer, "synaptic_scores", "scores") if scores is not None else synaptic_scores(one)
     curves, s = relative_performance(one).sel(layer=layer, filter=filter), s.sel(layer=layer, filter=filter)
     ax = make_panels(ax, 1)[0]
-    _draw_response(ax, curves, s, stress)
+    _draw_response(ax, curves, s, stress, _control_of(one, dict(layer=layer, filter=filter, stress=stress)))
     draw_key([ax], ax.get_lines(), 1, own=False)
     words = "mean of the filters" if filter == "combined" else f"{filter.replace('_', '-')} filter"
     dress_axes(ax, f"{layer}, {words}", "normalised threshold (0 first, 1 last step of the sweep)",
@@ -137,15 +137,16 @@ def _layer_of(result:xr.Dataset, layer:str, kind:str="filter_sweep", what:str="r
     check_one_network(check_kind(result, kind, what), what)
     return result.sel(layer=[check_choice("layer", layer, map(str, result.layer.values))])
 
-def _draw_response(ax:Axes, curves:xr.Dataset, s:xr.Dataset, stress:str) -> None:
-    "The curves of all stresses with their scores, the baseline, and the area of one stress."
+def _draw_response(ax:Axes, curves:xr.Dataset, s:xr.Dataset, stress:str, control:np.ndarray) -> None:
+    "The curves of all stresses with their scores, the baseline, the area of one stress, its control (n, threshold)."
     x, base = curves.threshold.values, curves.baseline.values
-    fill_areas(ax, x, curves.relative.sel(stress=stress).values, base,
-               curves.relative.transpose("stress", "threshold").values)
+    lines = np.concatenate([curves.relative.transpose("stress", "threshold").values, control])
+    fill_areas(ax, x, curves.relative.sel(stress=stress).values, base, lines)
     for name in map(str, curves.stress.values):
         ax.plot(x, curves.relative.sel(stress=name), color=COLOURS[name], lw=2.6,
                 label=f"{name}: {score_text(s, name)}")
     ax.plot(x, base, color=COLOURS["baseline"], ls=(0, (4, 2)), lw=2, label="baseline: share of weights left")
+    for line in control: ax.plot(x, line, color="0.25", ls=(0, (1, 1.2)), lw=2, label="as many removed at random")
     ax.set(xlim=(0, 1), ylim=(0, _relative_top(ax, curves.relative)))
 
 # %% ../../nbs/api/figures/01_plots.ipynb #e444e491
@@ -154,6 +155,11 @@ def _relative_top(ax:Axes, relative:xr.DataArray) -> float:
     shared = [a.get_ylim()[1] for a in ax.get_shared_y_axes().get_siblings(ax) if a is not ax and a.has_data()]
     return max([1.05, 1.05*float(np.nanmax(relative, initial=0)), *shared])
 
+def _control_of(result:xr.Dataset, which:dict) -> np.ndarray: # (1, threshold), or (0, threshold)
+    "What as many weights removed at random leave, where that was measured."
+    if "control_accuracy" not in result: return np.empty((0, result.sizes["threshold"]))
+    return control_performance(result).sel(which).values[None]
+
 # %% ../../nbs/api/figures/01_plots.ipynb #4e967206
 @checked
 def plot_scores(
@@ -161,20 +167,33 @@ def plot_scores(
     ax:Axes|Sequence[Axes]|None=None, # one Axes per kind; default: a new figure, as high as the layers need
     kind:str|Sequence[str]|None=None, # "clean", "adversarial", "difference"; default: all there are, in a panel each
     filter:str="combined", # one of the sweep's filters, or "combined"
+    random:xr.Dataset|None=None, # scores of the same sweep with baseline="random": drawn below, differing words marked
 ) -> Axes|np.ndarray: # the Axes, or an array of them when several panels are drawn
-    "Scores of all layers with intervals and labels."
+    "Scores of all layers with intervals and labels; those against random removal beside them."
     check_one_network(check_kind(scores, "synaptic_scores", "scores"), "scores")
     check_choice("filter", filter, scores.filter.values)
-    kinds, n, scaled = chosen_names("kind", kind, scores.kind.values), scores.sizes["layer"], scores.attrs.get("scaled")
-    high = 1.5 + n*(0.32 if n <= 25 else 0.19)
+    if random is not None: labels_by_baseline(scores, random) # refuses those of another sweep
+    kinds, n = chosen_names("kind", kind, scores.kind.values), scores.sizes["layer"]
+    high = 1.5 + n*((0.32 if n <= 25 else 0.19) if random is None else 0.42)
     axs, own = make_panels(ax, len(kinds), (6.4, high), (3.4, high), ncols=len(kinds)), ax is None
-    for one, k in zip(axs, kinds):
-        draw_scores(one, scores.sel(kind=k, filter=filter), score_limits(scores.sel(filter=filter), k))
-        dress_axes(one, pretty_name(k), f"score {SYMBOLS[k]}" + (", scaled" if scaled else ""),
-                   rows=int(len(axs) == 1 or not own))
-        one.tick_params(axis="y", labelsize=text_points(1.1 if n <= 25 else 0.85), length=0)
-    draw_key(axs, label_handles(scores.sel(kind=kinds, filter=filter)), 5, own)
+    drawn = dict(kind=kinds, filter=filter)
+    key = label_handles(scores.sel(drawn), None if random is None else random.sel(drawn))
+    ncols = 5 if random is None or len(axs) > 1 else 2
+    rows = 0 if own and len(axs) > 1 else -(-len(key)//ncols)
+    for one, k in zip(axs, kinds): _score_panel(one, scores.sel(filter=filter), random, k, rows)
+    draw_key(axs, key, ncols, own)
     return one_or_array(axs)
+
+# %% ../../nbs/api/figures/01_plots.ipynb #7ab4ab2a
+def _score_panel(ax:Axes, scores:xr.Dataset, random:xr.Dataset|None, kind:str, rows:int) -> None:
+    "One kind of scores, of one filter; `rows`: of the key above it."
+    other = None if random is None else random.sel(kind=kind, filter=scores.filter.item())
+    draw_scores(ax, scores.sel(kind=kind), score_limits(scores, kind), other)
+    told = ", scaled" if scores.attrs.get("scaled") else ""
+    if kind == "difference" and other is None and scores.attrs.get("attack_mode") == "fixed":
+        told += "\nfixed attack: any change of weights unfits it;\ncompare with a random control" # never alone
+    dress_axes(ax, pretty_name(kind), f"score {SYMBOLS[kind]}{told}", rows=rows)
+    ax.tick_params(axis="y", labelsize=text_points(1.1 if scores.sizes["layer"] <= 25 else 0.85), length=0)
 
 # %% ../../nbs/api/figures/01_plots.ipynb #2ba08f8f
 @checked
@@ -223,18 +242,18 @@ def plot_landscape(
     kind:str="clean", # "clean", "adversarial" or "difference"
     filter:str="combined", # one of the sweep's filters, or "combined"
     ax:Axes|None=None, # where to draw; default: a new figure
+    random:xr.Dataset|None=None, # scores of the same sweeps with baseline="random": where the words differ, a star
 ) -> Axes:
-    "Scores as layer × epoch; the mean over initialisations, and their label where they agree."
+    "Scores as layer × epoch; of several initialisations the mean, with the label by the interval over them."
     _check_epochs(check_kind(scores, "synaptic_scores", "scores"), "scores", ": use `plot_scores`")
-    s = _pick_scores(scores, kind, filter)
-    if "init" in s.dims: s = average_inits(s)
+    s, other = (_landscape_scores(v, kind, filter) for v in (scores, scores if random is None else random))
     value = s.score.transpose("layer", "epoch").values
     rows, columns = value.shape
     ax = make_panels(ax, 1, (min(2.8 + 0.55*columns, 11), 1.6 + rows*(0.32 if rows <= 25 else 0.2)))[0]
     top = np.nanmax(np.abs(value), initial=0) or 1.
     mesh = ax.pcolormesh(np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5, value, cmap=LANDSCAPE, vmin=-top,
                          vmax=top)
-    _landscape_axes(ax, s, mesh)
+    _landscape_axes(ax, s, mesh, other)
     _landscape_bar(ax, s, mesh, rows)
     dress_axes(ax, f"{pretty_name(kind)} score", "epoch", "")
     ax.tick_params(axis="y", labelsize=text_points(1.1 if rows <= 25 else 0.85), length=0)
@@ -247,9 +266,16 @@ def _check_epochs(result:xr.Dataset, what:str, instead:str="") -> None:
         raise ValueError(f"Expected `{what}` with a dimension `epoch` (from `filter_landscape`), but got those of one "
                          f"network{instead}.")
 
-def _landscape_axes(ax:Axes, s:xr.Dataset, mesh) -> None:
+def _landscape_scores(scores:xr.Dataset, kind:str, filter:str) -> xr.Dataset:
+    "One kind and filter; the mean over initialisations."
+    s = _pick_scores(scores, kind, filter)
+    return average_inits(s) if "init" in s.dims else s
+
+# %% ../../nbs/api/figures/01_plots.ipynb #2a75395e
+def _landscape_axes(ax:Axes, s:xr.Dataset, mesh, random:xr.Dataset) -> None:
     "Ticks, and the letters of the labels where the cells are large enough for them."
     label = s.label.transpose("layer", "epoch").values
+    star = label != random.label.transpose("layer", "epoch").values
     (rows, columns), (width, height) = label.shape, panel_points(ax)
     cell = min(width/columns/2.2, height/rows/1.5) # points
     ax.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
@@ -258,7 +284,8 @@ def _landscape_axes(ax:Axes, s:xr.Dataset, mesh) -> None:
     if cell < 5: return
     for (i, j), name in np.ndenumerate(label):
         dark = np.dot(mesh.cmap(mesh.norm(mesh.get_array()[i, j]))[:3], (0.299, 0.587, 0.114)) < 0.5
-        ax.text(j, i, SIGNS[str(name)], ha="center", va="center", fontsize=min(cell, text_points()),
+        word = SIGNS[str(name)] + ("*" if star[i, j] else "")
+        ax.text(j, i, word, ha="center", va="center", fontsize=min(cell, text_points()),
                 color="white" if dark else "0.15")
 
 # %% ../../nbs/api/figures/01_plots.ipynb #5e910693

@@ -291,29 +291,46 @@ def score_limits(scores:xr.Dataset, kind:str) -> tuple[float, float]:
     room = 0.06*np.ptp(values) or 0.1
     return values.min() - room, values.max() + room
 
-def label_handles(scores:xr.Dataset) -> list:
-    "Of a key: the labels that occur, and the band."
-    there = [name for name in _MARKERS if (scores.label == name).any()]
+def label_handles(scores:xr.Dataset, random:xr.Dataset|None=None) -> list:
+    "Of a key: the labels that occur, and the band; with a second baseline, what is small and what the star says."
+    there = [name for name in _MARKERS if any((s.label == name).any() for s in (scores, random) if s is not None)]
     band:list[Any] = [Patch(color="0.87", label=f"robust: ±{scores.attrs['band']:g}")]
     handles = [Line2D([], [], ls="", label=name, **label_look(name)) for name in there]
-    return handles + ([] if scores.attrs.get("scaled") else band)
+    if not scores.attrs.get("scaled"): handles += band
+    if random is None: return handles
+    small = Line2D([], [], marker="o", ls="-", color="0.4", ms=4, lw=1.4, label="small: against random removal")
+    star = Line2D([], [], ls="", marker="$*$", color="0.2", ms=6, label="word depends on the baseline")
+    return [*handles, small, star]
 
 # %% ../../nbs/api/figures/00_style.ipynb #77318ea3
-def draw_scores(ax:Axes, s:xr.Dataset, limits:tuple[float, float]) -> None:
-    "Dots and whiskers of one kind and filter."
+def draw_scores(
+    ax:Axes, # where
+    s:xr.Dataset, # of `synaptic_scores`, one kind and filter
+    limits:tuple[float, float], # of the score axis
+    random:xr.Dataset|None=None, # the same against random removal, drawn below each dot
+) -> None:
+    "Dots and whiskers of one kind and filter; a star marks layers whose word depends on the baseline."
     n = s.sizes["layer"]
     if not s.attrs.get("scaled"): ax.axvspan(-s.attrs["band"], s.attrs["band"], color="0.87", lw=0, zorder=0)
     ax.axvline(0, color="0.4", lw=1, zorder=1)
-    for i, (score, low, high, label) in enumerate(zip(s.score.values, s.low.values, s.high.values, s.label.values)):
-        whisker = np.clip([low, high], 2*limits[0] - 1, 2*limits[1] + 1) # an infinite one leaves the panel
-        _draw_score(ax, i, score, whisker, str(label), 1. if n <= 25 else 0.75)
+    _draw_rows(ax, s, limits, 0. if random is None else -0.14, 1. if n <= 25 else 0.75)
+    if random is not None: _draw_rows(ax, random, limits, 0.2, 0.62 if n <= 25 else 0.45)
+    for row in np.flatnonzero(s.label.values != (s if random is None else random).label.values):
+        ax.text(1.01, int(row), "*", transform=ax.get_yaxis_transform(), va="center", fontsize=text_points(1.2))
     ax.set(xlim=limits, ylim=(n - 0.4, -0.6))
     ax.set_yticks(range(n), [str(name) for name in s.layer.values])
     ax.grid(axis="y", color="0.93", lw=0.8)
     ax.set_axisbelow(True)
     ax.locator_params(axis="x", nbins=5)
 
-def _draw_score(ax:Axes, row:int, score:float, whisker:np.ndarray, label:str, size:float) -> None:
+# %% ../../nbs/api/figures/00_style.ipynb #6ee45fd5
+def _draw_rows(ax:Axes, s:xr.Dataset, limits:tuple[float, float], below:float, size:float) -> None:
+    "A score for each row, so much below its middle."
+    for i, (score, low, high, label) in enumerate(zip(s.score.values, s.low.values, s.high.values, s.label.values)):
+        whisker = np.clip([low, high], 2*limits[0] - 1, 2*limits[1] + 1) # an infinite one leaves the panel
+        _draw_score(ax, i + below, score, whisker, str(label), size)
+
+def _draw_score(ax:Axes, row:float, score:float, whisker:np.ndarray, label:str, size:float) -> None:
     if np.isnan(score):
         ax.text(0, row, "undefined", ha="center", va="center", fontsize=text_points(), color="0.4")
         return

@@ -5,8 +5,8 @@ from .sweeps import stress_sweep, filter_sweep, filter_landscape
 from .simultaneous import spread_of, simultaneous_interval, lowest_set
 from .scores import (
     KINDS, resampled_means, interval, area_weights, relative_performance, label_scores, chance_level,
-    synaptic_scores, relabel, scale_scores, score_summary, average_inits, compactness, smallest_fraction,
-    result_summary,
+    control_performance, synaptic_scores, relabel, scale_scores, labels_by_baseline, score_summary, average_inits,
+    compactness, smallest_fraction, result_summary,
 )
 from .severity import (
     ALEXNET, ALEXNET_CLEAN, stress_summary, auc_difference, flip_rate, corruption_scores, corruption_error,
@@ -18,10 +18,10 @@ from .targeted import targeted_weights, targeted_mask
 __all__ = [
     "PAIRS", "count_pairs", "accuracy_ratio", "ratio_interval", "look_slices", "stress_sweep", "filter_sweep",
     "filter_landscape", "spread_of", "simultaneous_interval", "lowest_set", "KINDS", "resampled_means",
-    "interval", "area_weights", "relative_performance", "label_scores", "chance_level", "synaptic_scores",
-    "relabel", "scale_scores", "score_summary", "average_inits", "compactness", "smallest_fraction",
-    "result_summary", "ALEXNET", "ALEXNET_CLEAN", "stress_summary", "auc_difference", "flip_rate",
-    "corruption_scores", "corruption_error", "calibration", "minimal_summary", "matrix_summary", "matrix_minimal",
-    "StressPolicy", "MixUp", "CutMix", "WorstOf", "train_test_matrix", "matrix_row", "targeted_weights",
-    "targeted_mask",
+    "interval", "area_weights", "relative_performance", "label_scores", "chance_level", "control_performance",
+    "synaptic_scores", "relabel", "scale_scores", "labels_by_baseline", "score_summary", "average_inits",
+    "compactness", "smallest_fraction", "result_summary", "ALEXNET", "ALEXNET_CLEAN", "stress_summary",
+    "auc_difference", "flip_rate", "corruption_scores", "corruption_error", "calibration", "minimal_summary",
+    "matrix_summary", "matrix_minimal", "StressPolicy", "MixUp", "CutMix", "WorstOf", "train_test_matrix",
+    "matrix_row", "targeted_weights", "targeted_mask",
 ]

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'resampled_means', 'interval', 'area_weights', 'relative_performance', 'label_scores', 'chance_level',
-           'synaptic_scores', 'relabel', 'scale_scores', 'score_summary', 'average_inits', 'compactness',
-           'smallest_fraction', 'result_summary']
+           'control_performance', 'synaptic_scores', 'relabel', 'scale_scores', 'labels_by_baseline', 'score_summary',
+           'average_inits', 'compactness', 'smallest_fraction', 'result_summary']
 
 # %% ../../nbs/api/measure/04_scores.ipynb #95208bf1
 from collections.abc import Callable, Sequence
@@ -190,6 +190,23 @@ def _check_baseline(result:xr.Dataset, baseline:str, simultaneous:bool) -> None:
         warn_user(f"These intervals rest on {result.sizes['sample']} images: below 50 a nominal 95 % interval covers "
                   f"the truth in 88 to 91 % only. Take more images, or read narrow decisions as undecided.")
 
+# %% ../../nbs/api/measure/04_scores.ipynb #49e85bef
+def control_performance(
+    result:xr.Dataset, # of `filter_sweep` with `control`
+) -> xr.DataArray: # (stress, layer, filter, threshold), with "combined"
+    "Relative performance when as many weights are removed at random: the mean over the random orders (METHODS §2a)."
+    if "control_accuracy" not in check_kind(result, "filter_sweep"):
+        raise ValueError("Expected `result` of a sweep with a random control, but it has none. Call "
+                         "`filter_sweep(..., control=2)`.")
+    one = lambda removed, weights, steps, p: between_nodes(removed, weights, steps) @ p
+    accuracy = xr.apply_ufunc(one, result.removed, result.weights, result.control_step,
+                              result.control_accuracy.mean("draw"), vectorize=True, output_core_dims=[["threshold"]],
+                              input_core_dims=[["threshold"], [], ["node"], ["node"]])
+    relative = accuracy / result.reference_accuracy.where(result.reference_accuracy > 0)
+    combined = relative.isel(filter=combined_filters(result.filter.values)).mean("filter")
+    both = xr.concat([relative, combined.expand_dims(filter=["combined"])], "filter")
+    return both.assign_coords(threshold=result.threshold).rename("relative")
+
 # %% ../../nbs/api/measure/04_scores.ipynb #08b66cd6
 def _node_weights(result:xr.Dataset, w:np.ndarray) -> xr.DataArray: # (layer, filter, node, …)
     "The weights of a sum over nodes that is the area under the control."
@@ -354,22 +371,51 @@ def scale_scores(
     whole = 2*top.where(top > 0, 1)
     return scores.assign({k: scores[k] / whole for k in ("score", "low", "high")}).assign_attrs(scaled=1)
 
-# %% ../../nbs/api/measure/04_scores.ipynb #6b520b05
+# %% ../../nbs/api/measure/04_scores.ipynb #cf103730
+def labels_by_baseline(
+    scores:xr.Dataset, # of `synaptic_scores`, by the published baseline (or by chance)
+    random:xr.Dataset, # those of the same sweep with baseline="random"
+) -> xr.Dataset: # label, label_random, depends: bool, where the two words differ
+    "Both words for each layer: against the share of weights left, and against removing as many at random [ours]."
+    for s, what in ((scores, "scores"), (random, "random")): check_kind(s, "synaptic_scores", what)
+    if random.attrs.get("baseline") != "random" or scores.attrs.get("baseline") == "random":
+        raise ValueError('Expected `random` to be scores with baseline="random", and `scores` to have another, '
+                         f"but got {random.attrs.get('baseline')!r} and {scores.attrs.get('baseline')!r}.")
+    if not random.score.coords.equals(scores.score.coords):
+        raise ValueError("Expected `scores` and `random` of the same sweep, but their layers, kinds or filters differ.")
+    return xr.Dataset(dict(label=scores.label, label_random=random.label, depends=scores.label != random.label),
+                      attrs=derived_attrs(scores, "labels_by_baseline"))
+
+def _label_counts(label:xr.DataArray) -> dict[str, int]:
+    "How many layers have each label."
+    return {name: int((label == name).sum()) for name in ("fragile", "robust", "antifragile", "undecided")}
+
+# %% ../../nbs/api/measure/04_scores.ipynb #ca711a31
 @checked
 def score_summary(
     scores:xr.Dataset, # of `synaptic_scores`, of one epoch
     kind:str="clean", # "clean", "adversarial" or "difference"
     filter:str="combined", # one of the sweep's filters, or "combined"
+    random:xr.Dataset|None=None, # those of the same sweep with baseline="random"; default: the published baseline only
 ) -> dict: # most_fragile (layer), score, low, high, and how many layers have each label
-    "The most fragile layer with its interval, and the number of layers of each label; the global scope is left out."
+    """The most fragile layer with its interval, and the number of layers of each label; the global scope is left out.
+
+    With simultaneous intervals also `lowest`, the layers that cannot be told from the most fragile one; with `random`
+    also the number of layers of each label by that baseline, and `depends`, how many labels depend on the baseline.
+    """
     check_kind(scores, "synaptic_scores", "scores")
     for what, value in dict(kind=kind, filter=filter).items(): check_choice(what, value, scores[what].values)
-    one = scores.sel(kind=kind, filter=filter)
-    one = one.sel(layer=[name for name in one.layer.values if name != "global"] or list(one.layer.values))
+    layers = [name for name in scores.layer.values if name != "global"] or list(scores.layer.values)
+    here = dict(kind=kind, filter=filter, layer=layers)
+    one = scores.sel(here)
     worst = one.isel(layer=int(np.nan_to_num(one.score.values, nan=np.inf).argmin()))
-    counts = {name: int((one.label == name).sum()) for name in ("fragile", "robust", "antifragile", "undecided")}
-    return dict(most_fragile=str(worst.layer.values), score=float(worst.score), low=float(worst.low),
-                high=float(worst.high)) | counts
+    found = dict(most_fragile=str(worst.layer.values), score=float(worst.score), low=float(worst.low),
+                 high=float(worst.high)) | _label_counts(one.label)
+    if "lowest" in one: found["lowest"] = ", ".join(map(str, one.layer.values[one.lowest.values]))
+    if random is None: return found
+    both = labels_by_baseline(scores, random).sel(here)
+    return found | {f"{k}_random": n for k, n in _label_counts(both.label_random).items()} | dict(
+        depends=int(both.depends.sum()))
 
 # %% ../../nbs/api/measure/04_scores.ipynb #a4383240
 @checked
@@ -417,18 +463,19 @@ def smallest_fraction(
     enough = both.kept.where(both.relative >= share, 1.)
     return enough.min("threshold").rename("smallest_fraction").assign_attrs(share=share)
 
-# %% ../../nbs/api/measure/04_scores.ipynb #bcaf4e0f
+# %% ../../nbs/api/measure/04_scores.ipynb #5bd9dcdd
 @checked
 def result_summary(
-    report:xr.DataTree, # a report's `result.nc`: groups stress_summary, filters, scores, epsilon
+    report:xr.DataTree, # a report's `result.nc`: groups stress_summary, filters, scores, epsilon (, scores_random)
 ) -> dict: # clean_accuracy, clean_low, clean_high, epsilon, accuracy_at_epsilon, …_auc, and of `score_summary`
     "What one row of a table of models has room for: accuracies, areas under the stress curves, the most fragile layer."
     missing = [g for g in ("stress_summary", "filters", "scores", "epsilon") if g not in report.children]
     if missing:
         raise ValueError(f"Expected `report` to be the result of a report, but it has no group {', '.join(missing)}.")
     stress, scores, found = (report[g].to_dataset() for g in ("stress_summary", "scores", "epsilon"))
+    random = report["scores_random"].to_dataset() if "scores_random" in report.children else None
     clean = stress.isel(stress=0, severity=0)
     areas = {f"{s}_auc": float(stress.auc.sel(stress=s)) for s in stress.stress.values}
     return dict(clean_accuracy=float(clean.accuracy), clean_low=float(clean.low), clean_high=float(clean.high),
                 epsilon=float(found.epsilon),
-                accuracy_at_epsilon=float(found.accuracy)) | areas | score_summary(scores)
+                accuracy_at_epsilon=float(found.accuracy)) | areas | score_summary(scores, random=random)

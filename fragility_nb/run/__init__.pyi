@@ -10,11 +10,11 @@ from .grid import PRELOAD, study_status, time_left, run_grid
 from .collect import collect_study, study_table, save_collection, report_study
 from .report import (
     percent, percent_interval, points, told_interval, stress_words, data_words, facts_table, show_text,
-    show_table, check_list, check_numbers, check_levels, section_switches, check_report, overview_table,
-    clean_scores, layers_with, stress_sentence, weights_sentence, coverage_sentence, recalibration_sentence,
-    kernels_sentence, retraining_sentence, found_text, stress_table, compactness_table, coverage_columns,
-    kernels_text, targeting_text, frozen_text, gain_table, load_reports, report_group, comparison_table,
-    difference_sentence, place_sentence, best_trainings, minimal_text,
+    show_table, check_list, check_numbers, check_levels, section_switches, check_report, label_counts,
+    overview_table, clean_scores, layers_with, stress_sentence, weights_sentence, coverage_sentence,
+    recalibration_sentence, kernels_sentence, retraining_sentence, found_text, stress_table, compactness_table,
+    coverage_columns, kernels_text, targeting_text, frozen_text, gain_table, load_reports, report_group,
+    comparison_table, difference_sentence, place_sentence, best_trainings, minimal_text,
 )
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "time_left", "run_grid", "collect_study", "study_table", "save_collection", "report_study", "percent",
     "percent_interval", "points", "told_interval", "stress_words", "data_words", "facts_table", "show_text",
     "show_table", "check_list", "check_numbers", "check_levels", "section_switches", "check_report",
-    "overview_table", "clean_scores", "layers_with", "stress_sentence", "weights_sentence", "coverage_sentence",
-    "recalibration_sentence", "kernels_sentence", "retraining_sentence", "found_text", "stress_table",
-    "compactness_table", "coverage_columns", "kernels_text", "targeting_text", "frozen_text", "gain_table",
-    "load_reports", "report_group", "comparison_table", "difference_sentence", "place_sentence", "best_trainings",
-    "minimal_text",
+    "label_counts", "overview_table", "clean_scores", "layers_with", "stress_sentence", "weights_sentence",
+    "coverage_sentence", "recalibration_sentence", "kernels_sentence", "retraining_sentence", "found_text",
+    "stress_table", "compactness_table", "coverage_columns", "kernels_text", "targeting_text", "frozen_text",
+    "gain_table", "load_reports", "report_group", "comparison_table", "difference_sentence", "place_sentence",
+    "best_trainings", "minimal_text",
 ]

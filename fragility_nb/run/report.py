@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['percent', 'percent_interval', 'points', 'told_interval', 'stress_words', 'data_words', 'facts_table', 'show_text',
            'show_table', 'check_list', 'check_numbers', 'check_levels', 'section_switches', 'check_report',
-           'overview_table', 'clean_scores', 'layers_with', 'stress_sentence', 'weights_sentence', 'coverage_sentence',
-           'recalibration_sentence', 'kernels_sentence', 'retraining_sentence', 'found_text', 'stress_table',
-           'compactness_table', 'coverage_columns', 'kernels_text', 'targeting_text', 'frozen_text', 'gain_table',
-           'load_reports', 'report_group', 'comparison_table', 'difference_sentence', 'place_sentence',
+           'label_counts', 'overview_table', 'clean_scores', 'layers_with', 'stress_sentence', 'weights_sentence',
+           'coverage_sentence', 'recalibration_sentence', 'kernels_sentence', 'retraining_sentence', 'found_text',
+           'stress_table', 'compactness_table', 'coverage_columns', 'kernels_text', 'targeting_text', 'frozen_text',
+           'gain_table', 'load_reports', 'report_group', 'comparison_table', 'difference_sentence', 'place_sentence',
            'best_trainings', 'minimal_text']
 
 # %% ../../nbs/api/run/08_report.ipynb #76c420a9
@@ -149,6 +149,19 @@ def check_report(
     raise ValueError(f"`report` sets {', '.join(f'`{k}`' for k in sorted(twice))}, which this notebook sets itself: "
                      f"leave it out.")
 
+# %% ../../nbs/api/run/08_report.ipynb #ae212735
+def label_counts(
+    line:Mapping, # of `score_summary`
+    of:str="", # "": by the published baseline; "_random": against random removal
+) -> str:
+    "How many layers have each label, in words."
+    return ", ".join(f"{line[name + of]} {name}" for name in ("fragile", "robust", "antifragile", "undecided"))
+
+def _not_told_apart(line:Mapping) -> str:
+    "The other layers that may be the most fragile one."
+    others = [name for name in line.get("lowest", "").split(", ") if name not in ("", line["most_fragile"])]
+    return f"; not to be told apart from it: {', '.join(others)}" if others else ""
+
 # %% ../../nbs/api/run/08_report.ipynb #878fce8d
 def overview_table(
     line:Mapping, # of `result_summary`
@@ -158,14 +171,18 @@ def overview_table(
     e, left = line["epsilon"], percent(float(epsilon.relative_accuracy), 0)
     attacked = (f"**ε = {e:.3f}** of the pixel range ({255*e:.1f}/255), "
                 f"accuracy {percent(line['accuracy_at_epsilon'])}")
-    labels = ("fragile", "robust", "antifragile", "undecided")
+    rows = {"Layers": label_counts(line)}
+    if "depends" in line:
+        rows = {"Layers, by the published baseline": label_counts(line),
+                "Layers, against random removal": label_counts(line, "_random"),
+                "Layers whose word depends on that": str(line["depends"])}
     return facts_table({
         "Clean accuracy": f"**{percent(line['clean_accuracy'])}** "
                           f"({percent_interval(line['clean_low'], line['clean_high'])})",
         f"FGSM that leaves {left} of it": attacked,
         "Most fragile layer, clean images": f"**{line['most_fragile']}**, score "
-                                            f"{told_interval(line['score'], line['low'], line['high'])}",
-        "Layers": ", ".join(f"{line[label]} {label}" for label in labels)})
+                                            f"{told_interval(line['score'], line['low'], line['high'])}"
+                                            f"{_not_told_apart(line)}"} | rows)
 
 # %% ../../nbs/api/run/08_report.ipynb #b9d4d024
 def clean_scores(
@@ -204,13 +221,21 @@ def stress_sentence(
 # %% ../../nbs/api/run/08_report.ipynb #902fe32c
 def weights_sentence(
     scores:xr.Dataset, # of `clean_scores`
+    random:xr.Dataset|None=None, # of `clean_scores`, against random removal
 ) -> str: # Markdown
-    "Which layers are fragile, robust and antifragile."
+    "Which layers are fragile, robust and antifragile; against the share of weights left, and against random removal."
+    text = f"**Stress on the weights** (score; interval). {_labels_told(scores)}"
+    if random is None: return text
+    depends = scores.layer.values[scores.label.values != random.label.values]
+    return (f"{text} Against removing as many weights at random: {_labels_told(random)}"
+            + (f" The word depends on what it is compared with for {', '.join(map(str, depends))}." if len(depends)
+               else " No word depends on what it is compared with."))
+
+def _labels_told(scores:xr.Dataset) -> str:
     labels = [label for label in ("fragile", "robust", "antifragile") if (scores.label == label).any()]
     undecided = int((scores.label == "undecided").sum())
-    return ("**Stress on the weights** (score; interval). "
-            + " ".join(f"{label.capitalize()}: {layers_with(label, scores)}." for label in labels)
-            + (f" Undecided: {undecided}." if undecided else ""))
+    return " ".join([f"{label.capitalize()}: {layers_with(label, scores)}." for label in labels]
+                    + ([f"Undecided: {undecided}."] if undecided else []))
 
 # %% ../../nbs/api/run/08_report.ipynb #cb8c33d3
 def coverage_sentence(
@@ -242,22 +267,29 @@ def kernels_sentence(
     "How many of the first kernels are fragile, and whether the attack aims at them."
     fragile, unsure = (len(kernel_set(scores, k)) for k in ("fragile", "undecided"))
     text = (f"**First kernels.** {fragile} of {scores.sizes['kernel']} kernels of {layer} are fragile, {unsure} "
-            f"undecided. ")
+            f"undecided; {_by_chance(scores):.1f} would be called fragile by chance. ")
     if targeting is None: return text
     t = targeting.isel(attack=0, severity=-1)
     p = float(t.beyond_p)
     return (f"{text}FGSM {'aims' if p < 0.05 else 'does not visibly aim'} at those that accuracy needs most: "
             f"×{float(t.beyond_noise):.2f} beyond what noise does (p = {p:.3f}).")
 
+def _by_chance(scores:xr.Dataset, ci:float|None=None) -> float:
+    "How many of as many equal kernels an interval would leave below the line."
+    return scores.sizes["kernel"] * (1 - (scores.attrs.get("ci", 0.95) if ci is None else ci)) / 2
+
 # %% ../../nbs/api/run/08_report.ipynb #2217bead
 def retraining_sentence(
-    gains:xr.Dataset, # of `retraining_gain`, with the rule "difference"
+    gains:xr.Dataset, # of `retraining_gain`, with the rules "difference" and "difference_positive", or one of them
 ) -> str: # Markdown
-    "What resting the fragile layers gains."
-    gain = gains.sel(rule="difference")
-    change, low, high = (points(float(gain[f"area_{k}"])) for k in ("gain", "low", "high"))
-    return (f"**Retraining.** Resting the fragile layers changes the mean accuracy under attack by {change} points "
-            f"({low} … {high}) against plain training.")
+    "What resting layers gains, by the rule of either sign."
+    told = []
+    for rule, whom in (("difference", "attacked"), ("difference_positive", "clean")):
+        if rule not in gains.rule: continue
+        change, low, high = (points(float(gains.sel(rule=rule)[f"area_{k}"])) for k in ("gain", "low", "high"))
+        told.append(f"resting the layers that the {whom} images need more changes the mean accuracy under attack by "
+                    f"{change} points ({low} … {high})")
+    return f"**Retraining.** Against plain training, {'; '.join(told)}."
 
 def found_text(
     sentences:Sequence[str], # Markdown
@@ -265,7 +297,8 @@ def found_text(
 ) -> str: # Markdown
     "The section with what was found, and how sure it is."
     return ("## What was found\n\n" + "\n".join(f"- {s}" for s in sentences)
-            + f"\n\nBrackets hold {percent(ci, 0)} bootstrap intervals over the test images. They say how well *this "
+            + f"\n\nBrackets hold {percent(ci, 0)} bootstrap intervals over the test images; those of layers hold for "
+              f"all layers and kinds of scores together. They say how well *this "
               f"trained network* was measured, not how another training of it would turn out.")
 
 # %% ../../nbs/api/run/08_report.ipynb #bc16efe3
@@ -313,7 +346,8 @@ def kernels_text(
             f"*Fragile* are kernels without which the accuracy on clean images lies below the mean over all kernels, "
             f"with the whole {percent(ci, 0)} interval; *null* are those above it (Pravin et al., ICANN 2021; "
             f"intervals ours). Of {scores.sizes['kernel']} kernels, {len(fragile)} are fragile and {len(unsure)} "
-            f"undecided; {len(below)} lie below the line by the plain numbers.")
+            f"undecided; {len(below)} lie below the line by the plain numbers. If all kernels were alike, such "
+            f"intervals would still call {_by_chance(scores, ci):.1f} of them fragile.")
 
 # %% ../../nbs/api/run/08_report.ipynb #6b4cb242
 def targeting_text(
@@ -335,13 +369,17 @@ def targeting_text(
 
 # %% ../../nbs/api/run/08_report.ipynb #841f9611
 def frozen_text(
-    retrained:xr.Dataset, # of `compare_retraining`, with the rule "difference"
+    retrained:xr.Dataset, # of `compare_retraining`, with the rules "difference" and "difference_positive", or one
 ) -> str: # Markdown
-    "Which layers the rule froze, and how the table below it is read."
-    rested = retrained.frozen.sel(rule="difference").mean(("init", "epoch")).to_series()
-    told = [f"{layer} ({percent(v, 0)} of the epochs)" for layer, v in rested[rested > 0].items()]
-    return (f"Frozen by the rule: {', '.join(told) or 'nothing'}. The mean is over the tested ε, the gain against "
-            f"plain training, in points.")
+    "Which layers the rules froze, and how the table below it is read."
+    rules = [rule for rule in ("difference", "difference_positive") if rule in retrained.rule]
+    told = "; ".join(f"by `{rule}` {_rested(retrained.frozen.sel(rule=rule))}" for rule in rules)
+    return f"Frozen {told}. The mean is over the tested ε, the gain against plain training, in points."
+
+def _rested(frozen:xr.DataArray) -> str:
+    "The layers that rested, with the share of epochs."
+    share = frozen.mean(("init", "epoch")).to_series()
+    return ", ".join(f"{layer} ({percent(v, 0)} of the epochs)" for layer, v in share[share > 0].items()) or "nothing"
 
 def gain_table(
     gains:xr.Dataset, # of `retraining_gain`

@@ -58,27 +58,46 @@ def split_holdout(
     return train.take(rows[n:].sort().values), train.take(rows[:n].sort().values)
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #bbc098a2
-# name -> function(scores (kind, layer) of one period, threshold, seed) -> names of layers
+# name -> function(scores (kind, layer) of one period, threshold, seed) -> names of layers. The scores are against the
+# random control; their intervals are the coordinates `low` and `high`, the source's own scores `published`
 FREEZE_RULES = Registry("rule")
 
-def _below(scores:xr.DataArray, kind:str, limit:float=0.) -> list[str]:
-    "The layers whose score of a kind is below a limit."
+def _sure_layers(scores:xr.DataArray, kind:str, sign:int, limit:float=0.) -> list[str]:
+    "Layers whose whole interval lies on one side of a limit, the strongest first; at most half of all."
     one = scores.sel(kind=kind)
-    return [str(layer) for layer in one.layer.values[one.values < limit]]
+    edge = one.low if sign > 0 else one.high # of the interval, the one nearer to the limit
+    sure = np.flatnonzero(sign * (edge.values - limit) > 0)
+    strongest = sure[np.argsort(-sign * one.values[sure], kind="stable")]
+    return [str(one.layer.values[i]) for i in strongest[:one.sizes["layer"] // 2]]
 
-FREEZE_RULES["difference"] = lambda scores, threshold, seed: _below(scores, "difference")
-FREEZE_RULES["clean"] = lambda scores, threshold, seed: _below(scores, "clean")
-FREEZE_RULES["adversarial"] = lambda scores, threshold, seed: _below(scores, "adversarial")
-FREEZE_RULES["threshold"] = lambda scores, threshold, seed: _below(scores, "difference", threshold)
+FREEZE_RULES["difference"] = lambda scores, threshold, seed: _sure_layers(scores, "difference", -1)
+FREEZE_RULES["difference_positive"] = lambda scores, threshold, seed: _sure_layers(scores, "difference", 1)
+FREEZE_RULES["clean"] = lambda scores, threshold, seed: _sure_layers(scores, "clean", -1)
+FREEZE_RULES["adversarial"] = lambda scores, threshold, seed: _sure_layers(scores, "adversarial", -1)
+FREEZE_RULES["threshold"] = lambda scores, threshold, seed: _sure_layers(scores, "difference", -1, threshold)
 FREEZE_RULES["none"] = lambda scores, threshold, seed: []
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #91802338
-@FREEZE_RULES.register("random")
-def _freeze_random(scores:xr.DataArray, threshold:float, seed:int) -> list[str]:
-    "As many layers as the difference rule would freeze, drawn without replacement."
-    n = len(_below(scores, "difference"))
+def _drawn_layers(scores:xr.DataArray, n:int, seed:int) -> list[str]:
+    "So many layers, drawn without replacement."
     rows = torch.randperm(scores.sizes["layer"], generator=generator("freeze", seed))[:n].sort().values
     return [str(scores.layer.values[i]) for i in rows]
+
+@FREEZE_RULES.register("random")
+def _freeze_random(scores:xr.DataArray, threshold:float, seed:int) -> list[str]:
+    "As many layers as the rule `difference` would freeze, drawn."
+    return _drawn_layers(scores, len(FREEZE_RULES["difference"](scores, threshold, seed)), seed)
+
+@FREEZE_RULES.register("random_positive")
+def _freeze_random_positive(scores:xr.DataArray, threshold:float, seed:int) -> list[str]:
+    "As many layers as the rule `difference_positive` would freeze, drawn."
+    return _drawn_layers(scores, len(FREEZE_RULES["difference_positive"](scores, threshold, seed)), seed)
+
+@FREEZE_RULES.register("published")
+def _freeze_published(scores:xr.DataArray, threshold:float, seed:int) -> list[str]:
+    "Every layer whose published difference score is below 0, however little, and be it all of them."
+    one = scores.published.sel(kind="difference")
+    return [str(layer) for layer in one.layer.values[one.values < 0]]
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #3407db2f
 def score_layers(
@@ -88,17 +107,18 @@ def score_layers(
     attack:Attack|None=None, # default: FGSM with the ε that leaves half of the accuracy, found here
     thresholds:int=25, # of the filter sweep
     layers:Sequence[str]|str|None=None, # names of layers; default all
+    control:int=2, # random orders of the control that the scores are against; 0: none, the published baseline
     device:torch.device|str|None=None, # default: a GPU if there is one
     progress:bool=True, # show progress bars
-    **sweep, # further options of `filter_sweep`; `attack_mode` is "fixed" here, for which the rules were made
-) -> xr.Dataset: # score, low, high, label (kind, layer, filter); reference_accuracy (stress); epsilon
-    "Synaptic scores of every layer on held-out images, under an attack that suits the network (AIJ §5)."
+    **sweep, # further options of `filter_sweep`
+) -> xr.Dataset: # score, low, high, label, published (kind, layer, filter); reference_accuracy (stress); epsilon
+    "Synaptic scores of every layer on held-out images, under an attack that suits the network (AIJ §5; METHODS §2a)."
     held = match_data(model, held)
     attack = attack or FGSM(float(find_epsilon(model, held, device=device, progress=progress).epsilon))
-    result = filter_sweep(model, held, attack=attack, thresholds=thresholds, layers=layers, device=device,
-                          progress=progress, **dict(attack_mode="fixed") | sweep)
-    scores = synaptic_scores(result)
-    return scores.assign(reference_accuracy=result.reference_accuracy,
+    result = filter_sweep(model, held, attack=attack, thresholds=thresholds, layers=layers, control=control,
+                          device=device, progress=progress, **sweep)
+    scores = synaptic_scores(result, baseline="random" if control else "published")
+    return scores.assign(published=synaptic_scores(result).score, reference_accuracy=result.reference_accuracy,
                          epsilon=float(getattr(attack, "epsilon", math.nan)))
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #1df07d9b
@@ -187,10 +207,15 @@ def _check_learned(model:nn.Module, held:ImageData, how:Mapping[str, Any], at:in
                            f"no more than a random guess (1/{len(held.classes)}), so no layer can be scored: choose a "
                            f"longer period (`every`).")
 
+# %% ../../../nbs/api/probes/retraining/00_probe.ipynb #9a382b71
+def _rule_table(scores:xr.Dataset) -> xr.DataArray: # (kind, layer), with low, high and published as coordinates
+    "What a rule is given: the scores over all filters."
+    one = scores[["score", "low", "high", "published"]].sel(filter="combined", drop=True)
+    return one.set_coords(["low", "high", "published"]).score
+
 def _chosen_layers(rule:Callable, scores:xr.Dataset, settings:Mapping[str, Any], at:int) -> list[str]:
     "What the rule names; only layers that were scored."
-    frozen = rule(scores.score.sel(filter="combined", drop=True), settings["threshold"],
-                  stable_seed(settings["seed"], at))
+    frozen = rule(_rule_table(scores), settings["threshold"], stable_seed(settings["seed"], at))
     known = [str(layer) for layer in scores.layer.values]
     if not np.iterable(frozen): raise TypeError(f"Expected `rule` to return names of layers, but got {frozen!r}.")
     frozen = as_list(frozen)
@@ -234,14 +259,16 @@ def _frozen_with(model:nn.Module, held:ImageData, layers:Sequence[str]|str|None,
     return {layer.name: inside(layer.path) + norm(layer.name) for layer in find_layers(model, layers)}
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #856be1ec
+_SWEEP = ("filters", "attack_mode", "bn_mode", "alpha_range", "tolerance", "precision", "batch_size", "memory",
+          "control", "control_match", "control_nodes") # options of a scoring's sweep
+
 def _freezer(model:nn.Module, held:ImageData, rule:str|Callable, folder:str|os.PathLike|None, *, every:int,
              trained:bool, norms:str, threshold:float, attack:Attack|None, thresholds:int, layers, sweep:dict|None,
              seed:int, device, progress:bool) -> _Freezer:
     "The `freeze` for `fit`, with the names of what belongs to each layer."
     sweep = dict(sweep or {})
-    for k in sweep:
-        check_choice("sweep", k, ("filters", "attack_mode", "bn_mode", "alpha_range", "tolerance", "precision",
-                                  "batch_size", "memory"))
+    for k in sweep: check_choice("sweep", k, _SWEEP)
+    sweep.setdefault("control", 2 if sweep.get("tolerance") is None else 0) # with a tolerance there is no control
     # what is wrong is said before the first period, not after it
     SweepOptions(attack=attack, thresholds=thresholds, device=device, **sweep)
     names = _frozen_with(model, held, layers, norms)
@@ -271,7 +298,7 @@ def _as_selective(log:xr.Dataset, freezer:_Freezer, layers:list[str]) -> xr.Data
     periods = range(0 if "trained" in s else s["every"], epochs + 1, s["every"])
     scores = {at: freezer.period(at) for at in periods if at < epochs or at in freezer.periods}
     if scores:
-        keep = ["score", "low", "high", "label", "epsilon", "reference_accuracy"]
+        keep = ["score", "published", "low", "high", "label", "epsilon", "reference_accuracy"]
         joined = xr.concat([one[keep] for one in scores.values()], xr.Variable("period", list(scores)),
                            combine_attrs="drop")
         out = out.merge(joined.rename(reference_accuracy="held_out_accuracy"), combine_attrs="override")
