@@ -39,6 +39,7 @@ def check_severities(
     if values != sorted(set(values)): raise ValueError(f"Expected `severities` to increase, but got {values}.")
     return values if values and values[0] == 0 else [0., *values]
 
+# %% ../../nbs/api/measure/01_runner.ipynb #1ab358a7
 def check_seeds(
     seeds:Sequence[int], # one or several
 ) -> list[int]:
@@ -95,6 +96,7 @@ def warn_interrupted(
     warn_user(f"Interrupted: the result holds {what} ({', '.join(map(str, names))}).")
     attrs["incomplete"] = 1
 
+# %% ../../nbs/api/measure/01_runner.ipynb #3ee04221
 def warn_at_chance(
     reference:np.ndarray, # bool (S, N): right by the unfiltered network
     attrs:dict, # of the result, with `num_classes`
@@ -290,6 +292,7 @@ def join_results(
     return xr.concat(results, xr.Variable(dim, list(values)), data_vars=[k for k in results[0] if k != "weights"],
                      coords="minimal", compat="override", join="exact", combine_attrs="override")
 
+# %% ../../nbs/api/measure/01_runner.ipynb #ba2cd105
 def as_landscape(
     done:dict[tuple[int, Any], xr.Dataset], # (init, epoch) -> result
     single:bool, # one initialisation: no dimension `init`
@@ -316,6 +319,7 @@ def check_snapshots(
         raise ValueError("Expected `snapshots` of the same epochs for every initialisation.")
     return inits
 
+# %% ../../nbs/api/measure/01_runner.ipynb #5084bbb4
 def whole_inits(
     done:dict, # (init, epoch) -> result
     epochs:list, # that a whole initialisation has

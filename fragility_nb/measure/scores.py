@@ -54,6 +54,7 @@ def safe_ratio(a:np.ndarray, b:np.ndarray) -> np.ndarray:
     "a / b, NaN where b is 0."
     return np.divide(a, b, out=np.full(np.broadcast_shapes(a.shape, b.shape), np.nan), where=b != 0)
 
+# %% ../../nbs/api/measure/04_scores.ipynb #66b365d3
 def check_ci(
     ci:float, # nominal coverage, in (0, 1)
     n_boot:int, # bootstrap draws, at least 100
@@ -126,6 +127,7 @@ def bounds_at_chance(
     chance = at_chance(reference, k)
     return np.where(chance, -np.inf, low), np.where(chance, np.inf, high)
 
+# %% ../../nbs/api/measure/04_scores.ipynb #5e881f4b
 def at_chance(
     reference:np.ndarray, # unfiltered accuracy (stress, …)
     k:int|None, # number of classes, where it is known

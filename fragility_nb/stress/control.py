@@ -21,6 +21,7 @@ from .path import control_steps
 # %% ../../nbs/api/stress/09_control.ipynb #618ca333
 MATCHES = ("sign", "count") # what a random removal has in common with a filter's
 
+# %% ../../nbs/api/stress/09_control.ipynb #8d2f4a09
 def weight_groups(
     theta:Tensor|Sequence[Tensor], # weights of one layer, or of the layers of a scope
     match:str="sign", # "sign" or "count"
