@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ..core.checks import warn_user
-from ..core.identity import array_hash, stable_seed
+from ..core.identity import array_hash, as_array, file_digests, row_digests, stable_seed
 
 # %% ../../nbs/api/data/00_images.ipynb #1a4fcf61
 def _upright(path) -> Image.Image:
@@ -73,7 +73,8 @@ def _file_facts(files:list[str], shape:tuple, times:bool) -> dict[str, np.ndarra
     names = "\n".join(f[start:] if start else os.path.basename(f) for f in files).replace(os.sep, "/")
     out = dict(names=np.frombuffer(names.encode(), np.uint8), bytes=np.array([s.st_size for s in stats]),
                shape=np.array([*shape]))
-    return out | (dict(times=np.array([s.st_mtime_ns for s in stats])) if times else {})
+    states = np.array([(s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for s in stats])
+    return out | (dict(times=states) if times else {})
 
 # %% ../../nbs/api/data/00_images.ipynb #3681ba9c
 class LazyImages:
@@ -122,6 +123,10 @@ class LazyImages:
     ) -> dict[str, np.ndarray]:
         "What stands for the content of the files: names (without the folder they share), sizes in bytes."
         return _file_facts(self.files, (*self.shape, self.share or 0), times)
+
+    def digests(self) -> np.ndarray: # (N,) uint64
+        "One digest for each file's content; files that have not changed are not read again."
+        return np.array([int(d, 16) for d in file_digests(self.files)], np.uint64)
 
 # %% ../../nbs/api/data/00_images.ipynb #1aaa09c2
 def read_all_images(
@@ -241,9 +246,17 @@ class ImageData:
 
     @cached_property
     def hash(self) -> str:
-        "Fingerprint of images and labels; of images in files, of their names and sizes in bytes."
-        images = self.images.facts() if isinstance(self.images, LazyImages) else dict(images=self.images.cpu().numpy())
+        "Fingerprint of images and labels; of images in files, of the files' content."
+        if isinstance(self.images, LazyImages):
+            images = dict(files=self.image_digests, shape=np.array([*self.shape, self.images.share or 0]))
+        else: images = dict(images=self.images.cpu().numpy())
         return array_hash(images | dict(labels=self.labels.cpu().numpy()))
+
+    @cached_property
+    def image_digests(self) -> np.ndarray: # (N,) uint64
+        "One digest for each image."
+        if isinstance(self.images, LazyImages): return self.images.digests()
+        return row_digests(row.data for row in np.ascontiguousarray(as_array(self.images)).reshape(len(self), -1))
 
 # %% ../../nbs/api/data/00_images.ipynb #417d1fb0
 def channel_moments(

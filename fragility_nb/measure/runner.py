@@ -128,6 +128,10 @@ class SweepOptions:
         "What the answers depend on, besides model and data."
         return _option_facts(self)
 
+    def things(self) -> dict:
+        "The same as the things themselves, for `PartStore`."
+        return self.facts() | dict(attack=self.attack, filters={name: FILTERS[name] for name in self.filters})
+
 # %% ../../nbs/api/measure/01_runner.ipynb #e1156764
 def _settle(s:SweepOptions) -> None:
     "Checks the options and completes those that may be given in short."

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.checks import check_number, warn_user
-from ..core.identity import array_hash
+from ..core.identity import array_hash, as_array, describe
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..data.convert import as_data
@@ -130,8 +130,8 @@ def model_hash(
     more = {"·resize": model.resize if isinstance(model, Normalized) else None,
             "·stem": "cifar" if spec.get("stem") == "cifar" else None,
             "·norm": json.dumps(swaps) if swaps else None}
-    arrays = {k: v.detach().cpu().contiguous().view(torch.uint8).numpy() if v.dtype == torch.bfloat16
-              else v.detach().cpu().numpy() for k, v in model.state_dict().items()}
+    arrays = {k: as_array(v) if isinstance(v, Tensor) else np.array([json.dumps(describe(v, k))])
+              for k, v in model.state_dict().items()}
     return array_hash(arrays | {k: np.array([v]) for k, v in more.items() if v is not None})
 
 # %% ../../nbs/api/models/00_wrap.ipynb #0546b4d4
