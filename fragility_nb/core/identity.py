@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['RESULTS_VERSION', 'READ_AT_MOST', 'stable_seed', 'array_hash', 'installed_version', 'result_versions', 'user_cache',
            'file_digests', 'folder_digest', 'text_digest', 'CannotDescribe', 'code_digest', 'as_array',
-           'describe_structure', 'describe', 'description_changes', 'Rows', 'Near', 'row_digests']
+           'describe_structure', 'describe', 'changed_fields', 'description_changes', 'Rows', 'Near', 'row_digests']
 
-# %% ../../nbs/api/core/01_identity.ipynb #c4903907
+# %% ../../nbs/api/core/01_identity.ipynb #50140967
 import contextlib
 import dataclasses
 import dis
@@ -21,7 +21,7 @@ import sys
 import sysconfig
 import time
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
@@ -31,7 +31,7 @@ import numpy as np
 
 from .checks import as_list
 
-# %% ../../nbs/api/core/01_identity.ipynb #841b804e
+# %% ../../nbs/api/core/01_identity.ipynb #f1dca163
 def stable_seed(
     *parts:str|int|float, # what the stream is for, e.g. `("gaussian_noise", 2.0, seed, image_index)`
 ) -> int: # in [0, 2⁶³)
@@ -41,7 +41,7 @@ def stable_seed(
     text = "\x1f".join(f"{type(p).__name__}:{p!r}" for p in clean)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
-# %% ../../nbs/api/core/01_identity.ipynb #6eadd6ac
+# %% ../../nbs/api/core/01_identity.ipynb #9595f901
 def array_hash(
     arrays:Mapping[str, np.ndarray], # named arrays; order does not matter
 ) -> str: # 16 hexadecimal digits
@@ -53,7 +53,7 @@ def array_hash(
         h.update(a.reshape(-1).view(np.uint8).data)
     return h.hexdigest()
 
-# %% ../../nbs/api/core/01_identity.ipynb #476d993e
+# %% ../../nbs/api/core/01_identity.ipynb #76f1c8d0
 RESULTS_VERSION = 1 # raised whenever the package computes another number than before
 
 def installed_version(
@@ -67,7 +67,7 @@ def result_versions() -> dict[str, Any]: # results version of this package, torc
     "The versions that change numbers."
     return dict(results=RESULTS_VERSION, torch=".".join(installed_version("torch").split(".")[:2]))
 
-# %% ../../nbs/api/core/01_identity.ipynb #1ab44dec
+# %% ../../nbs/api/core/01_identity.ipynb #70e9ef14
 def user_cache() -> Path:
     "Folder for what can be made again: $FRAGILITY_CACHE, else `fragility_nb` in the user's cache folder."
     if named := os.environ.get("FRAGILITY_CACHE"): return Path(named).expanduser()
@@ -85,7 +85,7 @@ def _digest_table() -> Iterator[sqlite3.Connection|None]:
     finally:
         if table is not None: table.close()
 
-# %% ../../nbs/api/core/01_identity.ipynb #6c232a96
+# %% ../../nbs/api/core/01_identity.ipynb #174ac04e
 _SETTLED = 2e9 # nanoseconds after which a further change shows in a file's times
 
 def _file_state(path:str) -> tuple[str, bool]:
@@ -105,7 +105,7 @@ def _known_digests(table:sqlite3.Connection|None, states:Mapping[str, str]) -> d
     except sqlite3.Error: return {}
     return {path: row[1] for path, row in found.items() if row is not None and row[0] == states[path]}
 
-# %% ../../nbs/api/core/01_identity.ipynb #e78e8695
+# %% ../../nbs/api/core/01_identity.ipynb #a377da9a
 def file_digests(
     paths:Iterable[str|os.PathLike], # of files
 ) -> list[str]: # 16 hexadecimal digits each
@@ -123,7 +123,7 @@ def file_digests(
                 table.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", rows)
     return [known[p] for p in full]
 
-# %% ../../nbs/api/core/01_identity.ipynb #f18514c9
+# %% ../../nbs/api/core/01_identity.ipynb #877fea20
 READ_AT_MOST = 8 * 2**30 # bytes of a folder that are read
 
 def folder_digest(
@@ -145,7 +145,7 @@ def text_digest(
     "A short fingerprint of a text."
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
-# %% ../../nbs/api/core/01_identity.ipynb #8f602e85
+# %% ../../nbs/api/core/01_identity.ipynb #4abe0a26
 class CannotDescribe(ValueError):
     "A thing that cannot be told apart from others."
 
@@ -157,7 +157,7 @@ def _reason(x:object, what:str) -> CannotDescribe:
 _HERE = tuple(os.path.realpath(sysconfig.get_path(k)) + os.sep for k in ("stdlib", "platstdlib", "purelib", "platlib"))
 _OWN = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep if "__file__" in globals() else None
 
-# %% ../../nbs/api/core/01_identity.ipynb #09134409
+# %% ../../nbs/api/core/01_identity.ipynb #24311949
 @functools.lru_cache(maxsize=1024)
 def _package_of(module:str) -> str|None:
     "The installed package that a module belongs to, with its version; `None` for a user's own module."
@@ -179,7 +179,7 @@ def _title(x) -> str:
     known = package is not None and " " in package
     return f"{module}.{name} ({package})" if known else f"{module}.{name}" if module not in ("", "__main__") else name
 
-# %% ../../nbs/api/core/01_identity.ipynb #4c437c03
+# %% ../../nbs/api/core/01_identity.ipynb #6a6ca232
 def _constant(value) -> str:
     "A constant of some code, as text."
     if isinstance(value, types.CodeType): return code_digest(value)
@@ -200,7 +200,7 @@ def _global_names(code:types.CodeType) -> set[str]:
     found = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return found.union(*(_global_names(c) for c in code.co_consts if isinstance(c, types.CodeType)))
 
-# %% ../../nbs/api/core/01_identity.ipynb #e937c0c5
+# %% ../../nbs/api/core/01_identity.ipynb #aacca5f2
 def _function(f:types.FunctionType, what:str, above:tuple) -> Any:
     "A function: by name if it is of an installed package, else with all that it depends on."
     plain, known = "<" not in f.__qualname__, _package_of(f.__module__ or "__main__") is not None
@@ -217,7 +217,7 @@ def _cell(cell) -> object:
     try: return cell.cell_contents
     except ValueError: return "(nothing yet)"
 
-# %% ../../nbs/api/core/01_identity.ipynb #3b7409bc
+# %% ../../nbs/api/core/01_identity.ipynb #0d58da20
 _NO_PART = {"__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__firstlineno__",
             "__static_attributes__", "__abstractmethods__", "_abc_impl", "__match_args__", "__parameters__", "__slots__",
             "__dataclass_fields__", "__dataclass_params__", "__annotate_func__", "__annotations_cache__",
@@ -244,7 +244,7 @@ def _class(c:type, what:str, above:tuple) -> Any:
     bases = [_title(b) for b in c.__mro__[1:] if b not in own and b is not object]
     return dict({"class": _title(c)}, code=text_digest(text + repr(bases)))
 
-# %% ../../nbs/api/core/01_identity.ipynb #bfb37e72
+# %% ../../nbs/api/core/01_identity.ipynb #51d09fd6
 def _object(x, what:str, above:tuple) -> Any:
     "An object: its class and its fields; what says itself how it is copied, as that."
     copies = type(x).__reduce__ is not object.__reduce__ or type(x).__reduce_ex__ is not object.__reduce_ex__
@@ -267,7 +267,7 @@ def _reduced(x, what:str, above:tuple) -> Any:
     whole = [list(p) if hasattr(p, "__next__") else p for p in parts]
     return dict(type=_title(type(x)), made=[_describe(p, what, above) for p in whole])
 
-# %% ../../nbs/api/core/01_identity.ipynb #5b385ac1
+# %% ../../nbs/api/core/01_identity.ipynb #17182783
 def as_array(
     x, # a NumPy array, or a torch tensor on any device
 ) -> np.ndarray:
@@ -293,7 +293,7 @@ def _network(x, what:str, above:tuple) -> Any:
     weights = array_hash({k: as_array(v) for k, v in x.state_dict().items() if hasattr(v, "detach")})
     return dict({"class": _title(type(x))}, weights=weights, **describe_structure(x, what))
 
-# %% ../../nbs/api/core/01_identity.ipynb #4283d4bb
+# %% ../../nbs/api/core/01_identity.ipynb #67b8413d
 def _array(x, what:str, above:tuple) -> Any:
     try: a = as_array(x)
     except Exception: raise _reason(x, what) from None
@@ -317,7 +317,7 @@ def _module(x, what:str, above:tuple) -> Any:
 
 _VALUES = (complex, bytes, bytearray, range, slice, PurePath, re.Pattern, np.dtype, type(...), type(NotImplemented))
 
-# %% ../../nbs/api/core/01_identity.ipynb #88204e6b
+# %% ../../nbs/api/core/01_identity.ipynb #cfeea953
 _BUILT_IN = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc,
              types.MethodWrapperType, types.ClassMethodDescriptorType, types.GetSetDescriptorType)
 
@@ -356,7 +356,7 @@ _KINDS:list[tuple[Callable[[Any], Any], Callable[[Any, str, tuple], Any]]] = [
     (lambda x: True, _reduced),
 ]
 
-# %% ../../nbs/api/core/01_identity.ipynb #386806a4
+# %% ../../nbs/api/core/01_identity.ipynb #3d791e2b
 def _describe(x, what:str, above:tuple) -> Any:
     "One thing; a thing inside itself is not followed again."
     if any(x is a for a in above): return f"(this {type(x).__name__} itself)"
@@ -370,29 +370,41 @@ def describe(
     "What a thing is. A thing of which two cannot be told apart, such as an open file, is a `CannotDescribe`."
     return _describe(thing, what, ())
 
-# %% ../../nbs/api/core/01_identity.ipynb #4d4350d7
+# %% ../../nbs/api/core/01_identity.ipynb #7ceea0c2
 def _is_hash(value) -> bool: return isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None
+
+def changed_fields(
+    then:Any, # of `describe`
+    now:Any, # another one
+    name:str="", # of the thing
+) -> dict[str, tuple]: # "attack.epsilon" -> (then, now)
+    "The fields that are not the same in two descriptions."
+    if then == now and type(then) is type(now): return {}
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        pairs = {f"{name}.{k}".strip("."): (then.get(k), now.get(k)) for k in dict.fromkeys([*now, *then])}
+    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        pairs = {f"{name}[{i}]": both for i, both in enumerate(zip(then, now))}
+    else: return {name: (then, now)}
+    return {k: v for path, both in pairs.items() for k, v in changed_fields(*both, path).items()}
 
 def description_changes(
     then:Any, # of `describe`
     now:Any, # another one
-    name:str="", # of the thing
+    leave:Iterable[str]=(), # fields that do not count, with all that is in them
 ) -> list[str]: # one for each field that differs: "attack.epsilon: 0.02 → 0.03"
-    "What is not the same in two descriptions."
-    if then == now and type(then) is type(now): return []
-    if isinstance(then, Mapping) and isinstance(now, Mapping):
-        keys = dict.fromkeys([*now, *then])
-        found = [description_changes(then.get(k), now.get(k), f"{name}.{k}".strip(".")) for k in keys]
-        return [text for several in found for text in several]
-    if _is_hash(now) or _is_hash(then): return [f"{name.removesuffix('.hash')} changed"]
-    return [f"{name}: {_shortly(then)} → {_shortly(now)}"]
+    "What is not the same in two descriptions, in words."
+    leave = tuple(leave)
+    fields = {k: v for k, v in changed_fields(then, now).items() if not k.startswith(leave)} if leave \
+        else changed_fields(then, now)
+    return [f"{k.removesuffix('.hash')} changed" if _is_hash(a) or _is_hash(b) else f"{k}: {_shortly(a)} → {_shortly(b)}"
+            for k, (a, b) in fields.items()]
 
 def _shortly(value) -> str:
     if isinstance(value, Mapping): value = value.get("function") or value.get("class") or value
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
-# %% ../../nbs/api/core/01_identity.ipynb #d0f5dcfa
+# %% ../../nbs/api/core/01_identity.ipynb #08ced217
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
     "Facts of which it shall be said how many changed: one digest for each."

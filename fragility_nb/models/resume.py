@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['own_answers', 'describe_model', 'question_of', 'snapshot_path', 'list_snapshots', 'snapshot_epochs']
 
-# %% ../../nbs/api/models/09_resume.ipynb #06f595e4
+# %% ../../nbs/api/models/09_resume.ipynb #5189b54d
 import contextlib
 import json
 import os
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from ..core.checks import check_number, warn_user
 from ..core.identity import CannotDescribe, Near, Rows, array_hash, describe, describe_structure
-from ..core.identity import description_changes, result_versions
+from ..core.identity import changed_fields, description_changes, result_versions
 from ..data.images import ImageData, generator
 from .wrap import evaluating, home, model_hash, model_name
 from .checkpoints import read_safetensors, save_checkpoint, write_safetensors
 from .steps import TrainingSteps
 
-# %% ../../nbs/api/models/09_resume.ipynb #63b1023b
+# %% ../../nbs/api/models/09_resume.ipynb #2876f4b9
 _PROBES = 8 # images
 
 def probe_images(
@@ -52,7 +52,7 @@ def _answers_and_slopes(net:nn.Module, x:Tensor, slopes:bool) -> tuple[Tensor, T
     g = g[len(g)//2:].float()
     return z.detach().cpu(), F.adaptive_avg_pool2d(g, tuple(min(16, n) for n in g.shape[-2:])).cpu()
 
-# %% ../../nbs/api/models/09_resume.ipynb #417f6c71
+# %% ../../nbs/api/models/09_resume.ipynb #039fb118
 def own_answers(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data:ImageData, # some of these are shown to it
@@ -70,7 +70,7 @@ def own_answers(
     return dict(answers=answers) | ({} if g is None else dict(
         slopes=Near(g.numpy(), max(0.05, rough), "its gradients differ")))
 
-# %% ../../nbs/api/models/09_resume.ipynb #216783c5
+# %% ../../nbs/api/models/09_resume.ipynb #e82b863e
 def _plain_fields(model:nn.Module) -> dict[str, Any]:
     "The attributes of all modules that can be named, tensors and what torch keeps left out."
     def field(v):
@@ -107,7 +107,7 @@ def question_of(
     return dict(about=[kind, title, model_name(model), data.name], network=network, data=facts, **answers,
                 images=Rows(data.image_digests), labels=Rows(data.labels.cpu().numpy().astype("uint64"), "labels"))
 
-# %% ../../nbs/api/models/09_resume.ipynb #65990dc6
+# %% ../../nbs/api/models/09_resume.ipynb #439045db
 def snapshot_path(
     folder:str|os.PathLike, # of a training
     epoch:int, # 0 is before training
@@ -121,7 +121,7 @@ def list_snapshots(
     "The snapshots of a training."
     return {int(p.stem.removeprefix("epoch-")): p for p in sorted(Path(folder).glob("epoch-*.safetensors"))}
 
-# %% ../../nbs/api/models/09_resume.ipynb #dfcb1efc
+# %% ../../nbs/api/models/09_resume.ipynb #a6fbf8b4
 def snapshot_epochs(
     snapshots:int|Iterable[int], # every n epochs, and the last one; or the epochs themselves (0 is before training)
     epochs:int, # of the whole training
@@ -132,7 +132,7 @@ def snapshot_epochs(
     every = int(check_number("snapshots", snapshots, low=0, integer=True))
     return sorted({*range(every, epochs + 1, every), epochs}) if every else []
 
-# %% ../../nbs/api/models/09_resume.ipynb #1c37e239
+# %% ../../nbs/api/models/09_resume.ipynb #14343e87
 @contextlib.contextmanager
 def plain_disk_errors(
     path:Path, # that is written in the block
@@ -143,7 +143,7 @@ def plain_disk_errors(
         raise OSError(f"Cannot write `{path}` ({e}). What was there before is still there; make room, and the same "
                       f"call goes on from it.") from e
 
-# %% ../../nbs/api/models/09_resume.ipynb #c7ab18a9
+# %% ../../nbs/api/models/09_resume.ipynb #2c32f1ff
 def _state_tensors(steps:TrainingSteps) -> dict[str, Tensor]:
     "Weights, average and the optimiser's tensors by number of the parameter, on the CPU."
     average = steps.average.weights if steps.average else {}
@@ -165,17 +165,17 @@ def _load_tensors(steps:TrainingSteps, tensors:dict[str, Tensor]) -> None:
     groups = steps.optimizer.state_dict()["param_groups"]
     steps.optimizer.load_state_dict(dict(state=state, param_groups=groups))
 
-# %% ../../nbs/api/models/09_resume.ipynb #04e73ff7
+# %% ../../nbs/api/models/09_resume.ipynb #81898565
 def _differences(then:dict, now:dict) -> list[str]:
     "What is not the same in two settings; `freeze` is there only where it was asked for."
     keys = now | dict.fromkeys({"freeze"} & then.keys())
     return [f"{k}: {then.get(k)!r} there, {now.get(k)!r} now" for k in keys if then.get(k) != now.get(k)]
 
-# %% ../../nbs/api/models/09_resume.ipynb #7d2dd53f
+# %% ../../nbs/api/models/09_resume.ipynb #e8dbc126
 def _identity_changes(meta:Mapping[str, str], now:dict) -> list[str]:
     "What is not the same in the things that a training depends on."
     if "identity" not in meta: return ["begun by an earlier version, which did not keep what it belongs to"]
-    return description_changes(json.loads(meta["identity"]), now)
+    return description_changes(json.loads(meta["identity"]), now, leave=json.loads(meta["moves"]))
 
 def _answer_tensors(answers:Mapping[str, Near], of:str) -> dict[str, Tensor]:
     return {f"identity.{of}.{k}": torch.from_numpy(v.values).clone() for k, v in answers.items()}
@@ -185,7 +185,7 @@ def _answer_changes(tensors:Mapping[str, Tensor], of:str, answers:Mapping[str, N
     kept = {k: tensors.get(f"identity.{of}.{k}") for k in answers}
     return [text for k, v in answers.items() if (t := kept[k]) is not None for text in v.changes(t.numpy())]
 
-# %% ../../nbs/api/models/09_resume.ipynb #839e6af3
+# %% ../../nbs/api/models/09_resume.ipynb #105ecb84
 class TrainingFolder:
     "The files of one training: state.safetensors, log.nc, epoch-010.safetensors, …; none without a folder."
     def __init__(self,
@@ -196,12 +196,17 @@ class TrainingFolder:
         look:Callable[..., dict[str, Near]]=lambda model, slopes=True: {}, # what a network answers; see `own_answers`
     ):
         self.steps, self.settings, self.look = steps, settings, look
-        self.identity = {} if folder is None else {"versions": result_versions()} | {
-            k: describe(v, k) for k, v in things.items()}
+        self.things = things
+        self.identity = {} if folder is None else self.describe()
         self.folder = None if folder is None else Path(folder)
+        self.moves:list[str] = [] # fields that change while it works, such as a counter of calls
         self.began = {} if folder is None else look(steps.model)
         # of a run that was killed while it wrote
         for part in self.folder.glob(".*.part") if self.folder else (): part.unlink(missing_ok=True)
+
+    def describe(self) -> dict[str, Any]:
+        "What the training depends on besides its settings."
+        return {"versions": result_versions()} | {k: describe(v, k) for k, v in self.things.items()}
 
     def snapshot(self, epoch:int, **facts) -> None:
         "Keeps the weights of an epoch."
@@ -218,7 +223,8 @@ class TrainingFolder:
             held = model_hash(steps.model)
             tensors |= _answer_tensors(self.look(steps.model, slopes=False), "held")
         meta = dict(settings=json.dumps(self.settings), log=json.dumps(log),
-                    scaler=json.dumps(steps.scaler.state_dict()), held=held, identity=json.dumps(self.identity))
+                    scaler=json.dumps(steps.scaler.state_dict()), held=held, identity=json.dumps(self.identity),
+                    moves=json.dumps([*self.moves, *changed_fields(self.identity, self.describe())]))
         with plain_disk_errors(path): write_safetensors(path, tensors, meta)
 
     def resume(self) -> list[dict]:
@@ -233,7 +239,8 @@ class TrainingFolder:
             or _answer_changes(tensors, "held" if again else "init", self.began)
         if differ:
             raise ValueError(f"`{self.folder}` holds another training ({'; '.join(differ)}). Choose another `folder`.")
-        self.settings = now
+        self.settings, self.identity = now, json.loads(meta["identity"])
+        self.moves = json.loads(meta["moves"])
         if again: self.began = {k.removeprefix("identity.init."): Near(v.numpy()) for k, v in tensors.items()
                                 if k.startswith("identity.init.")}
         _load_tensors(self.steps, tensors)
