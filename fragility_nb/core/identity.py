@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['RESULTS_VERSION', 'READ_AT_MOST', 'stable_seed', 'array_hash', 'installed_version', 'result_versions', 'user_cache',
-           'file_digests', 'folder_digest', 'text_digest', 'CannotDescribe', 'code_digest', 'as_array',
-           'describe_structure', 'describe', 'changed_fields', 'description_changes', 'Rows', 'Near', 'row_digests']
+           'file_digests', 'folder_digest', 'remember_folders', 'remembered', 'text_digest', 'CannotDescribe',
+           'code_digest', 'as_array', 'describe_structure', 'describe', 'changed_fields', 'description_changes', 'Rows',
+           'Near', 'row_digests']
 
-# %% ../../nbs/api/core/01_identity.ipynb #50140967
+# %% ../../nbs/api/core/01_identity.ipynb #e10391c3
 import contextlib
 import dataclasses
 import dis
@@ -23,6 +24,7 @@ import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 from typing import Any
@@ -31,7 +33,7 @@ import numpy as np
 
 from .checks import as_list
 
-# %% ../../nbs/api/core/01_identity.ipynb #f1dca163
+# %% ../../nbs/api/core/01_identity.ipynb #dc1178a6
 def stable_seed(
     *parts:str|int|float, # what the stream is for, e.g. `("gaussian_noise", 2.0, seed, image_index)`
 ) -> int: # in [0, 2⁶³)
@@ -41,7 +43,7 @@ def stable_seed(
     text = "\x1f".join(f"{type(p).__name__}:{p!r}" for p in clean)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
-# %% ../../nbs/api/core/01_identity.ipynb #9595f901
+# %% ../../nbs/api/core/01_identity.ipynb #db1a306c
 def array_hash(
     arrays:Mapping[str, np.ndarray], # named arrays; order does not matter
 ) -> str: # 16 hexadecimal digits
@@ -53,9 +55,10 @@ def array_hash(
         h.update(a.reshape(-1).view(np.uint8).data)
     return h.hexdigest()
 
-# %% ../../nbs/api/core/01_identity.ipynb #76f1c8d0
+# %% ../../nbs/api/core/01_identity.ipynb #729ec594
 RESULTS_VERSION = 1 # raised whenever the package computes another number than before
 
+@functools.lru_cache(maxsize=64)
 def installed_version(
     package:str, # as `pip` calls it
 ) -> str:
@@ -67,7 +70,7 @@ def result_versions() -> dict[str, Any]: # results version of this package, torc
     "The versions that change numbers."
     return dict(results=RESULTS_VERSION, torch=".".join(installed_version("torch").split(".")[:2]))
 
-# %% ../../nbs/api/core/01_identity.ipynb #70e9ef14
+# %% ../../nbs/api/core/01_identity.ipynb #bcb52c3c
 def user_cache() -> Path:
     "Folder for what can be made again: $FRAGILITY_CACHE, else `fragility_nb` in the user's cache folder."
     if named := os.environ.get("FRAGILITY_CACHE"): return Path(named).expanduser()
@@ -85,7 +88,7 @@ def _digest_table() -> Iterator[sqlite3.Connection|None]:
     finally:
         if table is not None: table.close()
 
-# %% ../../nbs/api/core/01_identity.ipynb #174ac04e
+# %% ../../nbs/api/core/01_identity.ipynb #1eab8062
 _SETTLED = 2e9 # nanoseconds after which a further change shows in a file's times
 
 def _file_state(path:str) -> tuple[str, bool]:
@@ -105,12 +108,13 @@ def _known_digests(table:sqlite3.Connection|None, states:Mapping[str, str]) -> d
     except sqlite3.Error: return {}
     return {path: row[1] for path, row in found.items() if row is not None and row[0] == states[path]}
 
-# %% ../../nbs/api/core/01_identity.ipynb #a377da9a
+# %% ../../nbs/api/core/01_identity.ipynb #43914bd7
 def file_digests(
     paths:Iterable[str|os.PathLike], # of files
 ) -> list[str]: # 16 hexadecimal digits each
     "Digests of files by their content; a file that has not changed since it was read is not read again."
     full = [os.path.abspath(p) for p in paths]
+    if not full: return []
     before = {p: _file_state(p) for p in dict.fromkeys(full)}
     with _digest_table() as table:
         known = _known_digests(table, {p: state for p, (state, _) in before.items()})
@@ -123,21 +127,49 @@ def file_digests(
                 table.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", rows)
     return [known[p] for p in full]
 
-# %% ../../nbs/api/core/01_identity.ipynb #877fea20
+# %% ../../nbs/api/core/01_identity.ipynb #21b383bd
 READ_AT_MOST = 8 * 2**30 # bytes of a folder that are read
 
 def folder_digest(
     folder:str|os.PathLike, # with all that is below it
 ) -> str: # 16 hexadecimal digits
-    "A digest of names and contents of all files of a folder, hidden ones left out."
-    found = sorted(os.path.join(base, f) for base, inner, files in os.walk(folder, followlinks=True)
-                   for f in files if not f.startswith(".") and "/." not in os.path.relpath(base, folder)
-                   and f != "digests.sqlite" and "__pycache__" not in base)
-    found = [f for f in found if os.path.isfile(f)]
-    much = sum(os.path.getsize(f) for f in found) > READ_AT_MOST
-    content = [_file_state(f)[0] for f in found] if much else file_digests(found)
-    names = [os.path.relpath(f, folder).replace(os.sep, "/") for f in found]
-    return text_digest(json.dumps([names, content]))
+    "A digest of names and contents of all files of a folder; hidden ones and caches are left out."
+    place = os.path.abspath(folder)
+    return remembered(("folder", place), lambda: _folder_digest(place))
+
+def _folder_digest(place:str) -> str:
+    found = sorted(_files_below(place))
+    states = [_file_state(f)[0] for f in found]
+    much = sum(int(s.partition(" ")[0]) for s in states) > READ_AT_MOST
+    names = [os.path.relpath(f, place).replace(os.sep, "/") for f in found]
+    return text_digest(json.dumps([names, states if much else file_digests(found)]))
+
+_remembered:ContextVar[dict[tuple, Any]|None] = ContextVar("remembered", default=None)
+
+@contextlib.contextmanager
+def remember_folders() -> Iterator[None]:
+    "Inside the block each folder, and what `remembered` is asked for, is looked at once."
+    token = _remembered.set({})
+    try: yield
+    finally: _remembered.reset(token)
+
+def remembered(
+    key:tuple, # what is asked for
+    find:Callable[[], Any], # finds it
+) -> Any:
+    "What was found before in the block of `remember_folders`; outside of one it is found anew."
+    memo = _remembered.get()
+    if memo is None: return find()
+    if key not in memo: memo[key] = find()
+    return memo[key]
+
+def _files_below(folder:str, above:tuple[str, ...]=()) -> Iterator[str]:
+    "The files of a folder and of those in it; a link to a folder further up is not followed."
+    above = (*above, os.path.realpath(folder))
+    for entry in os.scandir(folder):
+        if entry.name.startswith(".") or entry.name in ("__pycache__", "fragility_cache"): continue
+        if entry.is_dir(): yield from _files_below(entry.path, above) if os.path.realpath(entry) not in above else ()
+        elif entry.is_file(): yield entry.path
 
 def text_digest(
     text:str, # of any length
@@ -145,7 +177,7 @@ def text_digest(
     "A short fingerprint of a text."
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
-# %% ../../nbs/api/core/01_identity.ipynb #4abe0a26
+# %% ../../nbs/api/core/01_identity.ipynb #21927bfc
 class CannotDescribe(ValueError):
     "A thing that cannot be told apart from others."
 
@@ -157,7 +189,7 @@ def _reason(x:object, what:str) -> CannotDescribe:
 _HERE = tuple(os.path.realpath(sysconfig.get_path(k)) + os.sep for k in ("stdlib", "platstdlib", "purelib", "platlib"))
 _OWN = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep if "__file__" in globals() else None
 
-# %% ../../nbs/api/core/01_identity.ipynb #24311949
+# %% ../../nbs/api/core/01_identity.ipynb #ce682fbc
 @functools.lru_cache(maxsize=1024)
 def _package_of(module:str) -> str|None:
     "The installed package that a module belongs to, with its version; `None` for a user's own module."
@@ -179,7 +211,7 @@ def _title(x) -> str:
     known = package is not None and " " in package
     return f"{module}.{name} ({package})" if known else f"{module}.{name}" if module not in ("", "__main__") else name
 
-# %% ../../nbs/api/core/01_identity.ipynb #6a6ca232
+# %% ../../nbs/api/core/01_identity.ipynb #54c2378c
 def _constant(value) -> str:
     "A constant of some code, as text."
     if isinstance(value, types.CodeType): return code_digest(value)
@@ -200,7 +232,7 @@ def _global_names(code:types.CodeType) -> set[str]:
     found = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return found.union(*(_global_names(c) for c in code.co_consts if isinstance(c, types.CodeType)))
 
-# %% ../../nbs/api/core/01_identity.ipynb #aacca5f2
+# %% ../../nbs/api/core/01_identity.ipynb #b7d4f53a
 def _function(f:types.FunctionType, what:str, above:tuple) -> Any:
     "A function: by name if it is of an installed package, else with all that it depends on."
     plain, known = "<" not in f.__qualname__, _package_of(f.__module__ or "__main__") is not None
@@ -217,7 +249,7 @@ def _cell(cell) -> object:
     try: return cell.cell_contents
     except ValueError: return "(nothing yet)"
 
-# %% ../../nbs/api/core/01_identity.ipynb #0d58da20
+# %% ../../nbs/api/core/01_identity.ipynb #77ddb35d
 _NO_PART = {"__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__firstlineno__",
             "__static_attributes__", "__abstractmethods__", "_abc_impl", "__match_args__", "__parameters__", "__slots__",
             "__dataclass_fields__", "__dataclass_params__", "__annotate_func__", "__annotations_cache__",
@@ -244,7 +276,7 @@ def _class(c:type, what:str, above:tuple) -> Any:
     bases = [_title(b) for b in c.__mro__[1:] if b not in own and b is not object]
     return dict({"class": _title(c)}, code=text_digest(text + repr(bases)))
 
-# %% ../../nbs/api/core/01_identity.ipynb #51d09fd6
+# %% ../../nbs/api/core/01_identity.ipynb #dc1c0cf1
 def _object(x, what:str, above:tuple) -> Any:
     "An object: its class and its fields; what says itself how it is copied, as that."
     copies = type(x).__reduce__ is not object.__reduce__ or type(x).__reduce_ex__ is not object.__reduce_ex__
@@ -267,7 +299,7 @@ def _reduced(x, what:str, above:tuple) -> Any:
     whole = [list(p) if hasattr(p, "__next__") else p for p in parts]
     return dict(type=_title(type(x)), made=[_describe(p, what, above) for p in whole])
 
-# %% ../../nbs/api/core/01_identity.ipynb #17182783
+# %% ../../nbs/api/core/01_identity.ipynb #41145578
 def as_array(
     x, # a NumPy array, or a torch tensor on any device
 ) -> np.ndarray:
@@ -293,7 +325,7 @@ def _network(x, what:str, above:tuple) -> Any:
     weights = array_hash({k: as_array(v) for k, v in x.state_dict().items() if hasattr(v, "detach")})
     return dict({"class": _title(type(x))}, weights=weights, **describe_structure(x, what))
 
-# %% ../../nbs/api/core/01_identity.ipynb #67b8413d
+# %% ../../nbs/api/core/01_identity.ipynb #6ac07a46
 def _array(x, what:str, above:tuple) -> Any:
     try: a = as_array(x)
     except Exception: raise _reason(x, what) from None
@@ -317,7 +349,7 @@ def _module(x, what:str, above:tuple) -> Any:
 
 _VALUES = (complex, bytes, bytearray, range, slice, PurePath, re.Pattern, np.dtype, type(...), type(NotImplemented))
 
-# %% ../../nbs/api/core/01_identity.ipynb #cfeea953
+# %% ../../nbs/api/core/01_identity.ipynb #5a4a0c12
 _BUILT_IN = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc,
              types.MethodWrapperType, types.ClassMethodDescriptorType, types.GetSetDescriptorType)
 
@@ -356,7 +388,7 @@ _KINDS:list[tuple[Callable[[Any], Any], Callable[[Any, str, tuple], Any]]] = [
     (lambda x: True, _reduced),
 ]
 
-# %% ../../nbs/api/core/01_identity.ipynb #3d791e2b
+# %% ../../nbs/api/core/01_identity.ipynb #c4ed5220
 def _describe(x, what:str, above:tuple) -> Any:
     "One thing; a thing inside itself is not followed again."
     if any(x is a for a in above): return f"(this {type(x).__name__} itself)"
@@ -370,7 +402,7 @@ def describe(
     "What a thing is. A thing of which two cannot be told apart, such as an open file, is a `CannotDescribe`."
     return _describe(thing, what, ())
 
-# %% ../../nbs/api/core/01_identity.ipynb #7ceea0c2
+# %% ../../nbs/api/core/01_identity.ipynb #6d91712a
 def _is_hash(value) -> bool: return isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None
 
 def changed_fields(
@@ -404,7 +436,7 @@ def _shortly(value) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
-# %% ../../nbs/api/core/01_identity.ipynb #08ced217
+# %% ../../nbs/api/core/01_identity.ipynb #60788276
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
     "Facts of which it shall be said how many changed: one digest for each."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCHEMA', 'write_atomic', 'provenance', 'save_result', 'check_kind', 'load_result', 'question_folder', 'PartStore']
 
-# %% ../../nbs/api/core/02_results.ipynb #e9a9e590
+# %% ../../nbs/api/core/02_results.ipynb #8cc0b108
 import contextlib
 import hashlib
 import json
@@ -24,14 +24,14 @@ from .checks import warn_user
 from .identity import Near, Rows, describe, description_changes, installed_version
 from .identity import result_versions, stable_seed, text_digest
 
-# %% ../../nbs/api/core/02_results.ipynb #4f0a51bf
+# %% ../../nbs/api/core/02_results.ipynb #2ec547db
 def _umask() -> int:
     "The process's file mode mask (it can only be read by setting it)."
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
-# %% ../../nbs/api/core/02_results.ipynb #c24b6bf9
+# %% ../../nbs/api/core/02_results.ipynb #963228ca
 @contextlib.contextmanager
 def write_atomic(
     path:str|os.PathLike, # where the finished file shall stand
@@ -51,7 +51,7 @@ def write_atomic(
     finally:
         with contextlib.suppress(FileNotFoundError): os.unlink(name)
 
-# %% ../../nbs/api/core/02_results.ipynb #e6d85e8c
+# %% ../../nbs/api/core/02_results.ipynb #197ba74e
 SCHEMA = "fragility_nb/1"
 
 def provenance(
@@ -65,7 +65,7 @@ def provenance(
              for k, v in facts.items() if v is not None}
     return base | facts
 
-# %% ../../nbs/api/core/02_results.ipynb #89d6e7fe
+# %% ../../nbs/api/core/02_results.ipynb #a8bfd99e
 _SEAL = b"\nfragility_nb sha256 " # and 64 hexadecimal digits after it, at the end of a file
 
 def seal_file(
@@ -89,7 +89,7 @@ def is_damaged(
         f.seek(0)
         return hashlib.sha256(f.read(size)).hexdigest().encode() != end[len(_SEAL):]
 
-# %% ../../nbs/api/core/02_results.ipynb #693fa7d1
+# %% ../../nbs/api/core/02_results.ipynb #04ac06a0
 def _encoding(ds:xr.Dataset) -> dict:
     "Compress and checksum every array; scalars and text cannot be."
     return {name: dict(zlib=True, complevel=4, shuffle=True, fletcher32=True)
@@ -114,7 +114,7 @@ def save_result(
         seal_file(part)
     return path
 
-# %% ../../nbs/api/core/02_results.ipynb #8a43caa8
+# %% ../../nbs/api/core/02_results.ipynb #66b4c78b
 def check_kind(
     result:object, # what came
     kind:str, # what is needed
@@ -127,7 +127,7 @@ def check_kind(
     if got != kind: raise ValueError(f"Expected `{what}` to be a {kind} result, but its kind is {got!r}.")
     return result
 
-# %% ../../nbs/api/core/02_results.ipynb #bca81fe5
+# %% ../../nbs/api/core/02_results.ipynb #6107f852
 def load_result(
     path:str|os.PathLike, # a file written by `save_result`
     kind:str|None=None, # refuse any other kind of result: "filter_sweep", …; default: all kinds
@@ -148,7 +148,7 @@ def load_result(
                          f"{schemas.pop()!r}.")
     return check_kind(result, kind, str(path)) if kind else result
 
-# %% ../../nbs/api/core/02_results.ipynb #ac8e4fde
+# %% ../../nbs/api/core/02_results.ipynb #52d92e45
 def _read_arrays(path:Path|None) -> dict[str, np.ndarray]|None:
     "Arrays from a file; one that cannot be read counts as not there."
     if path is None or not path.is_file(): return None
@@ -162,7 +162,7 @@ def _write_arrays(path:Path|None, arrays:dict[str, np.ndarray]) -> dict[str, np.
         with write_atomic(path) as part, open(part, "wb") as f: np.savez_compressed(f, **arrays) # type: ignore[arg-type]
     return arrays
 
-# %% ../../nbs/api/core/02_results.ipynb #3649fd9a
+# %% ../../nbs/api/core/02_results.ipynb #87a86f61
 class Question:
     "What some parts belong to: what must be equal, and what is compared within a tolerance."
     def __init__(self,
@@ -201,7 +201,7 @@ def _read_identity(folder:Path) -> dict:
     try: return json.loads((folder/"identity.json").read_text(encoding="utf-8"))
     except (OSError, ValueError): return {}
 
-# %% ../../nbs/api/core/02_results.ipynb #e3490fef
+# %% ../../nbs/api/core/02_results.ipynb #ae89316b
 def _find_question(folder:Path, question:Question) -> Path|None:
     "The folder of the parts of this very question; `None` if there is none."
     there = sorted(folder.glob(f"{question.name}*"))
@@ -230,7 +230,7 @@ def _say_what_changed(folder:Path, question:Question) -> None:
         warn_user(f"Finished work in `{folder}` does not say what it belongs to (an earlier version made it). It is "
                   f"computed anew.")
 
-# %% ../../nbs/api/core/02_results.ipynb #fcf2bd0b
+# %% ../../nbs/api/core/02_results.ipynb #37dce4e6
 def question_folder(
     folder:str|os.PathLike, # that holds the work of several questions
     about:Sequence[str]=(), # names by which a changed question is recognised
@@ -242,19 +242,21 @@ def question_folder(
     if found is None: _say_what_changed(base, question)
     return _new_folder(base, question) if found is None else found
 
-# %% ../../nbs/api/core/02_results.ipynb #b182ade0
+# %% ../../nbs/api/core/02_results.ipynb #c8359d87
 class PartStore:
     "Finished parts of one computation: in a folder, or only in memory."
     def __init__(self,
         folder:str|os.PathLike|None, # where to keep parts; `None`: nowhere
+        *identity:Any, # things without a name that the parts depend on
         about:Sequence[str]=(), # names by which a changed question is recognised: what it is, of which model and data
         **things:Any, # all that the parts depend on, the things themselves: model, images, attack, options
     ):
-        self.base = None if folder is None else Path(folder)
-        self.question = None if folder is None else Question(about, things)
-        self.folder = None if self.base is None else _find_question(self.base, self.question)
-        if self.base is not None and self.folder is None: _say_what_changed(self.base, self.question)
         self.memory: dict[tuple, dict[str, np.ndarray]] = {}
+        self.base, self.folder = None if folder is None else Path(folder), None
+        if self.base is None: return
+        self.question = Question(about, {str(i): v for i, v in enumerate(identity)} | things)
+        self.folder = _find_question(self.base, self.question)
+        if self.folder is None: _say_what_changed(self.base, self.question)
 
     def get(self,
         compute:Callable[[], dict[str, np.ndarray]], # computes the part

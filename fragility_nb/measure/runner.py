@@ -22,6 +22,7 @@ from ..core.results import provenance
 from ..data.images import ImageData, generator
 from ..data.sets import pick_device
 from ..models.wrap import BLOCK, model_hash, model_name
+from ..models.resume import answers_text
 from ..stress.stressors import stress_id
 from ..stress.attacks import Attack, attack_images
 from ..stress.filters import FILTERS, FilterPlan
@@ -79,9 +80,9 @@ def provenance_of(
     data:ImageData, # on which images
     **facts, # more of them: seeds, device, …; `None` is left out
 ) -> dict: # attributes of a result
-    "What `provenance` says, with the names and hashes of model and data, and the classes."
+    "What `provenance` says, with names and hashes of model and data, a few of the model's answers, and the classes."
     return provenance(kind, model=model_name(model), model_hash=model_hash(model), data=data.name, data_hash=data.hash,
-                      num_classes=len(data.classes), classes=", ".join(data.classes), n=len(data), **facts)
+                      answers=answers_text(model, data.shape[1:]), num_classes=len(data.classes), classes=", ".join(data.classes), n=len(data), **facts)
 
 # %% ../../nbs/api/measure/01_runner.ipynb #engscope
 def warn_interrupted(
