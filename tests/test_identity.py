@@ -76,7 +76,7 @@ def net():
 
 def accuracy(model, x, y):
     "A plain loop."
-    with torch.no_grad(): return float(np.mean([model(x[i:i + 1]).argmax().item() == y[i].item() for i in range(len(x))]))
+    with torch.no_grad(): return float(np.mean([model(x[i:i + 1]).argmax() == y[i] for i in range(len(x))]))
 
 
 def fgsm(model, x, y, epsilon):
@@ -170,7 +170,8 @@ class Table:
 
 
 PAIRS = dict(closure=(make(.1), make(.95)), partial=(functools.partial(dim, k=.1), functools.partial(dim, k=.95)),
-             attack=(Mine(.1), Mine(.95)), table=(Table(.1), Table(.95)), method=(Table(.1).__call__, Table(.95).__call__))
+             attack=(Mine(.1), Mine(.95)), table=(Table(.1), Table(.95)),
+             method=(Table(.1).__call__, Table(.95).__call__))
 
 
 @pytest.mark.parametrize("kind", PAIRS)
@@ -191,21 +192,22 @@ def test_a_constant_outside_the_function_counts(monkeypatch):
 
 def test_the_line_says_what_changed(net, few, tmp_path):
     "Attack, number of thresholds, images, order, labels."
-    sweep = lambda data=few, **how: filter_sweep(net, data, **dict(thresholds=3, attack=FGSM(0.02), layers=["c"],
-                                                                   resume=tmp_path, **QUIET) | how)
-    sweep()
+    sweep = lambda folder, data=few, **how: filter_sweep(net, data, **dict(
+        thresholds=3, attack=FGSM(0.02), layers=["c"], resume=tmp_path/folder, **QUIET) | how)
     images, labels = few.images.clone(), few.labels.clone()
     images[:3] = 255 - images[:3]
     labels[:5] = (labels[:5] + 1) % 10
     other = lambda **k: type(few)(**dict(images=few.images, labels=few.labels, classes=few.classes, name=few.name,
                                          index=few.index) | k)
     turned = torch.arange(len(few)).flip(0)
-    for how, words in ((dict(attack=FGSM(0.03)), r"attack.epsilon: 0.02 → 0.03"),
-                       (dict(thresholds=4), "thresholds: 3 → 4"), (dict(data=other(images=images)), "3 of 100 images changed"),
+    for how, words in ((dict(attack=FGSM(0.03)), "attack.epsilon: 0.02 → 0.03"),
+                       (dict(thresholds=4), "thresholds: 3 → 4"),
+                       (dict(data=other(images=images)), "3 of 100 images changed"),
                        (dict(data=other(labels=labels)), "5 of 100 labels changed"),
                        (dict(data=few.take(turned)), "the images stand in another order"),
                        (dict(data=few.take(range(50))), "50 images, not 100")):
-        with pytest.warns(UserWarning, match=words): sweep(**how)
+        sweep(words)
+        with pytest.warns(UserWarning, match=words): sweep(words, **how)
 
 
 def test_a_filter_of_the_users_own_counts_by_its_code(net, few, tmp_path, monkeypatch):
@@ -275,7 +277,10 @@ def test_a_link_into_itself_ends(tmp_path):
 
 # What cannot be named
 
-@pytest.mark.parametrize("held", [threading.Lock(), (i for i in range(3)), open(os.devnull)], ids=lambda h: type(h).__name__) # noqa: SIM115
+HELD = [threading.Lock(), (i for i in range(3)), open(os.devnull)] # noqa: SIM115
+
+
+@pytest.mark.parametrize("held", HELD, ids=lambda held: type(held).__name__)
 def test_what_cannot_be_named_is_refused_only_where_it_is_kept(net, few, tmp_path, held):
     class Holds(Mine):
         def __init__(self, k): self.k, self.held = k, held

@@ -8,7 +8,7 @@ __all__ = ['RESULTS_VERSION', 'READ_AT_MOST', 'stable_seed', 'array_hash', 'inst
            'code_digest', 'as_array', 'describe_structure', 'describe', 'changed_fields', 'description_changes', 'Rows',
            'Near', 'row_digests']
 
-# %% ../../nbs/api/core/01_identity.ipynb #e10391c3
+# %% ../../nbs/api/core/01_identity.ipynb #f4765f3d
 import contextlib
 import dataclasses
 import dis
@@ -33,7 +33,7 @@ import numpy as np
 
 from .checks import as_list
 
-# %% ../../nbs/api/core/01_identity.ipynb #dc1178a6
+# %% ../../nbs/api/core/01_identity.ipynb #64d991c6
 def stable_seed(
     *parts:str|int|float, # what the stream is for, e.g. `("gaussian_noise", 2.0, seed, image_index)`
 ) -> int: # in [0, 2⁶³)
@@ -43,7 +43,7 @@ def stable_seed(
     text = "\x1f".join(f"{type(p).__name__}:{p!r}" for p in clean)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
-# %% ../../nbs/api/core/01_identity.ipynb #db1a306c
+# %% ../../nbs/api/core/01_identity.ipynb #55ff4c13
 def array_hash(
     arrays:Mapping[str, np.ndarray], # named arrays; order does not matter
 ) -> str: # 16 hexadecimal digits
@@ -55,7 +55,7 @@ def array_hash(
         h.update(a.reshape(-1).view(np.uint8).data)
     return h.hexdigest()
 
-# %% ../../nbs/api/core/01_identity.ipynb #729ec594
+# %% ../../nbs/api/core/01_identity.ipynb #fb1ef08c
 RESULTS_VERSION = 1 # raised whenever the package computes another number than before
 
 @functools.lru_cache(maxsize=64)
@@ -70,7 +70,7 @@ def result_versions() -> dict[str, Any]: # results version of this package, torc
     "The versions that change numbers."
     return dict(results=RESULTS_VERSION, torch=".".join(installed_version("torch").split(".")[:2]))
 
-# %% ../../nbs/api/core/01_identity.ipynb #bcb52c3c
+# %% ../../nbs/api/core/01_identity.ipynb #aa2fbc87
 def user_cache() -> Path:
     "Folder for what can be made again: $FRAGILITY_CACHE, else `fragility_nb` in the user's cache folder."
     if named := os.environ.get("FRAGILITY_CACHE"): return Path(named).expanduser()
@@ -88,7 +88,7 @@ def _digest_table() -> Iterator[sqlite3.Connection|None]:
     finally:
         if table is not None: table.close()
 
-# %% ../../nbs/api/core/01_identity.ipynb #1eab8062
+# %% ../../nbs/api/core/01_identity.ipynb #e7ae5140
 _SETTLED = 2e9 # nanoseconds after which a further change shows in a file's times
 
 def _file_state(path:str) -> tuple[str, bool]:
@@ -108,7 +108,7 @@ def _known_digests(table:sqlite3.Connection|None, states:Mapping[str, str]) -> d
     except sqlite3.Error: return {}
     return {path: row[1] for path, row in found.items() if row is not None and row[0] == states[path]}
 
-# %% ../../nbs/api/core/01_identity.ipynb #43914bd7
+# %% ../../nbs/api/core/01_identity.ipynb #de6b14bf
 def file_digests(
     paths:Iterable[str|os.PathLike], # of files
 ) -> list[str]: # 16 hexadecimal digits each
@@ -127,7 +127,7 @@ def file_digests(
                 table.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", rows)
     return [known[p] for p in full]
 
-# %% ../../nbs/api/core/01_identity.ipynb #21b383bd
+# %% ../../nbs/api/core/01_identity.ipynb #6e0c118b
 READ_AT_MOST = 8 * 2**30 # bytes of a folder that are read
 
 def folder_digest(
@@ -146,6 +146,7 @@ def _folder_digest(place:str) -> str:
 
 _remembered:ContextVar[dict[tuple, Any]|None] = ContextVar("remembered", default=None)
 
+# %% ../../nbs/api/core/01_identity.ipynb #4a8f8c85
 @contextlib.contextmanager
 def remember_folders() -> Iterator[None]:
     "Inside the block each folder, and what `remembered` is asked for, is looked at once."
@@ -163,6 +164,7 @@ def remembered(
     if key not in memo: memo[key] = find()
     return memo[key]
 
+# %% ../../nbs/api/core/01_identity.ipynb #a8ceb75f
 def _files_below(folder:str, above:tuple[str, ...]=()) -> Iterator[str]:
     "The files of a folder and of those in it; a link to a folder further up is not followed."
     above = (*above, os.path.realpath(folder))
@@ -177,7 +179,7 @@ def text_digest(
     "A short fingerprint of a text."
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
-# %% ../../nbs/api/core/01_identity.ipynb #21927bfc
+# %% ../../nbs/api/core/01_identity.ipynb #d0eddd1b
 class CannotDescribe(ValueError):
     "A thing that cannot be told apart from others."
 
@@ -189,7 +191,7 @@ def _reason(x:object, what:str) -> CannotDescribe:
 _HERE = tuple(os.path.realpath(sysconfig.get_path(k)) + os.sep for k in ("stdlib", "platstdlib", "purelib", "platlib"))
 _OWN = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep if "__file__" in globals() else None
 
-# %% ../../nbs/api/core/01_identity.ipynb #ce682fbc
+# %% ../../nbs/api/core/01_identity.ipynb #f2dd8927
 @functools.lru_cache(maxsize=1024)
 def _package_of(module:str) -> str|None:
     "The installed package that a module belongs to, with its version; `None` for a user's own module."
@@ -211,7 +213,7 @@ def _title(x) -> str:
     known = package is not None and " " in package
     return f"{module}.{name} ({package})" if known else f"{module}.{name}" if module not in ("", "__main__") else name
 
-# %% ../../nbs/api/core/01_identity.ipynb #54c2378c
+# %% ../../nbs/api/core/01_identity.ipynb #ab857421
 def _constant(value) -> str:
     "A constant of some code, as text."
     if isinstance(value, types.CodeType): return code_digest(value)
@@ -232,7 +234,7 @@ def _global_names(code:types.CodeType) -> set[str]:
     found = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return found.union(*(_global_names(c) for c in code.co_consts if isinstance(c, types.CodeType)))
 
-# %% ../../nbs/api/core/01_identity.ipynb #b7d4f53a
+# %% ../../nbs/api/core/01_identity.ipynb #2da250ce
 def _function(f:types.FunctionType, what:str, above:tuple) -> Any:
     "A function: by name if it is of an installed package, else with all that it depends on."
     plain, known = "<" not in f.__qualname__, _package_of(f.__module__ or "__main__") is not None
@@ -249,10 +251,10 @@ def _cell(cell) -> object:
     try: return cell.cell_contents
     except ValueError: return "(nothing yet)"
 
-# %% ../../nbs/api/core/01_identity.ipynb #77ddb35d
+# %% ../../nbs/api/core/01_identity.ipynb #3dcd7d36
 _NO_PART = {"__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__firstlineno__",
-            "__static_attributes__", "__abstractmethods__", "_abc_impl", "__match_args__", "__parameters__", "__slots__",
-            "__dataclass_fields__", "__dataclass_params__", "__annotate_func__", "__annotations_cache__",
+            "__static_attributes__", "__abstractmethods__", "_abc_impl", "__match_args__", "__parameters__",
+            "__slots__", "__dataclass_fields__", "__dataclass_params__", "__annotate_func__", "__annotations_cache__",
             "__classdictcell__", "__orig_bases__"}
 
 def _member(x, what:str, above:tuple) -> Any:
@@ -267,6 +269,7 @@ def _is_made(x) -> bool:
     "Whether a method was written by `dataclass`: its fields say all."
     return isinstance(x, types.FunctionType) and x.__code__.co_filename == "<string>"
 
+# %% ../../nbs/api/core/01_identity.ipynb #6cb262cd
 def _class(c:type, what:str, above:tuple) -> Any:
     "A class: by name if it is of an installed package, else with its methods and constants, and those it inherits."
     if _package_of(c.__module__) is not None and "<" not in c.__qualname__: return _title(c)
@@ -276,7 +279,7 @@ def _class(c:type, what:str, above:tuple) -> Any:
     bases = [_title(b) for b in c.__mro__[1:] if b not in own and b is not object]
     return dict({"class": _title(c)}, code=text_digest(text + repr(bases)))
 
-# %% ../../nbs/api/core/01_identity.ipynb #dc1c0cf1
+# %% ../../nbs/api/core/01_identity.ipynb #d485719f
 def _object(x, what:str, above:tuple) -> Any:
     "An object: its class and its fields; what says itself how it is copied, as that."
     copies = type(x).__reduce__ is not object.__reduce__ or type(x).__reduce_ex__ is not object.__reduce_ex__
@@ -291,6 +294,7 @@ def _object(x, what:str, above:tuple) -> Any:
     fields = {str(k): _describe(v, what, above) for k, v in held.items()}
     return {"class": _describe(type(x), what, above)} | fields
 
+# %% ../../nbs/api/core/01_identity.ipynb #7c5065cd
 def _reduced(x, what:str, above:tuple) -> Any:
     "What cannot be looked into: as it would be copied to another process."
     try: parts = x.__reduce_ex__(2)
@@ -299,7 +303,7 @@ def _reduced(x, what:str, above:tuple) -> Any:
     whole = [list(p) if hasattr(p, "__next__") else p for p in parts]
     return dict(type=_title(type(x)), made=[_describe(p, what, above) for p in whole])
 
-# %% ../../nbs/api/core/01_identity.ipynb #41145578
+# %% ../../nbs/api/core/01_identity.ipynb #85411e81
 def as_array(
     x, # a NumPy array, or a torch tensor on any device
 ) -> np.ndarray:
@@ -311,6 +315,7 @@ def as_array(
         return x.contiguous().view(torch.uint8).numpy()
     return (x.dequantize() if getattr(x, "is_quantized", False) else x).numpy()
 
+# %% ../../nbs/api/core/01_identity.ipynb #9bf61f89
 def describe_structure(
     model, # a `torch.nn.Module`
     what:str="model", # how to name it in an error
@@ -325,7 +330,7 @@ def _network(x, what:str, above:tuple) -> Any:
     weights = array_hash({k: as_array(v) for k, v in x.state_dict().items() if hasattr(v, "detach")})
     return dict({"class": _title(type(x))}, weights=weights, **describe_structure(x, what))
 
-# %% ../../nbs/api/core/01_identity.ipynb #6ac07a46
+# %% ../../nbs/api/core/01_identity.ipynb #164f0101
 def _array(x, what:str, above:tuple) -> Any:
     try: a = as_array(x)
     except Exception: raise _reason(x, what) from None
@@ -349,13 +354,14 @@ def _module(x, what:str, above:tuple) -> Any:
 
 _VALUES = (complex, bytes, bytearray, range, slice, PurePath, re.Pattern, np.dtype, type(...), type(NotImplemented))
 
-# %% ../../nbs/api/core/01_identity.ipynb #5a4a0c12
+# %% ../../nbs/api/core/01_identity.ipynb #44e3cbc1
 _BUILT_IN = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc,
              types.MethodWrapperType, types.ClassMethodDescriptorType, types.GetSetDescriptorType)
 
 def _is_torch_value(x) -> bool:
     return type(x).__module__ == "torch" and type(x).__name__ in ("device", "dtype", "layout", "memory_format")
 
+# %% ../../nbs/api/core/01_identity.ipynb #fe8f0121
 def _built_in(x, what:str, above:tuple) -> Any:
     owner = getattr(x, "__self__", None)
     if owner is None or isinstance(owner, types.ModuleType | type): return _title(x)
@@ -388,7 +394,7 @@ _KINDS:list[tuple[Callable[[Any], Any], Callable[[Any, str, tuple], Any]]] = [
     (lambda x: True, _reduced),
 ]
 
-# %% ../../nbs/api/core/01_identity.ipynb #c4ed5220
+# %% ../../nbs/api/core/01_identity.ipynb #24e6af6e
 def _describe(x, what:str, above:tuple) -> Any:
     "One thing; a thing inside itself is not followed again."
     if any(x is a for a in above): return f"(this {type(x).__name__} itself)"
@@ -402,7 +408,7 @@ def describe(
     "What a thing is. A thing of which two cannot be told apart, such as an open file, is a `CannotDescribe`."
     return _describe(thing, what, ())
 
-# %% ../../nbs/api/core/01_identity.ipynb #6d91712a
+# %% ../../nbs/api/core/01_identity.ipynb #c23cb249
 def _is_hash(value) -> bool: return isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None
 
 def changed_fields(
@@ -419,16 +425,16 @@ def changed_fields(
     else: return {name: (then, now)}
     return {k: v for path, both in pairs.items() for k, v in changed_fields(*both, path).items()}
 
+# %% ../../nbs/api/core/01_identity.ipynb #d78479a1
 def description_changes(
     then:Any, # of `describe`
     now:Any, # another one
     leave:Iterable[str]=(), # fields that do not count, with all that is in them
 ) -> list[str]: # one for each field that differs: "attack.epsilon: 0.02 → 0.03"
     "What is not the same in two descriptions, in words."
-    leave = tuple(leave)
-    fields = {k: v for k, v in changed_fields(then, now).items() if not k.startswith(leave)} if leave \
-        else changed_fields(then, now)
-    return [f"{k.removesuffix('.hash')} changed" if _is_hash(a) or _is_hash(b) else f"{k}: {_shortly(a)} → {_shortly(b)}"
+    fields = {k: v for k, v in changed_fields(then, now).items() if not k.startswith(tuple(leave))}
+    said = lambda k, a, b: f"{k}: {_shortly(a)} → {_shortly(b)}"
+    return [f"{k.removesuffix('.hash')} changed" if _is_hash(a) or _is_hash(b) else said(k, a, b)
             for k, (a, b) in fields.items()]
 
 def _shortly(value) -> str:
@@ -436,7 +442,7 @@ def _shortly(value) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
-# %% ../../nbs/api/core/01_identity.ipynb #60788276
+# %% ../../nbs/api/core/01_identity.ipynb #d2b28737
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
     "Facts of which it shall be said how many changed: one digest for each."
@@ -453,6 +459,7 @@ class Rows:
         if np.array_equal(np.sort(then), np.sort(self.digests)): return [f"the {self.words} stand in another order"]
         return [f"{(then != self.digests).sum()} of {len(then)} {self.words} changed"]
 
+# %% ../../nbs/api/core/01_identity.ipynb #e12e7993
 @dataclasses.dataclass(frozen=True, eq=False)
 class Near:
     "Numbers that are compared within a tolerance and not hashed."
@@ -470,8 +477,9 @@ class Near:
         far = ~(np.abs(a - b).max(1) <= self.rtol * np.maximum(np.abs(a).max(1), np.abs(b).max(1)))
         return [f"{self.words} on {far.sum()} of {len(far)} images"] if far.any() else []
 
+# %% ../../nbs/api/core/01_identity.ipynb #09c19d78
 def row_digests(
-    rows:Iterable[bytes|memoryview|np.ndarray], # of each image, what it is made of
+    rows:Iterable[Any], # of each image, what it is made of
 ) -> np.ndarray: # (N,) uint64
     "One digest for each row."
     short = [hashlib.blake2b(r, digest_size=8).digest() for r in rows]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCHEMA', 'write_atomic', 'provenance', 'save_result', 'check_kind', 'load_result', 'question_folder', 'PartStore']
 
-# %% ../../nbs/api/core/02_results.ipynb #8cc0b108
+# %% ../../nbs/api/core/02_results.ipynb #504487db
 import contextlib
 import hashlib
 import json
@@ -24,14 +24,14 @@ from .checks import warn_user
 from .identity import Near, Rows, describe, description_changes, installed_version
 from .identity import result_versions, stable_seed, text_digest
 
-# %% ../../nbs/api/core/02_results.ipynb #2ec547db
+# %% ../../nbs/api/core/02_results.ipynb #6c1cebe6
 def _umask() -> int:
     "The process's file mode mask (it can only be read by setting it)."
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
-# %% ../../nbs/api/core/02_results.ipynb #963228ca
+# %% ../../nbs/api/core/02_results.ipynb #ad075567
 @contextlib.contextmanager
 def write_atomic(
     path:str|os.PathLike, # where the finished file shall stand
@@ -51,7 +51,7 @@ def write_atomic(
     finally:
         with contextlib.suppress(FileNotFoundError): os.unlink(name)
 
-# %% ../../nbs/api/core/02_results.ipynb #197ba74e
+# %% ../../nbs/api/core/02_results.ipynb #691f39a7
 SCHEMA = "fragility_nb/1"
 
 def provenance(
@@ -65,7 +65,7 @@ def provenance(
              for k, v in facts.items() if v is not None}
     return base | facts
 
-# %% ../../nbs/api/core/02_results.ipynb #a8bfd99e
+# %% ../../nbs/api/core/02_results.ipynb #795b6c32
 _SEAL = b"\nfragility_nb sha256 " # and 64 hexadecimal digits after it, at the end of a file
 
 def seal_file(
@@ -77,6 +77,7 @@ def seal_file(
         f.seek(0, os.SEEK_END)
         f.write(_SEAL + digest.encode())
 
+# %% ../../nbs/api/core/02_results.ipynb #2b2e2660
 def is_damaged(
     path:str|os.PathLike, # a file
 ) -> bool: # False where there is no digest, as in files of earlier versions and of other programs
@@ -89,7 +90,7 @@ def is_damaged(
         f.seek(0)
         return hashlib.sha256(f.read(size)).hexdigest().encode() != end[len(_SEAL):]
 
-# %% ../../nbs/api/core/02_results.ipynb #04ac06a0
+# %% ../../nbs/api/core/02_results.ipynb #d58aae5e
 def _encoding(ds:xr.Dataset) -> dict:
     "Compress and checksum every array; scalars and text cannot be."
     return {name: dict(zlib=True, complevel=4, shuffle=True, fletcher32=True)
@@ -102,6 +103,7 @@ def _as_tree(result) -> xr.DataTree:
     if isinstance(result, Mapping): return xr.DataTree.from_dict(dict(result))
     raise TypeError(f"Expected `result` to be an xarray Dataset or DataTree, but got {type(result).__name__}.")
 
+# %% ../../nbs/api/core/02_results.ipynb #fd3d60d4
 def save_result(
     result:xr.Dataset|xr.DataTree|Mapping[str, xr.Dataset], # one result, or several by name
     path:str|os.PathLike, # usually `….nc`
@@ -114,7 +116,7 @@ def save_result(
         seal_file(part)
     return path
 
-# %% ../../nbs/api/core/02_results.ipynb #66b4c78b
+# %% ../../nbs/api/core/02_results.ipynb #a79fe375
 def check_kind(
     result:object, # what came
     kind:str, # what is needed
@@ -127,7 +129,7 @@ def check_kind(
     if got != kind: raise ValueError(f"Expected `{what}` to be a {kind} result, but its kind is {got!r}.")
     return result
 
-# %% ../../nbs/api/core/02_results.ipynb #6107f852
+# %% ../../nbs/api/core/02_results.ipynb #e3f1b643
 def load_result(
     path:str|os.PathLike, # a file written by `save_result`
     kind:str|None=None, # refuse any other kind of result: "filter_sweep", …; default: all kinds
@@ -148,7 +150,7 @@ def load_result(
                          f"{schemas.pop()!r}.")
     return check_kind(result, kind, str(path)) if kind else result
 
-# %% ../../nbs/api/core/02_results.ipynb #52d92e45
+# %% ../../nbs/api/core/02_results.ipynb #2b441d87
 def _read_arrays(path:Path|None) -> dict[str, np.ndarray]|None:
     "Arrays from a file; one that cannot be read counts as not there."
     if path is None or not path.is_file(): return None
@@ -162,7 +164,7 @@ def _write_arrays(path:Path|None, arrays:dict[str, np.ndarray]) -> dict[str, np.
         with write_atomic(path) as part, open(part, "wb") as f: np.savez_compressed(f, **arrays) # type: ignore[arg-type]
     return arrays
 
-# %% ../../nbs/api/core/02_results.ipynb #87a86f61
+# %% ../../nbs/api/core/02_results.ipynb #eb39df5d
 class Question:
     "What some parts belong to: what must be equal, and what is compared within a tolerance."
     def __init__(self,
@@ -172,7 +174,8 @@ class Question:
         self.about = list(about)
         self.near = {k: v for k, v in things.items() if isinstance(v, Near)}
         self.rows = {k: v for k, v in things.items() if isinstance(v, Rows)}
-        self.exact = {"versions": result_versions()} | {k: describe(v, k) for k, v in things.items() if k not in self.near}
+        hashed = {k: describe(v, k) for k, v in things.items() if k not in self.near}
+        self.exact = {"versions": result_versions()} | hashed
         self.name = text_digest(json.dumps(self.exact, sort_keys=True))
 
     def save(self,
@@ -196,12 +199,13 @@ class Question:
         near = [] if rows else [text for k, v in self.near.items() for text in v.changes(arrays.get(k, np.zeros(0)))]
         return rows + near + others
 
+# %% ../../nbs/api/core/02_results.ipynb #fc19ee77
 def _read_identity(folder:Path) -> dict:
     "What a folder of parts says it belongs to; empty if it does not, as in those of earlier versions."
     try: return json.loads((folder/"identity.json").read_text(encoding="utf-8"))
     except (OSError, ValueError): return {}
 
-# %% ../../nbs/api/core/02_results.ipynb #ae89316b
+# %% ../../nbs/api/core/02_results.ipynb #6bfa00e4
 def _find_question(folder:Path, question:Question) -> Path|None:
     "The folder of the parts of this very question; `None` if there is none."
     there = sorted(folder.glob(f"{question.name}*"))
@@ -218,19 +222,21 @@ def _new_folder(folder:Path, question:Question) -> Path:
         return path
     raise OSError(f"Cannot write `{folder}`: it holds too many questions of one name.")
 
+# %% ../../nbs/api/core/02_results.ipynb #f7448096
 def _say_what_changed(folder:Path, question:Question) -> None:
     "One line, where there is finished work on what seems to be the same question but is not."
     there = [p for p in folder.glob("*") if p.is_dir() and any(p.glob("*.npz"))]
     alike = [p for p in there if _read_identity(p).get("about") == question.about]
     if alike:
-        fewest = min((question.changes(p) for p in alike), key=len)
+        latest = sorted(alike, key=lambda p: (p/"identity.json").stat().st_mtime_ns, reverse=True)
+        fewest = min((question.changes(p) for p in latest), key=len)
         more = f", and {len(fewest) - 3} more" if len(fewest) > 3 else ""
         warn_user(f"Finished work in `{folder}` is not used again: {'; '.join(fewest[:3])}{more}. It is computed anew.")
     elif any(not _read_identity(p) for p in there):
         warn_user(f"Finished work in `{folder}` does not say what it belongs to (an earlier version made it). It is "
                   f"computed anew.")
 
-# %% ../../nbs/api/core/02_results.ipynb #37dce4e6
+# %% ../../nbs/api/core/02_results.ipynb #f7fb4235
 def question_folder(
     folder:str|os.PathLike, # that holds the work of several questions
     about:Sequence[str]=(), # names by which a changed question is recognised
@@ -242,7 +248,7 @@ def question_folder(
     if found is None: _say_what_changed(base, question)
     return _new_folder(base, question) if found is None else found
 
-# %% ../../nbs/api/core/02_results.ipynb #c8359d87
+# %% ../../nbs/api/core/02_results.ipynb #36fd9a27
 class PartStore:
     "Finished parts of one computation: in a folder, or only in memory."
     def __init__(self,

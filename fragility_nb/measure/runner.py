@@ -82,7 +82,8 @@ def provenance_of(
 ) -> dict: # attributes of a result
     "What `provenance` says, with names and hashes of model and data, a few of the model's answers, and the classes."
     return provenance(kind, model=model_name(model), model_hash=model_hash(model), data=data.name, data_hash=data.hash,
-                      answers=answers_text(model, data.shape[1:]), num_classes=len(data.classes), classes=", ".join(data.classes), n=len(data), **facts)
+                      answers=answers_text(model, data.shape[1:]),
+                      num_classes=len(data.classes), classes=", ".join(data.classes), n=len(data), **facts)
 
 # %% ../../nbs/api/measure/01_runner.ipynb #engscope
 def warn_interrupted(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['save_checkpoint', 'read_safetensors', 'checkpoint_facts']
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #deb85c27
+# %% ../../nbs/api/models/03_checkpoints.ipynb #338e1ea0
 import hashlib
 import json
 import os
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..core.results import write_atomic
 from .wrap import Normalized, model_name
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #7ca20dba
+# %% ../../nbs/api/models/03_checkpoints.ipynb #23a13335
 def _content_digest(
     tensors:Mapping[str, Tensor], # by name, on the CPU
     meta:Mapping[str, str], # the text beside them
@@ -37,6 +37,7 @@ def _content_digest(
 
 _DIGEST = "sha256" # the text that holds it
 
+# %% ../../nbs/api/models/03_checkpoints.ipynb #80e5627d
 def write_safetensors(
     path:str|os.PathLike, # the file
     tensors:Mapping[str, Tensor], # by name
@@ -44,9 +45,10 @@ def write_safetensors(
 ) -> None:
     "Writes tensors, text and a digest of both; atomically."
     state = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    with write_atomic(path) as part: save_file(state, part, metadata=dict(meta) | {_DIGEST: _content_digest(state, meta)})
+    text = dict(meta) | {_DIGEST: _content_digest(state, meta)}
+    with write_atomic(path) as part: save_file(state, part, metadata=text)
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #1a7c0b5a
+# %% ../../nbs/api/models/03_checkpoints.ipynb #ea59b295
 def save_checkpoint(
     model:nn.Module, # from `create_model`, or your own
     path:str|os.PathLike, # usually `….safetensors`
@@ -57,7 +59,7 @@ def save_checkpoint(
     write_safetensors(path, model.state_dict(), meta)
     return Path(path)
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #d5c9b104
+# %% ../../nbs/api/models/03_checkpoints.ipynb #c3e9763d
 def read_safetensors(
     path:str|os.PathLike, # a safetensors file
 ) -> tuple[dict[str, Tensor], dict[str, str]]: # tensors by name, and the text kept beside them
@@ -71,14 +73,14 @@ def read_safetensors(
         raise ValueError(f"`{path}` is damaged: it is not what it was when it was written, its SHA-256 differs.")
     return tensors, meta
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #0b418ee0
+# %% ../../nbs/api/models/03_checkpoints.ipynb #0be71a2d
 def checkpoint_facts(
     path:str|os.PathLike, # of `save_checkpoint`
 ) -> dict: # empty if there are none
     "What was kept beside the weights: epoch, accuracy, …"
     return json.loads(read_safetensors(Path(path))[1].get("facts") or "{}")
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #db33eb15
+# %% ../../nbs/api/models/03_checkpoints.ipynb #7cb4b031
 def _unpickled(path:Path):
     "What is in a `.pt`/`.pth` file, read without running any code."
     try:
@@ -90,7 +92,7 @@ def _unpickled(path:Path):
         raise ValueError(f"`{path}` is refused: {why}. Save the network's `state_dict()` instead of the "
                          f"network.") from e
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #b0e6170e
+# %% ../../nbs/api/models/03_checkpoints.ipynb #3c2381d1
 _NESTS = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
 
 def _is_state(value) -> bool:
@@ -108,7 +110,7 @@ def _inner_state(value, path:Path) -> dict[str, Tensor]:
     raise ValueError(f"Expected `{path}` to hold a state dict (name -> tensor), bare or under {', '.join(_NESTS)}, "
                      f"but got {got}.")
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #c19f969b
+# %% ../../nbs/api/models/03_checkpoints.ipynb #5dd98849
 def read_state(
     path:Path, # a checkpoint of any kind
 ) -> tuple[dict[str, Tensor], dict[str, str]]: # tensors by name, and the text kept beside them
@@ -119,7 +121,7 @@ def read_state(
     torch_name = path.suffix in (".pt", ".pth", ".bin", ".tar", ".ckpt") and head[8:] != b"{"
     return (_inner_state(_unpickled(path), path), {}) if pickled or torch_name else read_safetensors(path)
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #17de578d
+# %% ../../nbs/api/models/03_checkpoints.ipynb #082c731f
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
 
 def _best_fit(model:nn.Module, state:dict[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
@@ -131,7 +133,7 @@ def _best_fit(model:nn.Module, state:dict[str, Tensor]) -> tuple[nn.Module, dict
     fitting = lambda pair: sum(k in pair[1] and pair[1][k].shape == v.shape for k, v in pair[0].state_dict().items())
     return max(((t, s) for t in targets for s in states), key=fitting)
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #68365d1c
+# %% ../../nbs/api/models/03_checkpoints.ipynb #ba7f7d59
 def _listed(keys:Iterable[str]) -> str:
     "All names, those of one module together."
     groups:dict[str, list[str]] = {}
@@ -140,7 +142,7 @@ def _listed(keys:Iterable[str]) -> str:
             else ", ".join(leaves) for module, leaves in groups.items()}
     return ", ".join(f"{module}.{leaves}" if module else leaves for module, leaves in told.items())
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #174e9a03
+# %% ../../nbs/api/models/03_checkpoints.ipynb #7db24def
 def fit_state(
     model:nn.Module, # to load into
     state:dict[str, Tensor], # of `read_state`
@@ -152,6 +154,7 @@ def fit_state(
         raise ValueError(f"`{path}` is a checkpoint of another architecture than `{model_name(model)}`: {told}.")
     target.load_state_dict(state, strict=False)
 
+# %% ../../nbs/api/models/03_checkpoints.ipynb #e7848aea
 def _misfits(want:Mapping[str, Tensor], state:Mapping[str, Tensor]) -> str:
     "What is missing, too much, or of another shape; empty if nothing is."
     # BatchNorm's count of batches is absent before PyTorch 0.4.1

@@ -6,7 +6,7 @@
 __all__ = ['own_answers', 'describe_model', 'question_of', 'answers_text', 'answers_differ', 'snapshot_path', 'list_snapshots',
            'snapshot_epochs']
 
-# %% ../../nbs/api/models/09_resume.ipynb #c21ddbd3
+# %% ../../nbs/api/models/09_resume.ipynb #d11ad431
 import contextlib
 import json
 import os
@@ -27,7 +27,7 @@ from .wrap import evaluating, home, model_hash, model_name
 from .checkpoints import read_safetensors, save_checkpoint, write_safetensors
 from .steps import TrainingSteps
 
-# %% ../../nbs/api/models/09_resume.ipynb #525edab1
+# %% ../../nbs/api/models/09_resume.ipynb #9fe63a35
 _PROBES = 8 # images
 
 def probe_images(
@@ -39,6 +39,7 @@ def probe_images(
     noise = torch.rand(x.shape, generator=generator("a network's own answers"))
     return torch.cat([x, 0.1 + 0.8*x + 0.2*(noise - 0.5)])
 
+# %% ../../nbs/api/models/09_resume.ipynb #d573b9b5
 def _answers_and_slopes(net:nn.Module, x:Tensor, slopes:bool) -> tuple[Tensor, Tensor|None]:
     "Logits (2n, K), and for the noisy half slopes in 16×16 patches at most; `None` where there are none."
     if not slopes:
@@ -51,9 +52,9 @@ def _answers_and_slopes(net:nn.Module, x:Tensor, slopes:bool) -> tuple[Tensor, T
         except RuntimeError: # no gradient: quantised, made in inference mode, in place
             return _answers_and_slopes(net, x.detach(), False)
     g = g[len(g)//2:].float()
-    return z.detach().cpu(), F.adaptive_avg_pool2d(g, tuple(min(16, n) for n in g.shape[-2:])).cpu()
+    return z.detach().cpu(), F.adaptive_avg_pool2d(g, (min(16, g.shape[-2]), min(16, g.shape[-1]))).cpu()
 
-# %% ../../nbs/api/models/09_resume.ipynb #5f950a02
+# %% ../../nbs/api/models/09_resume.ipynb #28d016fc
 def own_answers(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data:ImageData, # some of these are shown to it
@@ -65,13 +66,14 @@ def own_answers(
     with evaluating(model, device) as net, torch.random.fork_rng([home(net)] if home(net).type == "cuda" else []):
         x = x.to(home(net))
         (z, g), (again, _) = (_answers_and_slopes(net, x, s) for s in (slopes, False))
-    rough = max(1e-3, 4 * max((torch.finfo(t.dtype).eps for t in net.parameters() if t.is_floating_point()), default=0))
+    eps = max((torch.finfo(t.dtype).eps for t in net.parameters() if t.is_floating_point()), default=0)
+    rough = max(1e-3, 4 * eps)
     answers = Near(torch.cat(z.chunk(2), 1).numpy(), rough)
     if answers.changes(torch.cat(again.chunk(2), 1).numpy()): return {}
     return dict(answers=answers) | ({} if g is None else dict(
         slopes=Near(g.numpy(), max(0.05, rough), "its gradients differ")))
 
-# %% ../../nbs/api/models/09_resume.ipynb #5ee7e792
+# %% ../../nbs/api/models/09_resume.ipynb #6273eca7
 def _plain_fields(model:nn.Module) -> dict[str, Any]:
     "The attributes of all modules that can be named, tensors and what torch keeps left out."
     def field(v):
@@ -81,12 +83,21 @@ def _plain_fields(model:nn.Module) -> dict[str, Any]:
     return {name: {k: field(v) for k, v in vars(m).items() if k not in usual and not k.startswith("_")
                    and not isinstance(v, Tensor | nn.Module)} for name, m in model.named_modules()}
 
+def _describe_data(data:ImageData) -> dict[str, Any]:
+    "Images one by one, labels, classes, and the places of the images, which random streams follow."
+    facts = dict(shape=list(data.shape[1:]), dtype=str(data.images.dtype), share=getattr(data.images, "share", None),
+                 classes=list(data.classes), index=array_hash(dict(a=data.index.cpu().numpy())))
+    return dict(data=facts, images=Rows(data.image_digests),
+                labels=Rows(data.labels.cpu().numpy().astype("uint64"), "labels"))
+
+# %% ../../nbs/api/models/09_resume.ipynb #152da572
 def describe_model(
     model:nn.Module, # any network
 ) -> dict[str, str]: # "weights", "build", "code"
     "A network without its answers: weights and their names, how it is built, the code of its own classes."
     return dict(weights=model_hash(model), **describe_structure(model))
 
+# %% ../../nbs/api/models/09_resume.ipynb #7b704a37
 def question_of(
     folder:str|os.PathLike|None, # of finished parts; `None`: nothing is kept, and nothing is looked at
     kind:str, # what is computed: "filter_sweep", …
@@ -97,18 +108,15 @@ def question_of(
 ) -> dict[str, Any]: # for `PartStore`
     "What finished parts belong to: network and answers, images one by one, labels, and the names of all these."
     if folder is None: return {}
-    answers, network = own_answers(model, data, device), describe_model(model)
+    answers = own_answers(model, data, device)
+    network:dict[str, Any] = dict(describe_model(model))
     if not answers:
         network["fields"] = _plain_fields(model)
         warn_user("`model` draws at random, so its own answers cannot tell it from another: finished work is known by "
                   "its weights, its code and its plain attributes.")
-    images = data.images
-    facts = dict(shape=list(data.shape[1:]), dtype=str(images.dtype), share=getattr(images, "share", None),
-                 classes=list(data.classes), index=array_hash(dict(a=data.index.cpu().numpy())))
-    return dict(about=[kind, title, model_name(model), data.name], network=network, data=facts, **answers,
-                images=Rows(data.image_digests), labels=Rows(data.labels.cpu().numpy().astype("uint64"), "labels"))
+    return dict(about=[kind, title, model_name(model), data.name], network=network, **answers, **_describe_data(data))
 
-# %% ../../nbs/api/models/09_resume.ipynb #b12a6ce9
+# %% ../../nbs/api/models/09_resume.ipynb #a910ffcb
 def answers_text(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     shape:Iterable[int], # (C, H, W) of its images
@@ -127,6 +135,7 @@ def answers_text(
     same = torch.allclose(z, again, rtol=1e-3, atol=1e-5, equal_nan=True)
     return f"{c}x{h}x{w}: {'; '.join(rows) if same else 'random'}"
 
+# %% ../../nbs/api/models/09_resume.ipynb #23cedeee
 def answers_differ(
     then:str|None, # of `answers_text`; `None`: it was not kept
     now:str|None, # of the network at hand
@@ -139,7 +148,7 @@ def answers_differ(
     a, b = (torch.tensor([[float(v) for v in row.split()] for row in text.split("; ")]) for text in words)
     return "; ".join(Near(b.numpy(), 2e-3).changes(a.numpy()))
 
-# %% ../../nbs/api/models/09_resume.ipynb #00638f43
+# %% ../../nbs/api/models/09_resume.ipynb #0a578083
 def snapshot_path(
     folder:str|os.PathLike, # of a training
     epoch:int, # 0 is before training
@@ -153,7 +162,7 @@ def list_snapshots(
     "The snapshots of a training."
     return {int(p.stem.removeprefix("epoch-")): p for p in sorted(Path(folder).glob("epoch-*.safetensors"))}
 
-# %% ../../nbs/api/models/09_resume.ipynb #764a9be8
+# %% ../../nbs/api/models/09_resume.ipynb #d80404b0
 def snapshot_epochs(
     snapshots:int|Iterable[int], # every n epochs, and the last one; or the epochs themselves (0 is before training)
     epochs:int, # of the whole training
@@ -164,7 +173,7 @@ def snapshot_epochs(
     every = int(check_number("snapshots", snapshots, low=0, integer=True))
     return sorted({*range(every, epochs + 1, every), epochs}) if every else []
 
-# %% ../../nbs/api/models/09_resume.ipynb #d12b5705
+# %% ../../nbs/api/models/09_resume.ipynb #8f10954d
 @contextlib.contextmanager
 def plain_disk_errors(
     path:Path, # that is written in the block
@@ -175,7 +184,7 @@ def plain_disk_errors(
         raise OSError(f"Cannot write `{path}` ({e}). What was there before is still there; make room, and the same "
                       f"call goes on from it.") from e
 
-# %% ../../nbs/api/models/09_resume.ipynb #ce043ac9
+# %% ../../nbs/api/models/09_resume.ipynb #eb7219d5
 def _state_tensors(steps:TrainingSteps) -> dict[str, Tensor]:
     "Weights, average and the optimiser's tensors by number of the parameter, on the CPU."
     average = steps.average.weights if steps.average else {}
@@ -197,13 +206,13 @@ def _load_tensors(steps:TrainingSteps, tensors:dict[str, Tensor]) -> None:
     groups = steps.optimizer.state_dict()["param_groups"]
     steps.optimizer.load_state_dict(dict(state=state, param_groups=groups))
 
-# %% ../../nbs/api/models/09_resume.ipynb #d234858c
+# %% ../../nbs/api/models/09_resume.ipynb #5ee0ff98
 def _differences(then:dict, now:dict) -> list[str]:
     "What is not the same in two settings; `freeze` is there only where it was asked for."
     keys = now | dict.fromkeys({"freeze"} & then.keys())
     return [f"{k}: {then.get(k)!r} there, {now.get(k)!r} now" for k in keys if then.get(k) != now.get(k)]
 
-# %% ../../nbs/api/models/09_resume.ipynb #e373f8ff
+# %% ../../nbs/api/models/09_resume.ipynb #f8b77006
 def _identity_changes(meta:Mapping[str, str], now:dict) -> list[str]:
     "What is not the same in the things that a training depends on."
     if "identity" not in meta: return ["begun by an earlier version, which did not keep what it belongs to"]
@@ -217,7 +226,7 @@ def _answer_changes(tensors:Mapping[str, Tensor], of:str, answers:Mapping[str, N
     kept = {k: tensors.get(f"identity.{of}.{k}") for k in answers}
     return [text for k, v in answers.items() if (t := kept[k]) is not None for text in v.changes(t.numpy())]
 
-# %% ../../nbs/api/models/09_resume.ipynb #493817de
+# %% ../../nbs/api/models/09_resume.ipynb #5526a3a5
 class TrainingFolder:
     "The files of one training: state.safetensors, log.nc, epoch-010.safetensors, …; none without a folder."
     def __init__(self,
@@ -228,13 +237,12 @@ class TrainingFolder:
         look:Callable[..., dict[str, Near]]=lambda model, slopes=True: {}, # what a network answers; see `own_answers`
     ):
         self.steps, self.settings, self.look = steps, settings, look
-        self.things = things
+        self.things, self.moves = things, list[str]() # moves: fields that change while it works, as a counter does
         self.identity = {} if folder is None else self.describe()
         self.folder = None if folder is None else Path(folder)
-        self.moves:list[str] = [] # fields that change while it works, such as a counter of calls
         self.began = {} if folder is None else look(steps.model)
-        # of a run that was killed while it wrote
-        for part in self.folder.glob(".*.part") if self.folder else (): part.unlink(missing_ok=True)
+        for part in self.folder.glob(".*.part") if self.folder else (): # of a run that was killed while it wrote
+            part.unlink(missing_ok=True)
 
     def describe(self) -> dict[str, Any]:
         "What the training depends on besides its settings."

@@ -181,6 +181,7 @@ def _died(run:Run, end:dict, deaths:dict) -> list[Run]:
     _keep_failure(run.folder, None, f"The process died three times ({end['error']}); out of memory?", "")
     return []
 
+# %% ../../nbs/api/run/06_grid.ipynb #3929f267
 def _ends(engine:Engine, study:Study, todo:list[Run], stop:threading.Event) -> Iterator[tuple[Run, dict]]:
     "Sends runs to the engine: each with its end, in words."
     for i, outcome in engine.run(_work, [_job(study, r) for r in todo], stop=stop):
@@ -223,6 +224,7 @@ def _run_all(study:Study, todo:list[Run], engine:Engine, tell, stop:threading.Ev
             todo = again
     if full: raise OSError(f"{full[0]} Nothing is lost: make room in `{study.folder}`, and the same command goes on.")
 
+# %% ../../nbs/api/run/06_grid.ipynb #09a12db2
 def _renewed(study:Study) -> Study:
     "The runs as they are named now: versions, and files that parameters name, may have changed since the plan."
     with remember_folders():

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['cpu_count', 'thread_share', 'list_gpus', 'pick_gpus', 'kernel_interpreter']
 
-# %% ../../nbs/api/run/00_machine.ipynb #83ae761a
+# %% ../../nbs/api/run/00_machine.ipynb #c8066f20
 import contextlib
 import functools
 import json
@@ -21,7 +21,7 @@ from typing import Any
 from ..core.checks import check_number
 from ..core.identity import installed_version, result_versions
 
-# %% ../../nbs/api/run/00_machine.ipynb #4fe3b782
+# %% ../../nbs/api/run/00_machine.ipynb #7a676fc5
 def cpu_count() -> int: # at least 1
     "CPU cores that this process may use: its affinity, and the quota of its container."
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -29,11 +29,11 @@ def cpu_count() -> int: # at least 1
     except (OSError, ValueError): return cores
     return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
 
-# %% ../../nbs/api/run/00_machine.ipynb #eeff98f4
+# %% ../../nbs/api/run/00_machine.ipynb #2c666d50
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
            "VECLIB_MAXIMUM_THREADS")
 
-# %% ../../nbs/api/run/00_machine.ipynb #a11e61b9
+# %% ../../nbs/api/run/00_machine.ipynb #6129f2d3
 def thread_share(
     workers:int, # processes at a time, at least 1
     threads:int|None=None, # CPU threads for each; default: cores / workers, at most OMP_NUM_THREADS if that is set
@@ -45,7 +45,7 @@ def thread_share(
         with contextlib.suppress(ValueError): share = min(share, max(1, int(os.environ.get("OMP_NUM_THREADS", share))))
     return {name: str(share) for name in THREADS}
 
-# %% ../../nbs/api/run/00_machine.ipynb #5c096989
+# %% ../../nbs/api/run/00_machine.ipynb #7960ef17
 def list_gpus() -> list[str]: # what CUDA_VISIBLE_DEVICES calls them
     "The GPUs that this process may use, found without touching CUDA."
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -55,7 +55,7 @@ def list_gpus() -> list[str]: # what CUDA_VISIBLE_DEVICES calls them
     if given is None or not there: return [str(i) for i in range(there)]
     return [g.strip() for g in given.split(",") if g.strip() not in ("", "-1")]
 
-# %% ../../nbs/api/run/00_machine.ipynb #a051d326
+# %% ../../nbs/api/run/00_machine.ipynb #2442bf12
 def _first_gpus(n:int) -> list[str]:
     "So many of those that are there."
     there = list_gpus() if n else []
@@ -72,7 +72,7 @@ def _named_gpus(wanted:list[str]) -> list[str]:
                          f"{', '.join(there) or 'none'}.")
     return wanted
 
-# %% ../../nbs/api/run/00_machine.ipynb #54818a12
+# %% ../../nbs/api/run/00_machine.ipynb #2bdb4411
 def pick_gpus(
     gpus:int|Sequence[int|str]|None, # how many, or which; `None`: all workers see what this process sees; 0: none
 ) -> list[str]|None: # for CUDA_VISIBLE_DEVICES; `None`: leave it alone
@@ -82,7 +82,7 @@ def pick_gpus(
     if isinstance(gpus, Iterable): return _named_gpus([str(g) for g in gpus])
     return _first_gpus(int(check_number("gpus", gpus, low=0, integer=True)))
 
-# %% ../../nbs/api/run/00_machine.ipynb #188a054c
+# %% ../../nbs/api/run/00_machine.ipynb #c202ca12
 _ASK = """
 import json, platform, importlib.metadata as m
 def version(p):
@@ -102,6 +102,7 @@ def _kernel_spec(name:str) -> dict:
             return json.loads((folder/name/"kernel.json").read_text(encoding="utf-8"))
     return {}
 
+# %% ../../nbs/api/run/00_machine.ipynb #113515af
 @functools.lru_cache(maxsize=16)
 def _asked_versions(executable:str, changed:int, env:str) -> dict[str, Any]:
     "The versions of another interpreter, as it says them."
@@ -111,7 +112,7 @@ def _asked_versions(executable:str, changed:int, env:str) -> dict[str, Any]:
         return json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError): return dict(python="unknown")
 
-# %% ../../nbs/api/run/00_machine.ipynb #e30be813
+# %% ../../nbs/api/run/00_machine.ipynb #44fccd9b
 def kernel_interpreter(
     name:str="python3", # of the kernel
 ) -> dict[str, Any]: # executable; versions of Python, torch and this package; the kernel's own environment variables

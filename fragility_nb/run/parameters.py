@@ -6,7 +6,7 @@
 __all__ = ['list_templates', 'find_template', 'template_parameters', 'check_parameters', 'plain_value', 'expand_paths',
            'parameter_contents', 'own_modules']
 
-# %% ../../nbs/api/run/03_parameters.ipynb #a0df09b8
+# %% ../../nbs/api/run/03_parameters.ipynb #6c5ecd89
 import ast
 import contextlib
 import io
@@ -27,13 +27,13 @@ import pandas as pd
 from ..core.checks import unknown_name
 from ..core.identity import file_digests, folder_digest, remembered
 
-# %% ../../nbs/api/run/03_parameters.ipynb #19e5d7b1
+# %% ../../nbs/api/run/03_parameters.ipynb #ab025660
 def list_templates() -> list[str]:
     "Names of the shipped templates."
     return sorted(p.name.removesuffix(".ipynb") for p in (files("fragility_nb")/"templates").iterdir()
                   if p.name.endswith(".ipynb"))
 
-# %% ../../nbs/api/run/03_parameters.ipynb #51e90c98
+# %% ../../nbs/api/run/03_parameters.ipynb #fbf7e771
 def find_template(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
 ) -> Path: # of the notebook; an unknown name is a ValueError that says which there are
@@ -45,7 +45,7 @@ def find_template(
         raise unknown_name("template", str(template), [*list_templates(), "the path of a notebook"])
     return Path(str(files("fragility_nb")/"templates"/f"{template}.ipynb"))
 
-# %% ../../nbs/api/run/03_parameters.ipynb #4fd05188
+# %% ../../nbs/api/run/03_parameters.ipynb #763ff4e3
 def _type_name(value:ast.expr) -> str:
     "The type of a literal; empty if it may be anything, as after `None`."
     try: found = ast.literal_eval(value)
@@ -67,7 +67,7 @@ def _assignments(source:str) -> list[dict]:
         rows += [dict(parameter=t.id, **about) for t in targets if isinstance(t, ast.Name)]
     return rows
 
-# %% ../../nbs/api/run/03_parameters.ipynb #8dbd3ca7
+# %% ../../nbs/api/run/03_parameters.ipynb #7bc22b37
 def template_parameters(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
 ) -> pd.DataFrame: # one row per parameter: default as it is written there, type, help
@@ -84,7 +84,7 @@ def template_parameters(
     table = pd.DataFrame(rows, columns=["parameter", "default", "type", "help"])
     return table.drop_duplicates("parameter", keep="last").set_index("parameter")
 
-# %% ../../nbs/api/run/03_parameters.ipynb #770bf31c
+# %% ../../nbs/api/run/03_parameters.ipynb #a43b0d10
 def check_parameters(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
     params:Mapping, # values by name
@@ -94,7 +94,7 @@ def check_parameters(
     for name in params:
         if name not in known: raise unknown_name("parameter", name, known)
 
-# %% ../../nbs/api/run/03_parameters.ipynb #ed5ccfaa
+# %% ../../nbs/api/run/03_parameters.ipynb #824cbd06
 def plain_value(
     name:str, # of the parameter, for the error
     value, # as it came
@@ -109,7 +109,7 @@ def plain_value(
     raise TypeError(f"Expected parameter `{name}` to be a number, a string, true or false, None, or a list or dict of "
                     f"these, but got {type(value).__name__}.")
 
-# %% ../../nbs/api/run/03_parameters.ipynb #b7ac5c48
+# %% ../../nbs/api/run/03_parameters.ipynb #ee546ed5
 def expand_paths(
     value, # of a parameter
 ): # of the same kind
@@ -124,6 +124,7 @@ def _texts(value) -> set[str]:
     several = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     return set().union(*map(_texts, several))
 
+# %% ../../nbs/api/run/03_parameters.ipynb #5bb17c88
 def _with_defaults(template:Path, params:Mapping) -> tuple[dict, dict[str, str]]:
     "All parameters of a run, and the help of each; a default that is no literal is left out."
     def defaults():
@@ -134,7 +135,7 @@ def _with_defaults(template:Path, params:Mapping) -> tuple[dict, dict[str, str]]
     found, about = remembered(("defaults", template), defaults)
     return found | dict(params), about
 
-# %% ../../nbs/api/run/03_parameters.ipynb #c78160c4
+# %% ../../nbs/api/run/03_parameters.ipynb #c9c5e93d
 def _set_folders(name:str, root:Path) -> list[Path]:
     "Where the files of a data set by name would be: the folders of `root` whose names begin with it."
     plain = lambda text: re.sub(r"[^a-z0-9]", "", text.lower())
@@ -156,8 +157,9 @@ def parameter_contents(
     there |= {f"{v}: {p.name}": p for v in sorted(sets) for p in _set_folders(v, root)}
     return {text: folder_digest(p) if p.is_dir() else file_digests([p])[0] for text, p in there.items()}
 
-# %% ../../nbs/api/run/03_parameters.ipynb #6218a3e0
-_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import|import[ \t]+([\w., \t]+)|%run[ \t]+([\w./-]+?)(?:\.py)?[ \t]*$)"
+# %% ../../nbs/api/run/03_parameters.ipynb #5ecc7b22
+_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import|import[ \t]+([\w., \t]+)"
+                     r"|%run[ \t]+([\w./-]+?)(?:\.py)?[ \t]*$)"
                      r"|import_module\([\"']([\w.]+)", re.M)
 
 def _imported(source:str) -> set[str]:
@@ -165,6 +167,7 @@ def _imported(source:str) -> set[str]:
     names = {n for found in _IMPORT.findall(source) for part in found for n in part.split(",")}
     return {n.split(" as ")[0].strip().split(".")[0] for n in names} - {"", "fragility_nb"}
 
+# %% ../../nbs/api/run/03_parameters.ipynb #5a0e3304
 def own_modules(
     template:Path, # a notebook
     folders:Iterable[Path], # where modules may be: beside it, and where it runs
@@ -184,7 +187,7 @@ def own_modules(
             if files: break
     return dict(sorted(found.items()))
 
-# %% ../../nbs/api/run/03_parameters.ipynb #e3339a0d
+# %% ../../nbs/api/run/03_parameters.ipynb #30f805dd
 def import_papermill():
     "papermill, without the two seconds in which jsonschema builds a grammar of web addresses that no notebook needs."
     spared = "jsonschema" not in sys.modules and "rfc3987_syntax" not in sys.modules
@@ -194,7 +197,7 @@ def import_papermill():
         if spared: del sys.modules["rfc3987_syntax"]
     return papermill
 
-# %% ../../nbs/api/run/03_parameters.ipynb #794e88b2
+# %% ../../nbs/api/run/03_parameters.ipynb #fcc07f7f
 @contextlib.contextmanager
 def quiet_papermill() -> Iterator:
     "papermill, without its remarks on black and on cells it passes."

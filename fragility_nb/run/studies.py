@@ -57,7 +57,8 @@ def run_identity(template:Path, params:Mapping, cwd:Path|None=None) -> dict[str,
     facts = dict(template=text_digest(json.dumps(cells)), parameters={k: params[k] for k in sorted(params)},
                  modules=dict(zip(modules, file_digests(modules.values()))),
                  contents=parameter_contents(template, params, here), versions=_versions(),
-                 data_folder=root and os.path.abspath(here/Path(root).expanduser()), kernel=remembered(("kernel",), kernel_interpreter))
+                 data_folder=root and os.path.abspath(here/Path(root).expanduser()),
+                 kernel=remembered(("kernel",), kernel_interpreter))
     return json.loads(json.dumps(facts, default=str)) # as run.json will hold it
 
 def run_fingerprint(template:Path, params:Mapping, cwd:Path|None=None) -> str:
@@ -111,6 +112,7 @@ def _set_aside(out:Path, name:str, identity:Mapping) -> None:
     aside.mkdir(parents=True, exist_ok=True)
     for f in there: shutil.move(out/f, aside/f)
 
+# %% ../../nbs/api/run/04_studies.ipynb #38f655a9
 def _make_writable(out:Path) -> None:
     "A folder that can be written, or one clear error before anything long begins; half-written files are removed."
     with write_atomic(out/".probe"): pass
@@ -287,13 +289,15 @@ def run_checked(path:Path, out:Path, params:Mapping, progress:bool=False, cwd:Pa
     identity = run_identity(path, params, cwd)
     _set_aside(out, path.stem, identity)
     running, executed = out/f"{path.stem}.running.ipynb", out/f"{path.stem}.ipynb"
-    began, given = time.time(), expand_paths(dict(params)) | ({"out": str(out.resolve())} if "out" in template_parameters(path).index else {})
+    there = {"out": str(out.resolve())} if "out" in template_parameters(path).index else {}
+    began, given = time.time(), expand_paths(dict(params)) | there
     with open(out/"log.txt", "a", encoding="utf-8") as log, _failing(path, running, log):
         print(f"--- {time_stamp()} started: {path.stem} {json.dumps(params)}", file=log, flush=True)
         _execute(path, running, given, progress, cwd or Path.cwd(), log)
         running.replace(executed)
         with write_atomic(page) as part: part.write_text(notebook_page(executed), encoding="utf-8")
-        finish_run(out, path, params, text_digest(json.dumps(identity, sort_keys=True)), began, needs_result, identity)
+        fingerprint = text_digest(json.dumps(identity, sort_keys=True))
+        finish_run(out, path, params, fingerprint, began, needs_result, identity)
         print(f"--- {time_stamp()} finished", file=log)
     return page
 

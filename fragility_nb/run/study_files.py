@@ -138,6 +138,7 @@ def _check_paths(name:str, value, about:str, home:Path) -> None:
             raise FileNotFoundError(f"Parameter `{name}`: there is nothing at `{v}` (paths are relative to the study "
                                     f"file).")
 
+# %% ../../nbs/api/run/05_study_files.ipynb #1365e815
 def _check_value(name:str, value, known:pd.DataFrame, home:Path) -> None:
     "A value against what the template says of it: type, paths, and what it hands on to another template."
     _check_type(name, value, known.type[name], known.default[name])

@@ -57,6 +57,7 @@ def _check_profile(run:"Coverage") -> None:
         raise ValueError(f"Expected `profile` of this model, but got one of a model with the same weights: {differ}.")
     if facts["when"] != run.when:
         raise ValueError(f"Expected `profile` read {run.when} the activation, but got one read {facts['when']} it.")
+    if run.outputs: _same_units(run.profile, [o.words for o in run.outputs], "profile")
 
 def _check_finite(units:Units, outputs:Sequence[Output]) -> None:
     "An error that names the first layer with a value that is not finite."
@@ -76,10 +77,9 @@ class Coverage:
         profile:xr.Dataset|None=None, # of `activation_profile`; for KMNC, NBC and SNAC
     ):
         self.model, self.layers, self.profile = model, layers, profile
-        self.when = check_choice("when", when, ("before", "after"))
-        self.criteria = _checked_criteria(criteria)
+        self.when, self.criteria = check_choice("when", when, ("before", "after")), _checked_criteria(criteria)
         submodule_paths(model, layers)
-        self.hash, self.answers, self.n = model_hash(model), None, 0
+        self.hash, self.answers, self.n = model_hash(model), "", 0
         self.outputs:list[Output] = [] # of `find_outputs`, once there was an image
         _check_profile(self)
 
@@ -87,10 +87,9 @@ class Coverage:
         image:Tensor, # (1, C, H, W) in [0, 1]
     ) -> "Coverage":
         "Finds the layers' outputs; `update` calls it with its first image."
+        self.outputs = find_outputs(self.model, image, self.layers, self.when)
         self.answers = answers_text(self.model, image.shape[1:])
         _check_profile(self)
-        self.outputs = find_outputs(self.model, image, self.layers, self.when)
-        if self.profile is not None: _same_units(self.profile, [o.words for o in self.outputs], "profile")
         self.reset()
         return self
 
