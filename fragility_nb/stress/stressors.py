@@ -75,7 +75,7 @@ def stress_id(
     stressor:Stressor|Callable, # a stressor or a function
 ) -> str: # stays the same from run to run, and differs where the settings do
     "What a stressor is called in seeds and provenance: its repr, or the name of a function."
-    return getattr(stressor, "__qualname__", None) or repr(stressor)
+    return getattr(stressor, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(stressor)) # no address
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #56b4a69a
 _SLACK = 1e-4 # rounding that is cut off without a word
