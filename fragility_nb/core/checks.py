@@ -140,6 +140,8 @@ def _attacks(value:object, kind:type) -> bool:
 # %% ../../nbs/api/core/00_checks.ipynb #78e26ad1
 _WORDS = {int: "an integer", float: "a finite number", bool: "True or False", str: "a text", type(None): "None",
           os.PathLike: "a path", PurePath: "a path"}
+_TYPES = {"Dataset": "a result (xarray.Dataset)", "Tensor": "a torch.Tensor", "Stressor": "a stressor",
+          "Callable": "a function"}
 
 def kind_words(
     kind:Any, # what a signature says of an argument
@@ -151,7 +153,7 @@ def kind_words(
         return "a list" + (f" of {kind_words(inner[0]).split(' ', 1)[-1]}s" if inner and inner[0] in _WORDS else "")
     if origin is Mapping: return f"a dict of name -> {kind_words(inner[1]).removeprefix('a ')}"
     name = getattr(origin or kind, "__name__", str(kind))
-    if name == "Dataset": return "a result (xarray.Dataset)"
+    if name in _TYPES: return _TYPES[name]
     return _WORDS.get(kind) or f"of type {name}"
 
 # %% ../../nbs/api/core/00_checks.ipynb #173c03ad
