@@ -107,7 +107,7 @@ def _as_tree(result) -> xr.DataTree:
     raise TypeError(f"Expected `result` to be an xarray Dataset or DataTree, or several Datasets by name, but got "
                     f"{repr(result)[:80]}.")
 
-# %% ../../nbs/api/core/02_results.ipynb #8ee40437
+# %% ../../nbs/api/core/02_results.ipynb #fcbcea62
 @checked
 def save_result(
     result:xr.Dataset|xr.DataTree|Mapping[str, xr.Dataset], # one result, or several by name
@@ -115,10 +115,9 @@ def save_result(
 ) -> Path: # `path`
     "Writes a result as one netCDF file, atomically; several results become the groups of one file."
     path, tree = Path(path), _as_tree(result)
-    schemas = {n.attrs.get("schema") for n in tree.subtree if n.data_vars} or {None}
-    if schemas != {SCHEMA}:
-        raise ValueError(f"Expected `result` to have attributes of `provenance` (schema {SCHEMA!r}), but got "
-                         f"{next(iter(schemas - {SCHEMA}))!r}: `load_result` would refuse it.")
+    if any("schema" not in n.attrs for n in tree.subtree if n.data_vars) or not any(n.data_vars for n in tree.subtree):
+        raise ValueError("Expected `result` to have data, and the attributes of `provenance`: without a schema "
+                         "`load_result` would refuse it.")
     encoding = {node.path: _encoding(node.to_dataset(inherit=False)) for node in tree.subtree}
     with write_atomic(path) as part:
         tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
@@ -139,6 +138,7 @@ def check_kind(
     if got != kind: raise ValueError(f"Expected `{what}` to be a {kind} result, but its kind is {got!r}.")
     return _check_axes(result, what)
 
+# %% ../../nbs/api/core/02_results.ipynb #cadff1ca
 def _check_axes(result:xr.Dataset, what:str) -> xr.Dataset:
     "A result with its severities in order and all its thresholds, as areas and crossings need them."
     levels = result.severity.values if "severity" in result.dims else np.arange(2)

@@ -175,7 +175,6 @@ def _images_error(images) -> str|None:
     if images.ndim != 4: return f"of shape (N, C, H, W), but got {tuple(images.shape)}"
     return None if images.numel() else f"a non-empty set, but got shape {tuple(images.shape)}"
 
-@checked
 def check_images(
     images:Tensor|LazyImages, # (N, C, H, W); pixels by the rules of `unit_pixels`
     what:str="images", # how to name it in the error
@@ -187,7 +186,6 @@ def check_images(
     return images if isinstance(images, LazyImages) else unit_pixels(images, what)
 
 # %% ../../nbs/api/data/02_images.ipynb #9f2ef743
-@checked
 def check_labels(
     labels:Tensor, # (N,) class indices
     n:int, # number of images
@@ -206,6 +204,7 @@ def check_labels(
                          f"[{low}, {high}].")
     return labels.long()
 
+# %% ../../nbs/api/data/02_images.ipynb #40e1f3f2
 def _names_hint(labels) -> str:
     "What to do where labels are names."
     named = isinstance(labels, list|tuple) and labels and isinstance(labels[0], str)

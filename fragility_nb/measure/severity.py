@@ -156,9 +156,9 @@ _OTHER_NAMES = dict(gaussian_noise_c="gaussian_noise", elastic_transform="elasti
 @checked
 def corruption_scores(
     error:np.ndarray, # (…, C) mean error of each corruption, in [0, 1]
-    clean:np.ndarray, # (…) clean error
+    clean:np.ndarray|float, # (…) clean error
     reference:np.ndarray, # (…, C) mean errors of the reference network
-    reference_clean:np.ndarray, # (…) its clean error
+    reference_clean:np.ndarray|float, # (…) its clean error
 ) -> dict[str, np.ndarray]: # ce, relative_ce (…, C); mce, relative_mce (…): all × 100
     "CE_c = Σ_s E / Σ_s E_ref, and the same of E − E_clean; mCE is their mean (Hendrycks & Dietterich 2019, §4.3)."
     error, reference = np.asarray(error, float), np.asarray(reference, float)
@@ -195,9 +195,8 @@ def corruption_error(
     check_kind(result, "stress_sweep")
     check_ci(ci, n_boot)
     if isinstance(reference, str): result = _fifteen(result, reference)
-    means = _error_draws(result, severities, n_boot, seed)
     base = _reference_draws(reference, result, severities, n_boot, seed)
-    found = _error_bounds(means, base, ci)
+    found = _error_bounds(_error_draws(result, severities, n_boot, seed), base, ci)
     name = reference.attrs["model"] if isinstance(reference, xr.Dataset) else reference
     return xr.Dataset(found, dict(stress=result.stress.values),
                       derived_attrs(result, "corruption_error", reference=name, severities=list(severities),
@@ -347,9 +346,8 @@ def minimal_summary(
     check_ci(ci, n_boot)
     check_choice("of", of, ("mean_change", "epsilon", "l2_change"))
     value, censored, facts = _ordered_changes(result, of)
-    n = len(value)
-    draws = kaplan_meier(value, censored, _image_counts(n, n_boot, seed))
-    point = kaplan_meier(value, censored, np.ones((1, n)))
+    draws = kaplan_meier(value, censored, _image_counts(len(value), n_boot, seed))
+    point = kaplan_meier(value, censored, np.ones((1, len(value))))
     found:dict = {}
     for k in point: found |= _with_bounds(k, point[k][0], draws[k], ci, ())
     return xr.Dataset(found | {k: ((), v) for k, v in facts.items()},
@@ -387,11 +385,10 @@ def matrix_summary(
     seed:int=0, # of the draws
 ) -> xr.Dataset: # accuracy, low, high (train, stress, severity); best (stress, severity); diagonal, … (level)
     "Accuracies of a matrix, bootstrapped over images, the best row of each test, and the worth of the diagonal."
-    check_kind(result, "train_test_matrix")
     check_ci(ci, n_boot)
-    hits = result.correct.mean(("seed", "init")).transpose("sample", "train", "stress", "severity")
-    p, draws = _mean_and_draws(hits, n_boot, seed)
-    (low, high), dims = interval(draws, ci), ("train", "stress", "severity")
+    hits, dims = check_kind(result, "train_test_matrix").correct.mean(("seed", "init")), ("train", "stress", "severity")
+    p, draws = _mean_and_draws(hits.transpose("sample", *dims), n_boot, seed)
+    low, high = interval(draws, ci)
     found = dict(accuracy=(dims, p), low=(dims, low), high=(dims, high),
                  best=(dims[1:], result.train.values.astype(object)[p.argmax(0)]))
     keep = ("train", "stress", "severity", "strength", "strength_unit", "train_severity", "train_strength", "policy")
@@ -420,9 +417,8 @@ def matrix_minimal(
     seed:int=0, # of the draws
 ) -> xr.Dataset: # median_change, mean_change, fooled_mean, …_low, …_high; censored, already_wrong: shares (train)
     "The smallest changes that fool each row's networks; initialisations of one image are drawn together."
-    check_kind(result, "train_test_matrix")
     check_ci(ci, n_boot)
-    one = _one_search(result, search)
+    one = _one_search(check_kind(result, "train_test_matrix"), search)
     check_choice("of", of, ("mean_change", "epsilon", "l2_change"))
     found = _rows_survival(one, of, ci, n_boot, seed)
     for k in ("censored", "already_wrong"):

@@ -390,7 +390,7 @@ class Chain(Stressor):
             raise TypeError(f"Expected `stages` to be stressors, at least one, but got {self.stages!r}.")
         flat = [s for stage in self.stages for s in (stage.stages if isinstance(stage, Chain) else (stage,))]
         bad = [s for s in flat if not callable(s) and not hasattr(s, "perturb")]
-        if bad: raise TypeError(f"Expected `stages` to be stressors or functions, but got {bad[0]!r}.")
+        if bad: raise TypeError(f"Expected `stages`: each part of a chain a stressor or function, but got {bad[0]!r}.")
         object.__setattr__(self, "stages", tuple(flat)) # frozen
     def __repr__(self): return " >> ".join(map(stress_id, self.stages))
     @property
