@@ -1,11 +1,15 @@
 "Summaries of stress sweeps against plain twins, published numbers and coverage by simulation."
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from scipy.stats import CensoredData, ecdf
 
 from fragility_nb.core.results import load_result, provenance, save_result
 from fragility_nb.measure.severity import ALEXNET, ALEXNET_CLEAN, calibration, corruption_error
+from fragility_nb.measure.sweeps import stress_sweep
+from fragility_nb.stress.corruptions import STRESSORS, common_corruptions
+from fragility_nb.stress.stressors import stress_id
 from fragility_nb.measure.severity import corruption_scores, flip_rate, kaplan_meier, minimal_summary, stress_summary
 
 # CE, Geirhos et al. 2019
@@ -31,6 +35,10 @@ def sweep(p, n=2000, k=10, seed=0, names=None, data_hash="d"):
                                                  data_hash=data_hash))
 
 
+# provenance of a sweep under ImageNet-C
+IMAGENET_C = dict(stressors="; ".join(map(stress_id, common_corruptions("imagenet"))), image_size="224×224")
+
+
 def test_resnet50_has_its_published_mce():
     error = np.array(RESNET50)/100*np.array(list(ALEXNET.values()))
     got = corruption_scores(error, 0.2385, list(ALEXNET.values()), ALEXNET_CLEAN)
@@ -41,7 +49,7 @@ def test_resnet50_has_its_published_mce():
 def test_mce_of_a_sweep_is_the_plain_sum():
     p = np.tile([0.8, 0.7, 0.6, 0.5, 0.4, 0.3], (15, 1)) - np.linspace(0, 0.1, 15)[:, None]
     names = ["gaussian_noise_c", *list(ALEXNET)[1:]]
-    result = sweep(p, 400, names=names)
+    result = sweep(p, 400, names=names).assign_attrs(IMAGENET_C)
     got = corruption_error(result, "alexnet")
     wrong = ~result.correct.values
     ce = [100*np.mean([wrong[c, s].mean() for s in range(1, 6)])/a for c, a in enumerate(ALEXNET.values())]
@@ -53,6 +61,31 @@ def test_mce_of_a_sweep_is_the_plain_sum():
     with pytest.raises(ValueError, match="lacks jpeg"): corruption_error(result.isel(stress=slice(14)), "alexnet")
     with pytest.raises(ValueError, match="images differ"):
         corruption_error(result, sweep(p, 400, names=names, data_hash="other"))
+
+
+@pytest.mark.parametrize("constants, size, told", [
+    ("cifar", "32×32", "got 'cifar' for gaussian_noise, .*jpeg"), ("tiny", "64×64", "got 'tiny'"),
+    ("imagenet", "32×32", "200 to 320 pixels .*got 32×32"), ("imagenet", "512×400", "got 512×400"),
+    ("imagenet", None, "without its image size"), (None, "224×224", "got 'unknown'"), ("imagenet", "224×224", None),
+    ("imagenet", "299×299", None)])
+def test_alexnets_errors_are_for_imagenet_c_only(constants, size, told):
+    result = sweep(np.full((15, 6), 0.5), 60, names=["gaussian_noise_c", *list(ALEXNET)[1:]])
+    if constants: result.attrs["stressors"] = "; ".join(map(stress_id, common_corruptions(constants)))
+    if size: result.attrs["image_size"] = size
+    if told is None: assert corruption_error(result, "alexnet").mce > 0
+    else:
+        with pytest.raises(ValueError, match=told): corruption_error(result, "alexnet")
+
+
+def test_a_sweep_of_small_images_has_no_mce():
+    "What a sweep records is what the check reads: one constant that differs is found."
+    x = np.random.default_rng(0).random((4, 3, 20, 20)).astype("float32")
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1200, 3))
+    for size, corruptions, told in ((20, common_corruptions(), "'cifar'"), (20, common_corruptions("imagenet"), "20×20"),
+                                    (20, [STRESSORS["gaussian_noise_c"]("tiny"), *common_corruptions("imagenet")[1:]],
+                                     "got 'tiny' for gaussian_noise[.]")):
+        result = stress_sweep(model, (x, [0, 1, 2, 0]), corruptions, (0, 1), progress=False, device="cpu")
+        with pytest.raises(ValueError, match=told): corruption_error(result, "alexnet", severities=[1])
 
 
 def test_the_interval_of_the_mean_error_covers_it():

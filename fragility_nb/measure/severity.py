@@ -7,6 +7,7 @@ __all__ = ['ALEXNET', 'ALEXNET_CLEAN', 'stress_summary', 'auc_difference', 'flip
            'calibration', 'minimal_summary', 'matrix_summary', 'matrix_minimal']
 
 # %% ../../nbs/api/measure/04_severity.ipynb #d27064d1
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -229,7 +230,23 @@ def _fifteen(result:xr.Dataset, reference:str) -> xr.Dataset:
     if missing:
         raise ValueError(f"Expected `result` to hold the 15 common corruptions for reference 'alexnet', but it lacks "
                          f"{', '.join(missing)}.")
+    _check_imagenet(result)
     return result.assign_coords(stress=names).sel(stress=list(ALEXNET))
+
+def _check_imagenet(result:xr.Dataset) -> None:
+    "Refuses AlexNet's errors for a sweep that is not ImageNet-C's: other constants, or images of another size."
+    snake = lambda name: re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    made = re.findall(r"(\w+)\(constants='(\w+)'", result.attrs.get("stressors", ""))
+    known = {_OTHER_NAMES.get(snake(name), snake(name)): constants for name, constants in made}
+    other = {s: known.get(s, "unknown") for s in ALEXNET if known.get(s) != "imagenet"}
+    if other:
+        raise ValueError("Expected `result` to be made with ImageNet-C's constants for reference 'alexnet' "
+                         f"(`common_corruptions(\"imagenet\")`), but got {next(iter(other.values()))!r} for "
+                         f"{', '.join(other)}.")
+    size = [int(n) for n in re.findall(r"\d+", str(result.attrs.get("image_size", "")))]
+    if not size or min(size) < 200 or max(size) > 320:
+        raise ValueError("Expected `result` to be of images of 200 to 320 pixels for reference 'alexnet' (ImageNet-C's "
+                         f"have 224 or 299), but got {result.attrs.get('image_size', 'a sweep without its image size')}.")
 
 def _same_stress(reference:xr.Dataset, result:xr.Dataset) -> xr.Dataset:
     "The reference's sweep, in the order of the result's."

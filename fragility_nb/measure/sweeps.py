@@ -76,6 +76,7 @@ def stress_sweep(
     _strengths(stressors, severities) # an unknown severity is refused before anything is computed
     attrs = provenance("stress_sweep", **subject_facts(model, data), stressors="; ".join(map(stress_id, stressors)),
                        seeds=str(seeds), device=str(device), precision="float32")
+    attrs["image_size"] = "×".join(map(str, size))
     store = PartStore(resume, "answers and confidence", attrs["model_hash"], attrs["data_hash"], data.index.tolist())
     with evaluating(model, device) as net:
         measure = lambda k, severity, seed: _measure(net, data, stressors[k], severity, seed, batch_size, device)
