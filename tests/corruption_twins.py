@@ -1,7 +1,8 @@
 """The common corruptions, one image at a time, as their publication states them: NumPy, SciPy, scikit-image and PIL.
 
 Images are float (H, W, 3) in [0, 1]. `draw` gives the random numbers: `uniform(*shape)` in [0, 1), `normal(*shape)`,
-`poisson(rate)`; by it a test can hand over the very numbers that the package drew. Constants: `IMAGENET`, `TINY`, `CIFAR`.
+`poisson(rate)`; by it a test can hand over the very numbers that the package drew. Constants: `IMAGENET`, `TINY`,
+`CIFAR`.
 Source of formulas and constants: Hendrycks & Dietterich, *Benchmarking neural network robustness to common corruptions
 and perturbations*, ICLR 2019, with the authors' published scripts; motion blur without ImageMagick as in
 imagecorruptions.

@@ -147,6 +147,21 @@ def test_tables_of_stress_and_compactness():
     assert list(table.columns) == ["layer", "high-pass", "pulse"] and table.values.tolist() == [["conv1", "25 %", "–"]]
 
 
+def test_what_stands_beside_accuracy():
+    "Clean images once, each stress at its highest severity; what a summary does not hold is a dash."
+    curve = lambda *v: (("stress", "severity"), np.array([[v[0], v[1]], [v[0], v[2]]]))
+    s = stress(dict(gaussian_noise=0.3, fgsm=0.1), (0., 4.)).assign(accuracy=curve(0.9, 0.5, 0.1))
+    ends = lambda k, *v: {f"{k}{end}": curve(*(x + add for x in v))
+                          for end, add in (("", 0), ("_low", -0.1), ("_high", 0.1))}
+    full = s.assign(ends("worst_class", 0.8, 0.2, 0.1) | ends("ece", 0.1, 0.4, 0.5) | ends("nll", 0.3, 1.5, 2.25))
+    assert report.beside_table(full).values.tolist() == [
+        ["clean", "90.0 %", "80.0 % (70.0 … 90.0 %)", "10.0 % (0.0 … 20.0 %)", "0.30 (0.20 … 0.40)"],
+        ["Gaussian noise, severity 4", "50.0 %", "20.0 % (10.0 … 30.0 %)", "40.0 % (30.0 … 50.0 %)",
+         "1.50 (1.40 … 1.60)"],
+        ["FGSM, severity 4", "10.0 %", "10.0 % (0.0 … 20.0 %)", "50.0 % (40.0 … 60.0 %)", "2.25 (2.15 … 2.35)"]]
+    assert report.beside_table(s).iloc[1].tolist() == ["Gaussian noise, severity 4", "50.0 %", "–", "–", "–"]
+
+
 def gains():
     "What `retraining_gain` gives."
     data = dict(area_gain=[math.nan, 0.021], area_low=[math.nan, -0.004], area_high=[math.nan, 0.047],

@@ -8,7 +8,7 @@ __all__ = ['Snow', 'Frost', 'Fog', 'Rain', 'Spatter']
 # %% ../../nbs/api/stress/02_weather.ipynb #ab6ae4a2
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
