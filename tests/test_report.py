@@ -139,6 +139,15 @@ def test_coverage_columns(norms):
     if norms: assert shown.iloc[:, 5].tolist() == ["0.40", "no BatchNorm"]
 
 
+def test_a_gap_that_is_not_known_is_a_dash():
+    table = xr.Dataset(dict(coverage=(("criterion", "layer"), [[1.]*3]), units=("layer", [8]*3),
+                            score=("layer", [0.]*3), label=("layer", ["robust"]*3),
+                            mean_gap_size=("layer", [0., math.nan, math.nan]),
+                            batchnorm=("layer", ["bn1", "bn2", ""])),
+                       dict(criterion=["nc_deepxplore_0.25"], layer=["a", "b", "c"]))
+    assert report.coverage_columns(table).iloc[:, 5].tolist() == ["0.00", "–", "no BatchNorm"]
+
+
 def test_tables_of_stress_and_compactness():
     table = report.stress_table(stress(dict(gaussian_noise=0.3, fgsm=0.1)))
     assert table.values.tolist() == [["Gaussian noise", "30.0 %", "25.0 … 35.0 %"], ["FGSM", "10.0 %", "5.0 … 15.0 %"]]

@@ -313,7 +313,8 @@ def coverage_columns(
     shown["label"] = table.label.values
     if "mean_gap_size" in table:
         gaps = zip(table.mean_gap_size.values, table.batchnorm.values)
-        shown["statistic gap under noise (running σ)"] = [f"{g:.2f}" if norm else "no BatchNorm" for g, norm in gaps]
+        shown["statistic gap under noise (running σ)"] = [
+            "no BatchNorm" if not norm else "–" if np.isnan(g) else f"{g:.2f}" for g, norm in gaps]
     return shown.rename_axis(columns=None).reset_index()
 
 # %% ../../nbs/api/run/08_report.ipynb #d6e5cf34
