@@ -7,8 +7,8 @@ from .scores import (
     scale_scores, score_summary, average_inits, compactness, smallest_fraction, result_summary,
 )
 from .severity import (
-    ALEXNET, ALEXNET_CLEAN, stress_summary, auc_difference, flip_rate, corruption_scores, corruption_error,
-    calibration, minimal_summary, matrix_summary, matrix_minimal,
+    ALEXNET, ALEXNET_CLEAN, calibration, worst_class, stress_summary, auc_difference, flip_rate,
+    corruption_scores, corruption_error, minimal_summary, matrix_summary, matrix_minimal,
 )
 from .matrix import StressPolicy, MixUp, CutMix, WorstOf, train_test_matrix, matrix_row
 
@@ -16,7 +16,8 @@ __all__ = [
     "PAIRS", "count_pairs", "accuracy_ratio", "ratio_interval", "look_slices", "stress_sweep", "filter_sweep",
     "filter_landscape", "KINDS", "resampled_means", "interval", "area_weights", "relative_performance",
     "label_scores", "synaptic_scores", "relabel", "scale_scores", "score_summary", "average_inits", "compactness",
-    "smallest_fraction", "result_summary", "ALEXNET", "ALEXNET_CLEAN", "stress_summary", "auc_difference",
-    "flip_rate", "corruption_scores", "corruption_error", "calibration", "minimal_summary", "matrix_summary",
-    "matrix_minimal", "StressPolicy", "MixUp", "CutMix", "WorstOf", "train_test_matrix", "matrix_row",
+    "smallest_fraction", "result_summary", "ALEXNET", "ALEXNET_CLEAN", "calibration", "worst_class",
+    "stress_summary", "auc_difference", "flip_rate", "corruption_scores", "corruption_error", "minimal_summary",
+    "matrix_summary", "matrix_minimal", "StressPolicy", "MixUp", "CutMix", "WorstOf", "train_test_matrix",
+    "matrix_row",
 ]

@@ -12,9 +12,9 @@ from .report import (
     percent, percent_interval, points, told_interval, stress_words, data_words, facts_table, show_text,
     show_table, check_list, check_numbers, check_levels, section_switches, check_report, overview_table,
     clean_scores, layers_with, stress_sentence, weights_sentence, coverage_sentence, recalibration_sentence,
-    kernels_sentence, retraining_sentence, found_text, stress_table, compactness_table, coverage_columns,
-    kernels_text, targeting_text, frozen_text, gain_table, load_reports, report_group, comparison_table,
-    difference_sentence, place_sentence, best_trainings, minimal_text,
+    kernels_sentence, retraining_sentence, found_text, stress_table, compactness_table, beside_table,
+    coverage_columns, kernels_text, targeting_text, frozen_text, gain_table, load_reports, report_group,
+    comparison_table, difference_sentence, place_sentence, best_trainings, minimal_text,
 )
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "show_table", "check_list", "check_numbers", "check_levels", "section_switches", "check_report",
     "overview_table", "clean_scores", "layers_with", "stress_sentence", "weights_sentence", "coverage_sentence",
     "recalibration_sentence", "kernels_sentence", "retraining_sentence", "found_text", "stress_table",
-    "compactness_table", "coverage_columns", "kernels_text", "targeting_text", "frozen_text", "gain_table",
-    "load_reports", "report_group", "comparison_table", "difference_sentence", "place_sentence", "best_trainings",
-    "minimal_text",
+    "compactness_table", "beside_table", "coverage_columns", "kernels_text", "targeting_text", "frozen_text",
+    "gain_table", "load_reports", "report_group", "comparison_table", "difference_sentence", "place_sentence",
+    "best_trainings", "minimal_text",
 ]
