@@ -342,8 +342,8 @@ def _same_stress(reference:xr.Dataset, result:xr.Dataset) -> xr.Dataset:
 # %% ../../nbs/api/measure/04_severity.ipynb #349efc16
 def _check_imagenet(result:xr.Dataset) -> None:
     "Refuses AlexNet's errors for a sweep that is not ImageNet-C's: other constants, or images of another size."
-    made = re.findall(r"(\w+)\(constants='(\w+)'", result.attrs.get("stressors", ""))
-    made = {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower(): constants for name, constants in made}
+    pairs = re.findall(r"(\w+)\(constants='(\w+)'", result.attrs.get("stressors", ""))
+    made = {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower(): constants for name, constants in pairs}
     known = {_OTHER_NAMES.get(k, k): v for k, v in made.items()}
     other, size = [s for s in ALEXNET if known.get(s) != "imagenet"], result.attrs.get("image_size", "unknown")
     if other or not all(200 <= int(n) <= 320 for n in re.findall(r"\d+", size) or [0]):

@@ -177,6 +177,7 @@ def _picture(texture) -> Tensor:
                          f"{t.max():g}].")
     return t.detach().cpu().float().contiguous()
 
+# %% ../../nbs/api/stress/02_weather.ipynb #2203eecf
 class _Textures(tuple):
     "Textures (1 or 3, H, W) that are equal if their pixels are."
     def __new__(cls, textures):
@@ -346,6 +347,7 @@ def _edges(x:Tensor, low:float=50., high:float=150.) -> Tensor:
     thin[i] = (here > before) & ((here > after) | (flat | steep) & (here == after))
     return _grown((thin & (size.flatten() > high)).view_as(x), thin.view_as(x))
 
+# %% ../../nbs/api/stress/02_weather.ipynb #47042a2b
 def _grown(strong:Tensor, weak:Tensor) -> Tensor:
     "The strong pixels, and the weak ones that hang together with them."
     while True:
