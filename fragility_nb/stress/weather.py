@@ -49,8 +49,7 @@ class Snow(Corruption):
     cifar = ((.1, .2, 1, .6, 8, 3, .95), (.1, .2, 1, .5, 10, 4, .9), (.15, .3, 1.75, .55, 10, 4, .9),
              (.25, .3, 2.25, .6, 12, 6, .85), (.3, .3, 1.25, .65, 14, 12, .8))
     none = (0., 0., 1., 1., 1, 1., 1.)
-    measure = (6, "share of the image kept")
-    random = True
+    measure, random = (6, "share of the image kept"), True
 
     def perturb(self, x, severity, streams):
         mean, sigma, size, threshold, radius, trail, kept = self.at(severity)
