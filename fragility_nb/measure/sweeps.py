@@ -53,7 +53,7 @@ def _answers(
     return dict(pred=pred.int().numpy(), correct=(pred == y).numpy(), margin=margin.numpy(), loss=loss.numpy(),
                 confidence=confidence.numpy())
 
-# %% ../../nbs/api/measure/02_sweeps.ipynb #970df246
+# %% ../../nbs/api/measure/02_sweeps.ipynb #95db86c2
 @checked
 def stress_sweep(
     model:nn.Module, # images (N, C, H, W) in [0, 1] -> logits (N, K); comes back unchanged
@@ -79,6 +79,7 @@ def stress_sweep(
     _strengths(stressors, severities) # an unknown severity is refused before anything is computed
     attrs = provenance_of("stress_sweep", model, data, stressors="; ".join(map(stress_id, stressors)),
                           seeds=str(seeds), device=str(device), precision=weights_dtype(model))
+    attrs["image_size"] = "×".join(map(str, size))
     stores = _stress_stores(resume, question_of(resume, "stress_sweep", model, data, device), stressors)
     with evaluating(model, device) as net, broken_gradients(len(data), tell=False) as broken:
         told = _output_signs(net, data, stressors, device)

@@ -19,8 +19,8 @@ from .report import (
     show_table, check_list, check_numbers, check_levels, section_switches, check_report, label_counts,
     overview_table, clean_scores, layers_with, stress_sentence, weights_sentence, coverage_sentence,
     recalibration_sentence, kernels_sentence, retraining_sentence, found_text, stress_table, compactness_table,
-    coverage_columns, kernels_text, targeting_text, frozen_text, gain_table, load_reports, report_group,
-    comparison_table, difference_sentence, place_sentence, best_trainings, minimal_text,
+    beside_table, coverage_columns, kernels_text, targeting_text, frozen_text, gain_table, load_reports,
+    report_group, comparison_table, difference_sentence, place_sentence, best_trainings, minimal_text,
 )
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
     "show_text", "show_table", "check_list", "check_numbers", "check_levels", "section_switches", "check_report",
     "label_counts", "overview_table", "clean_scores", "layers_with", "stress_sentence", "weights_sentence",
     "coverage_sentence", "recalibration_sentence", "kernels_sentence", "retraining_sentence", "found_text",
-    "stress_table", "compactness_table", "coverage_columns", "kernels_text", "targeting_text", "frozen_text",
-    "gain_table", "load_reports", "report_group", "comparison_table", "difference_sentence", "place_sentence",
-    "best_trainings", "minimal_text",
+    "stress_table", "compactness_table", "beside_table", "coverage_columns", "kernels_text", "targeting_text",
+    "frozen_text", "gain_table", "load_reports", "report_group", "comparison_table", "difference_sentence",
+    "place_sentence", "best_trainings", "minimal_text",
 ]

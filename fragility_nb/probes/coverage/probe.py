@@ -139,10 +139,11 @@ def _coverage_result(state:dict[str, np.ndarray], table:xr.Dataset, attrs:dict) 
     "First images (U, slots) or patterns (P,) by criterion as a labelled result; `table` has the units' coordinates."
     units = {k: v for k, v in state.items() if v.ndim == 2}
     patterns = {k: v for k, v in state.items() if v.ndim == 1}
-    share = np.array([(v >= 0).mean(1) for v in units.values()]).reshape(len(units), -1) # (criterion, unit)
-    first = np.array([_smallest(v) for v in units.values()], dtype=np.int32).reshape(len(units), -1)
+    shape = len(units), table.sizes["unit"] # no criterion that counts units: no rows
+    share = np.array([(v >= 0).mean(1) for v in units.values()], dtype=float).reshape(shape)
+    first = np.array([_smallest(v) for v in units.values()], dtype=np.int32).reshape(shape)
     mine = [table.layer.values == n for n in table.layer_name.values]
-    layers = np.array([[s[m].mean() for m in mine] for s in share]).reshape(len(units), -1)
+    layers = np.array([[s[m].mean() for m in mine] for s in share], dtype=float).reshape(len(units), len(mine))
     fields = dict(coverage=("criterion", share.mean(1) if len(units) else np.zeros(0)),
                   covered=(("criterion", "unit"), share.astype(np.float32)),
                   first=(("criterion", "unit"), first), layer_coverage=(("criterion", "layer_name"), layers))
