@@ -16,7 +16,7 @@ from fragility_nb.stress.attack_check import AttackWarning, check_attack
 from fragility_nb.stress.minimal import FGSMSearch, GradientWalk, find_epsilon, minimal_perturbation
 from fragility_nb.stress.weather import Fog
 from fragility_nb.models.create import create_model
-from fragility_nb.models.wrap import predict
+from fragility_nb.models.answers import predict
 from fragility_nb.stress.stressors import GaussianNoise
 from fragility_nb.measure.sweeps import stress_sweep
 

@@ -11,7 +11,8 @@ from fragility_nb.stress.minimal import find_epsilon
 from fragility_nb.data.images import ImageData
 from fragility_nb.data.convert import as_data
 from fragility_nb.data.sets import load_data
-from fragility_nb.models.wrap import Normalized, match_data
+from fragility_nb.models.wrap import Normalized
+from fragility_nb.models.answers import match_data
 from fragility_nb.models.create import create_model, load_checkpoint
 from fragility_nb.models.checkpoints import save_checkpoint
 from fragility_nb.stress.corruptions import STRESSORS

@@ -14,7 +14,8 @@ from fragility_nb.engine.job import Edits
 from fragility_nb.measure.sweeps import filter_sweep, stress_sweep
 from fragility_nb.models.activations import record_activations
 from fragility_nb.models.create import create_model
-from fragility_nb.models.wrap import by_batch, evaluating, match_data, output_signs, predict
+from fragility_nb.models.wrap import by_batch, evaluating
+from fragility_nb.models.answers import match_data, output_signs, predict
 from fragility_nb.probes.batchnorm.statistics import statistic_gap
 from fragility_nb.probes.coverage.probe import neuron_coverage
 from fragility_nb.probes.kernels.probe import kernel_dropout

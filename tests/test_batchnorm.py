@@ -23,7 +23,8 @@ from fragility_nb.data.images import generator
 from fragility_nb.data.sets import load_data
 from fragility_nb.engine.engine import EditEngine
 from fragility_nb.models.networks import CifarResNet
-from fragility_nb.models.wrap import Normalized, model_hash, predict
+from fragility_nb.models.wrap import Normalized, model_hash
+from fragility_nb.models.answers import predict
 from fragility_nb.models.create import create_model, load_checkpoint
 from fragility_nb.models.checkpoints import save_checkpoint
 from fragility_nb.models.norms import swap_norm

@@ -15,7 +15,7 @@ from fragility_nb.measure.runner import provenance_of
 from fragility_nb.measure.sweeps import stress_sweep
 from fragility_nb.models.create import create_model
 from fragility_nb.models.networks import MODELS
-from fragility_nb.models.wrap import match_data, predict
+from fragility_nb.models.answers import match_data, predict
 from fragility_nb.probes.coverage.criteria import CRITERIA, Criterion
 from fragility_nb.probes.coverage.probe import neuron_coverage
 from fragility_nb.stress.corruptions import STRESSORS

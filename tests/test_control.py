@@ -19,7 +19,7 @@ from fragility_nb.measure.targeted import targeted_mask, targeted_weights
 from fragility_nb.models.activations import find_layers
 from fragility_nb.models.checkpoints import save_checkpoint
 from fragility_nb.models.create import create_model
-from fragility_nb.models.wrap import predict
+from fragility_nb.models.answers import predict
 from fragility_nb.stress.attacks import FGSM, attack_images
 from fragility_nb.stress.control import ControlPlan, RandomOrders
 from fragility_nb.stress.filters import plan_filter

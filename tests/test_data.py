@@ -22,7 +22,7 @@ from fragility_nb.data.convert import as_data
 from fragility_nb.data.folders import cache_folder, list_corruptions
 from fragility_nb.data.sets import load_data
 from fragility_nb.models.create import create_model
-from fragility_nb.models.wrap import predict
+from fragility_nb.models.answers import predict
 from fragility_nb.stress.stressors import GaussianNoise
 from fragility_nb.measure.sweeps import stress_sweep
 from fragility_nb.models.training import fit

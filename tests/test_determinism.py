@@ -6,7 +6,8 @@ from conftest import python
 
 from fragility_nb.stress.attacks import FGSM, PGD, attack_images
 from fragility_nb.models.create import create_model
-from fragility_nb.models.wrap import model_hash, predict
+from fragility_nb.models.wrap import model_hash
+from fragility_nb.models.answers import predict
 from fragility_nb.stress.stressors import GaussianBlur, GaussianNoise, Rotation, apply_stress
 from fragility_nb.measure.sweeps import filter_sweep, stress_sweep
 from fragility_nb.models.training import fit

@@ -18,7 +18,8 @@ from fragility_nb.probes.coverage.differential import generate_differential, gen
 from fragility_nb.probes.coverage.sources import compare_sources, input_sources
 from fragility_nb.probes.coverage.transformed import generate_transformed
 from fragility_nb.models.create import create_model
-from fragility_nb.models.wrap import model_hash, predict
+from fragility_nb.models.wrap import model_hash
+from fragility_nb.models.answers import predict
 from fragility_nb.models.checkpoints import save_checkpoint
 from fragility_nb.core.streams import CounterStreams
 from fragility_nb.models.training import fit

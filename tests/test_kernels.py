@@ -18,7 +18,7 @@ from fragility_nb.probes.kernels.scores import superiority, targeting_scores
 from fragility_nb.probes.kernels.probe import _removals, find_kernel_place, kernel_dropout, kernel_history
 from fragility_nb.probes.kernels.targeting import adversarial_targeting, rebalance
 from fragility_nb.models.create import create_model
-from fragility_nb.models.wrap import predict
+from fragility_nb.models.answers import predict
 from fragility_nb.models.training import fit
 from fragility_nb.models.resume import list_snapshots
 

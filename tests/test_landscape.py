@@ -13,7 +13,7 @@ from fragility_nb.data.images import ImageData
 from fragility_nb.data.sets import load_data
 from fragility_nb.engine.engine import EditEngine
 from fragility_nb.models.create import create_model
-from fragility_nb.models.wrap import predict
+from fragility_nb.models.answers import predict
 from fragility_nb.measure.scores import area_weights, average_inits, synaptic_scores
 from fragility_nb.measure.sequential import count_pairs, look_slices, ratio_interval
 from fragility_nb.measure.sweeps import filter_landscape, filter_sweep

@@ -17,7 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from fragility_nb.models.activations import find_layers
 from fragility_nb.data.images import ImageData, generator
 from fragility_nb.models.networks import MODELS, residual_module
-from fragility_nb.models.wrap import Normalized, hooked, match_data, model_hash, predict
+from fragility_nb.models.wrap import Normalized, hooked, model_hash
+from fragility_nb.models.answers import match_data, predict
 from fragility_nb.models.create import find_architecture, create_model, least_size, list_models, load_checkpoint
 from fragility_nb.models.table import model_table
 from fragility_nb.models.checkpoints import save_checkpoint

@@ -14,7 +14,8 @@ from fragility_nb.models.activations import find_layers, record_activations
 from fragility_nb.models.norms import swap_norm
 from fragility_nb.models.steps import split_logits
 from fragility_nb.models.training import fit
-from fragility_nb.models.wrap import copy_model, evaluating, match_data, model_hash, predict
+from fragility_nb.models.wrap import copy_model, evaluating, model_hash
+from fragility_nb.models.answers import match_data, predict
 from fragility_nb.probes.batchnorm.residual import residual_features
 from fragility_nb.probes.batchnorm.statistics import statistic_gap, statistic_stress
 from fragility_nb.probes.coverage.probe import neuron_coverage

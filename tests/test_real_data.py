@@ -11,7 +11,7 @@ from fragility_nb.stress.attacks import FGSM
 from fragility_nb.data.sets import load_data
 from fragility_nb.models.table import channel_stats
 from fragility_nb.models.create import create_model, load_checkpoint
-from fragility_nb.models.wrap import predict
+from fragility_nb.models.answers import predict
 from fragility_nb.measure.sweeps import filter_sweep
 from fragility_nb.models.training import fit
 

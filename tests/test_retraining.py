@@ -17,7 +17,8 @@ from fragility_nb.core.results import load_result
 from fragility_nb.data.images import ImageData
 from fragility_nb.data.sets import load_data
 from fragility_nb.models.create import create_model, load_checkpoint
-from fragility_nb.models.wrap import model_hash, predict
+from fragility_nb.models.wrap import model_hash
+from fragility_nb.models.answers import predict
 from fragility_nb.probes.retraining.probe import FREEZE_RULES, compare_retraining, split_holdout, layer_norms
 from fragility_nb.probes.retraining.probe import retraining_gain, score_layers, selective_fit
 from fragility_nb.probes.retraining.plots import plot_frozen, plot_gain, plot_periods, plot_retraining

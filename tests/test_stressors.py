@@ -10,7 +10,7 @@ from conftest import ROOT, python
 from scipy import ndimage, stats
 
 from fragility_nb.models.create import create_model
-from fragility_nb.models.wrap import predict
+from fragility_nb.models.answers import predict
 from fragility_nb.stress.attacks import FGSM
 from fragility_nb.stress.corruptions import COMMON, EXTRA, common_corruptions
 from fragility_nb.stress.noise_blur import Corruption, constants_for

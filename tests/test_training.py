@@ -17,7 +17,8 @@ from fragility_nb.core.results import load_result
 from fragility_nb.data.images import LazyImages
 from fragility_nb.data.sets import load_data
 from fragility_nb.models.create import create_model, load_checkpoint
-from fragility_nb.models.wrap import model_hash, predict
+from fragility_nb.models.wrap import model_hash
+from fragility_nb.models.answers import predict
 from fragility_nb.measure.sweeps import filter_landscape
 from fragility_nb.models.augment import AUGMENTS, HorizontalFlip, RandomCrop, epoch_order, image_uniform
 from fragility_nb.models.steps import OPTIMIZERS

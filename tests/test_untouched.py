@@ -7,7 +7,7 @@ import torch
 from fragility_nb.models.activations import record_activations
 from fragility_nb.stress.attacks import FGSM, PGD, attack_images
 from fragility_nb.stress.minimal import find_epsilon
-from fragility_nb.models.wrap import match_data, predict
+from fragility_nb.models.answers import match_data, predict
 from fragility_nb.stress.stressors import GaussianNoise
 from fragility_nb.measure.sweeps import filter_sweep, stress_sweep
 

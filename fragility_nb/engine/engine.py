@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ..core.checks import check_choice, warn_user
 from ..data.sets import pick_device
-from ..models.wrap import BLOCK, by_batch, no_autocast
+from ..models.wrap import by_batch, no_autocast
+from ..models.answers import BLOCK
 from ..models.gradients import broken_gradients
 from .graph import Untraceable
 from .steps import run_steps

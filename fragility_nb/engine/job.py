@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import check_number, unknown_name
-from ..models.wrap import BLOCK, by_batch, no_autocast
+from ..models.wrap import by_batch, no_autocast
+from ..models.answers import BLOCK
 from .network import parameter_names
 
 # %% ../../nbs/api/engine/03_job.ipynb #d1d8081f

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.wrap import BLOCK
+from ..models.answers import BLOCK
 from ..models.gradients import broken_gradients, finite_gradients, input_gradient
 from .steps import GraphStep, image_bytes, last_uses, needed_steps, peak_bytes, run_steps
 from .steps import work_in_place

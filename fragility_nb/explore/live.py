@@ -28,7 +28,8 @@ from torch import Tensor, nn
 
 from ..core.checks import check_choice, check_number, warn_user
 from ..data.images import ImageData
-from ..models.wrap import copy_model, home, hooked, match_data, model_hash, short_name
+from ..models.wrap import copy_model, home, hooked, model_hash, short_name
+from ..models.answers import match_data
 from ..models.resume import answers_differ, answers_text
 from ..stress.stressors import Stressor, apply_stress
 from ..stress.attacks import FGSM

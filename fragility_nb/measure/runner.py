@@ -21,7 +21,8 @@ from ..core.checks import as_list, check_choice, check_number, check_range, warn
 from ..core.results import provenance
 from ..data.images import ImageData, generator
 from ..data.sets import pick_device
-from ..models.wrap import BLOCK, by_batch, model_hash, model_name, same_look
+from ..models.wrap import by_batch, model_hash, model_name, same_look
+from ..models.answers import BLOCK
 from ..models.gradients import broken_gradients
 from ..models.resume import answers_text
 from ..stress.stressors import stress_id

@@ -22,7 +22,8 @@ from ..core.checks import check_choice, checked, warn_user
 from ..core.results import PartStore
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import batch_rows, copy_model, evaluating, forward_in_blocks, match_data, weights_dtype
+from ..models.wrap import copy_model, evaluating, weights_dtype
+from ..models.answers import batch_rows, forward_in_blocks, match_data
 from ..models.gradients import Broken, broken_gradients
 from ..models.create import load_checkpoint
 from ..models.activations import Layer, find_layers

@@ -1,8 +1,10 @@
 # Made by tools/public_names.py.
 from . import (
-    activations, augment, checkpoints, create, gradients, networks, norms, resume, steps, table, training, wrap,
+    activations, answers, augment, checkpoints, create, gradients, networks, norms, resume, steps, table,
+    training, wrap,
 )
-from .wrap import BLOCK, Normalized, model_name, model_hash, evaluating, forward_in_blocks, predict, match_data
+from .wrap import Normalized, model_name, model_hash, evaluating
+from .answers import BLOCK, forward_in_blocks, predict, match_data
 from .networks import (
     MODELS, Architecture, PlainCNN, ShortcutBlock, CifarResNet, LeNet, conv_module, InceptionModule,
     residual_module, ModuleNet,
@@ -21,7 +23,7 @@ from .resume import (
 from .training import StopTraining, fit, fit_inits, init_snapshots, train_model
 
 __all__ = [
-    "BLOCK", "Normalized", "model_name", "model_hash", "evaluating", "forward_in_blocks", "predict", "match_data",
+    "Normalized", "model_name", "model_hash", "evaluating", "BLOCK", "forward_in_blocks", "predict", "match_data",
     "MODELS", "Architecture", "PlainCNN", "ShortcutBlock", "CifarResNet", "LeNet", "conv_module",
     "InceptionModule", "residual_module", "ModuleNet", "NoNorm", "swap_norm", "save_checkpoint",
     "read_safetensors", "checkpoint_facts", "list_models", "find_architecture", "least_size", "create_model",

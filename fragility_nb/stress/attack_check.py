@@ -18,8 +18,9 @@ from ..core.checks import check_number, checked, warn_user
 from ..core.results import provenance
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import all_logits, are_probabilities, evaluating, match_data, model_hash, model_name
-from ..models.wrap import output_signs
+from ..models.wrap import evaluating, model_hash, model_name
+from ..models.answers import all_logits, are_probabilities, match_data
+from ..models.answers import output_signs
 from ..models.gradients import broken_gradients
 from .attacks import FGSM, NORMS, Attack, RandomNoise, attack_images, loss_gradient
 

@@ -21,7 +21,8 @@ from ..core.checks import Registry, check_choice, check_flag, check_number, chec
 from ..core.streams import CounterStreams
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import batch_rows, evaluating, forward_in_blocks
+from ..models.wrap import evaluating
+from ..models.answers import batch_rows, forward_in_blocks
 from ..models.gradients import broken_gradients, gradient_rows, input_gradient
 from .stressors import Stressor
 

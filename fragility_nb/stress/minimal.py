@@ -21,7 +21,8 @@ from ..core.checks import Registry, check_number, checked, warn_user
 from ..core.results import provenance
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import evaluating, forward_in_blocks, match_data, model_hash, model_name
+from ..models.wrap import evaluating, model_hash, model_name
+from ..models.answers import forward_in_blocks, match_data
 from ..models.gradients import Broken, broken_gradients, input_gradient
 from .attacks import FGSM, Attack, attack_images, batch_ranges, frozen_parameters
 from .attacks import loss_gradient, per_image

@@ -19,7 +19,8 @@ from tqdm.auto import tqdm
 from ...core.checks import as_list, check_choice, check_number, checked, unknown_name, warn_user
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
-from ...models.wrap import copy_model, evaluating, forward_in_blocks, home, match_data, model_name
+from ...models.wrap import copy_model, evaluating, home, model_name
+from ...models.answers import forward_in_blocks, match_data
 from ...stress.stressors import GaussianNoise, apply_stress
 from ...engine.network import inference_copy, use_batch_statistics
 from ...measure.runner import check_seeds, provenance_of

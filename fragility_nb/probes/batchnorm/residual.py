@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 
 from ...data.images import ImageData
 from ...data.sets import pick_device
-from ...models.wrap import hooked, match_data, model_name, short_name
+from ...models.wrap import hooked, model_name, short_name
+from ...models.answers import match_data
 from ...models.activations import Layer
 from ...engine.network import inference_copy, use_batch_statistics
 from ...engine.job import Edits

@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 from ...core.checks import as_list, check_choice, check_number
 from ...data.images import ImageData
 from ...data.sets import pick_device
-from ...models.wrap import batch_rows, evaluating, forward_in_blocks, hooked, match_data, model_name
+from ...models.wrap import evaluating, hooked, model_name
+from ...models.answers import batch_rows, forward_in_blocks, match_data
 from ...stress.stressors import apply_stress, stress_id
 from ...stress.attacks import Attack
 from ...engine.job import Edits

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...core.checks import check_number
 from ...core.results import check_kind, provenance
 from ...data.images import generator
-from ...models.wrap import match_data
+from ...models.answers import match_data
 from .criteria import NEVER, TKNP, Criterion
 from .probe import Coverage, coverage_facts, coverage_passes
 

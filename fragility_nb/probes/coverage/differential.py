@@ -22,7 +22,8 @@ from ...core.streams import CounterStreams
 from ...core.results import check_kind, provenance, save_result
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
-from ...models.wrap import BLOCK, batch_rows, copy_model, home, match_data, model_hash, model_name
+from ...models.wrap import copy_model, home, model_hash, model_name
+from ...models.answers import BLOCK, batch_rows, match_data
 from ...models.wrap import no_autocast
 from ...models.gradients import broken_gradients, finite_gradients
 from .units import Output, find_outputs

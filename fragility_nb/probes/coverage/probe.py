@@ -21,7 +21,8 @@ from ...core.identity import array_hash
 from ...core.results import check_kind, provenance
 from ...data.images import ImageData
 from ...data.sets import pick_device
-from ...models.wrap import batch_rows, evaluating, forward_in_blocks, match_data, model_hash, model_name
+from ...models.wrap import evaluating, model_hash, model_name
+from ...models.answers import batch_rows, forward_in_blocks, match_data
 from ...models.activations import submodule_paths
 from ...models.resume import answers_differ, answers_text
 from .units import Output, UnitReader, Units, coverage_units, find_outputs

@@ -17,7 +17,8 @@ from ...core.checks import checked
 from ...core.streams import CounterStreams
 from ...core.results import provenance
 from ...data.images import ImageData
-from ...models.wrap import all_logits, model_hash
+from ...models.wrap import model_hash
+from ...models.answers import all_logits
 from ...stress.stressors import GaussianBlur, GaussianNoise, Rotation, apply_stress, stress_id
 from ...stress.attacks import FGSM, attack_images
 from .criteria import KMNC, Criterion

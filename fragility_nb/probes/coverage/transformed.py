@@ -19,7 +19,8 @@ from ...core.checks import check_number
 from ...core.results import provenance
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
-from ...models.wrap import batch_rows, evaluating, forward_in_blocks, match_data, model_name
+from ...models.wrap import evaluating, model_name
+from ...models.answers import batch_rows, forward_in_blocks, match_data
 from ...stress.stressors import GaussianBlur, Rotation, Scale, Shear, Translation, apply_stress, stress_id
 from ...stress.weather import Fog, Rain
 from ...stress.corruptions import Brightness, Contrast

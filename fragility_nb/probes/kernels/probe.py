@@ -23,7 +23,8 @@ from tqdm.auto import tqdm
 from ...core.checks import check_choice
 from ...core.results import PartStore
 from ...data.images import ImageData
-from ...models.wrap import copy_model, evaluating, follow, home, match_data, model_name, short_name
+from ...models.wrap import copy_model, evaluating, follow, home, model_name, short_name
+from ...models.answers import match_data
 from ...models.gradients import broken_gradients
 from ...models.create import load_checkpoint
 from ...models.activations import Layer, find_layers, kernel_weights

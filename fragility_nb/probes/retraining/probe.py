@@ -25,7 +25,8 @@ from ...core.identity import stable_seed
 from ...core.results import check_kind, load_result, provenance, save_result
 from ...data.images import ImageData, generator
 from ...data.convert import as_data
-from ...models.wrap import all_logits, evaluating, follow, forward_in_blocks, home, match_data
+from ...models.wrap import evaluating, follow, home
+from ...models.answers import all_logits, forward_in_blocks, match_data
 from ...models.wrap import model_hash
 from ...models.activations import find_layers
 from ...models.training import StopTraining, fit
