@@ -25,9 +25,10 @@ from ..core.checks import check_choice
 from ..core.results import provenance
 from ..measure.scores import KINDS, area_weights, average_inits, relabel, relative_performance
 from ..measure.scores import synaptic_scores
-from ..figures.style import COLOURS, SYMBOLS, fill_areas, score_text
+from ..figures.style import COLOURS, SYMBOLS, fill_areas, plain_texts, score_text
 from ..figures.plots import LANDSCAPE, SIGNS
-from .base import FONT, Cells, Explorer, check_result, figure_png, labelled_menu, value_slider
+from .base import Cells, Explorer, check_result, figure_png, labelled_menu, screen_style
+from .base import value_slider
 
 # %% ../../nbs/api/explore/01_scores.ipynb #63d1aa7b
 def point_scores(
@@ -329,10 +330,11 @@ class ScoresExplorer(Explorer):
     def _png(self) -> bytes:
         "What stays is drawn once for each model; what changes is drawn over it."
         state = self.state
-        with rc_context(FONT):
+        with rc_context(screen_style()):
             if state["model"] not in self._held: self._held[state["model"]] = _prepared(self.subject, self.size)
             figure, painting, background = self._held[state["model"]]
             painting.update(state)
+            plain_texts(*painting.changing())
             figure.canvas.restore_region(background)
             for artist in painting.changing(): artist.draw(figure.canvas.get_renderer())
         self.rows.fill()
@@ -366,6 +368,7 @@ def _prepared(subject:_Subject, size:tuple[float, float]) -> tuple[Figure, _Pain
     figure = Figure(figsize=size, dpi=100)
     canvas, painting = FigureCanvasAgg(figure), _Painting(figure, subject)
     for artist in painting.changing(): artist.set_visible(False)
+    plain_texts(figure)
     canvas.draw()
     for artist in painting.changing(): artist.set_visible(True)
     return figure, painting, canvas.copy_from_bbox(figure.bbox)

@@ -24,10 +24,10 @@ from typing import Any, cast
 
 import pandas as pd
 
-from ..core.checks import check_number
+from ..core.options import check_options
 from ..core.results import load_result, write_atomic
-from .parameters import check_parameters, find_template, import_papermill, plain_value
-from .parameters import quiet_papermill, template_parameters
+from .parameters import check_parameters, check_template, find_template, import_papermill
+from .parameters import plain_value, quiet_papermill, read_notebook, tags_of, template_parameters
 
 # %% ../../nbs/api/run/04_studies.ipynb #a390beb6
 @functools.lru_cache(maxsize=1)
@@ -41,15 +41,15 @@ def _contents(params:Mapping, cwd:Path) -> dict[str, str]:
     "Fingerprints of the files that parameters name, such as a checkpoint."
     named = {v for value in params.values() for v in (value if isinstance(value, list) else [value])
              if isinstance(v, str) and v}
-    found = {v: cwd/v for v in sorted(named) if len(v) < 1024 and "\n" not in v and (cwd/v).is_file()}
+    found = {v: cwd/v for v in sorted(named) if os.path.isfile(cwd/v)} # which is also told of what can be no name
     return {v: _content(p, p.stat().st_size, p.stat().st_mtime_ns) for v, p in found.items()}
 
 # %% ../../nbs/api/run/04_studies.ipynb #6f82e3ca
 @functools.lru_cache(maxsize=32)
 def template_cells(template:Path, mtime:int) -> tuple[list, str]:
     "Source and type of each cell, and the whole text."
-    text = template.read_text(encoding="utf-8")
-    return [["".join(c["source"]), c["cell_type"]] for c in json.loads(text)["cells"]], text
+    cells = read_notebook(template)["cells"]
+    return [["".join(c["source"]), c["cell_type"]] for c in cells], template.read_text(encoding="utf-8-sig")
 
 def run_fingerprint(template:Path, params:Mapping, cwd:Path|None=None) -> str:
     "Names a run."
@@ -59,10 +59,18 @@ def run_fingerprint(template:Path, params:Mapping, cwd:Path|None=None) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 # %% ../../nbs/api/run/04_studies.ipynb #g50fin
+def read_facts(path:Path) -> dict:
+    "A small JSON file of a run; empty if it is not there, half written, or anything but a table."
+    try: facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError): return {}
+    return facts if isinstance(facts, dict) else {}
+
 def finished_run(out:Path, name:str) -> dict:
     "What run.json says of a finished run; empty if there is none."
-    try: return json.loads((out/"run.json").read_text(encoding="utf-8")).get(name, {})
-    except (OSError, ValueError): return {}
+    run = read_facts(out/"run.json").get(name)
+    if not isinstance(run, dict) or not isinstance(run.get("files"), list): return {}
+    tables = all(isinstance(run.get(k, {}), dict) for k in ("hashes", "resources", "params"))
+    return run if tables and all(isinstance(f, str) for f in run["files"]) else {}
 
 def is_intact(out:Path, run:Mapping) -> bool:
     "Whether the files of a run are there, and its results, to the byte, as they were when they were checked."
@@ -127,13 +135,18 @@ def _kernel_arguments(out:Path) -> list[str]:
     return ["--IPKernelApp.log_level=50", "--HistoryManager.enabled=False",
             f"--IPKernelApp.exec_lines=exec({code!r}, {{}})"]
 
+def _braced(path:Path) -> str:
+    "A path for papermill, which would put parameters where there are braces."
+    return str(path).replace("{", "{{").replace("}", "}}")
+
 def _execute(path:Path, running:Path, given:Mapping, progress:bool, cwd:Path, log) -> None:
     "papermill's run of the cells; a kernel that does not come up is tried again."
     for attempt in range(3):
         try:
             with quiet_papermill() as papermill:
-                papermill.execute_notebook(str(path), str(running), dict(given), kernel_name="python3",
+                papermill.execute_notebook(_braced(path), _braced(running), dict(given), kernel_name="python3",
                                            progress_bar=progress, cwd=str(cwd), stdout_file=log, stderr_file=log,
+                                           iopub_timeout=86400, # seconds to read what a cell printed: it is not lost
                                            extra_arguments=_kernel_arguments(running.parent))
             return
         except RuntimeError as e: # nbclient's; a failed cell is another class
@@ -233,8 +246,7 @@ def _resources(out:Path, name:str, began:float) -> dict[str, float]:
     "Seconds in all, in the cells, and of CPU; peak memory of the kernel, and on its GPU, in bytes."
     cells = json.loads((out/f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     inside = sum(c["metadata"].get("papermill", {}).get("duration") or 0 for c in cells)
-    try: used = json.loads((out/".usage.json").read_text())
-    except (OSError, ValueError): used = {}
+    used = read_facts(out/".usage.json")
     return {k: round(v, 3) for k, v in (dict(seconds=time.time() - began, cell_seconds=inside) | used).items()}
 
 def _made_files(out:Path, path:Path, began:float, needs_result:bool) -> list[str]:
@@ -251,8 +263,7 @@ def _made_files(out:Path, path:Path, began:float, needs_result:bool) -> list[str
 def finish_run(out:Path, path:Path, params:Mapping, fingerprint:str, began:float, needs_result:bool) -> None:
     "Reads the result once more and writes the run into run.json, last of all."
     made = _made_files(out, path, began, needs_result)
-    try: runs = json.loads((out/"run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): runs = {}
+    runs = read_facts(out/"run.json")
     hashes = {f: _hash(out/f) for f in made if f.endswith(".nc")}
     runs[path.stem] = dict(fingerprint=fingerprint, params={k: str(v) for k, v in params.items()}, files=made,
                            hashes=hashes, versions=_versions(), resources=_resources(out, path.stem, began),
@@ -292,6 +303,7 @@ def run_study(
     "Runs a template through papermill; a finished run is reused, an interrupted one resumes."
     path, params = find_template(template), {k: plain_value(k, v) for k, v in params.items()}
     check_parameters(path, params)
+    check_template(path, params)
     return run_checked(path, Path(out), params, progress)
 
 # %% ../../nbs/api/run/04_studies.ipynb #g50warm
@@ -325,10 +337,11 @@ def run_cells(
     from IPython.display import Markdown, display
     path, shell = find_template(template), get_ipython()
     check_parameters(path, params)
+    check_template(path, params)
     if shell is None:
         raise RuntimeError("Expected to be called in a notebook: `run_study` runs a template from anywhere.")
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        source, given = "".join(cell["source"]), "parameters" in cell["metadata"].get("tags", [])
+    for cell in read_notebook(path)["cells"]:
+        source, given = "".join(cell["source"]), "parameters" in tags_of(cell)
         if cell["cell_type"] == "markdown" and _is_for_the_page(cell): display(Markdown(source))
         elif cell["cell_type"] == "code":
             # `;` counts at the end of a whole cell only
@@ -370,20 +383,27 @@ def run_model(
     lr:float=3e-3, # learning rate of Adam
     batch_size:int=32, # images per training step
     seed:int=0, # of initial weights and training
-    snapshots:int=4, # learning landscape at this many epochs, evenly spaced; 0: none
+    # learning landscape at this many epochs, evenly spaced; 0: none; default: 4, or as many as there are
+    snapshots:int|None=None,
     device:str|None=None, # default: a GPU if there is one
     download:bool=False, # fetch the data set if it is not there
     progress:bool=True, # show progress bars
     **params, # of the template `model_report`
 ) -> Path: # the report's page
     "Trains a model and writes its fragility report; both are reused if they are there."
+    from fragility_nb.models.create import find_architecture
     out = Path(out)
     check_parameters("model_report", params)
-    check_number("snapshots", snapshots, low=0, high=epochs, integer=True)
+    plain = lambda **values: {k: plain_value(k, v) for k, v in values.items()}
+    check_options(plain(data=data, root=root, image_size=image_size, stem=stem, resize=resize, epochs=epochs, lr=lr,
+                        batch_size=batch_size, seed=seed, snapshots=snapshots, device=device))
+    check_template("model_report", plain(**params))
+    if snapshots is None: snapshots = min(4, epochs)
     where:dict[str, Any] = dict(data=data, root=root, image_size=image_size)
     report = dict(progress=progress, device=device, **where, **params)
     if Path(model).is_file():
         return run_study("model_report", out, checkpoint=str(Path(model).resolve()), **report)
+    find_architecture(model)
     _make_writable(out)
     training = dict(epochs=epochs, lr=lr, batch_size=batch_size, device=device,
                     snapshots=_snapshot_epochs(epochs, snapshots))

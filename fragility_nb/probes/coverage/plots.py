@@ -20,6 +20,7 @@ from matplotlib.patches import Patch
 
 from ...core.checks import check_number
 from ...core.results import check_kind
+from ...figures.style import in_own_style
 from ...figures.style import COLOURS, SERIES, chosen_names, dress_axes, spread_apart, text_points
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #407854be
@@ -47,6 +48,7 @@ def _growth_line(ax:Axes, c:xr.DataArray, name:str, colour:str) -> None:
     ax.plot(c.inputs, c.isel(order=0), color=colour, lw=1.2, ls=_DASHES)
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #94cde70e
+@in_own_style
 def plot_growth(
     growth:xr.Dataset, # of `coverage_growth`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -95,6 +97,7 @@ def _layer_axis(ax:Axes, layers:list[str]) -> None:
     ax.tick_params(length=0)
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #b7c91985
+@in_own_style
 def plot_coverage_map(
     coverage:xr.Dataset, # of `neuron_coverage`
     criterion:str|None=None, # default: the first one
@@ -146,6 +149,7 @@ def _findings(result:xr.Dataset, n:int) -> np.ndarray:
     return good[np.unique(np.linspace(0, len(good) - 1, min(n, len(good))).round().astype(int))]
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #77290bb1
+@in_own_style
 def plot_generated(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     n:int=6, # columns: findings, spread over the result
@@ -179,6 +183,7 @@ def _two_axes(axs, rows:int) -> np.ndarray: # 2 Axes
     return np.ravel(axs)
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #e71562be
+@in_own_style
 def plot_sources(
     comparison:xr.Dataset, # of `compare_sources`
     criterion:str|None=None, # default: the first one
@@ -233,6 +238,7 @@ def _draw_points(ax:Axes, one:xr.Dataset) -> None:
     _label_key(ax, labels)
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #a17914b6
+@in_own_style
 def plot_coverage_scores(
     table:xr.Dataset, # of `coverage_table`, with scores
     criterion:str|None=None, # default: the first one
