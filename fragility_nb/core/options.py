@@ -75,6 +75,7 @@ def wrong_kind(
     "The error for a value that is no list, or no table."
     return TypeError(f"Expected `{name}` to be {words}, but got {value!r}. By papermill: -y '{{{name}: {example}}}'.")
 
+# %% ../../nbs/api/core/06_options.ipynb #6a022328
 def check_entries(
     name:str, # of the parameter
     values, # as they came
@@ -100,6 +101,7 @@ def _count(meaning:str, optional:bool=False) -> Option: return Option("int", mea
 
 SECTIONS = ("coverage", "batchnorm", "kernels", "retraining") # of a report, beside the fragility
 
+# %% ../../nbs/api/core/06_options.ipynb #7e6f7343
 _IMAGES = dict(
     data=Option("str", "Name of a data set (see `fragility list`), a folder of class folders, or a folder with a "
                        "metadata.csv.", names="data set"),
@@ -122,6 +124,7 @@ _NETWORK = dict(
                 optional=True),
     resize=_count("Scale images to this size inside the network, in pixels.", optional=True))
 
+# %% ../../nbs/api/core/06_options.ipynb #93c6b852
 _TRAINING = dict(
     epochs=_count("Training: passes over the training images."),
     lr=Option("float", "Training: learning rate.", above=0),
@@ -143,6 +146,8 @@ _SEEDS = Option("list", "Seeds.", items=Option("int", "Seed.", low=0, high=_MOST
 _LEVELS = Option("list", "Severities, increasing from 0.", items=Option("float", "Severity.", low=0), least=2,
                  increasing=True)
 _TEXTS = Option("list", "Names.", items=Option("str", "Name."))
+
+# %% ../../nbs/api/core/06_options.ipynb #d8213afb
 _REPORT = dict(
     severities=_LEVELS, seeds=_SEEDS, results=_TEXTS, names=_TEXTS,
     relative_accuracy=Option("float", "Share of the clean accuracy that the attack shall leave, between 0 and 1.",
@@ -171,6 +176,7 @@ _MATRIX = dict(
                     items=Option("str", "Search.", choices=("fgsm", "gradient"))),
     probes=_count("Test images for the smallest change."))
 
+# %% ../../nbs/api/core/06_options.ipynb #38097b6f
 _DIFFERENTIAL = dict(
     constraint=Option("str", "What may change: light, occl, blackout, none; several separated by commas."),
     step=Option("float", "Change per step, root mean square over the image, in units of the pixel range.", above=0),
@@ -194,6 +200,7 @@ OPTIONS = { # parameter, or command.parameter where this one means something els
     "differential.models": Option("list", "Two or more networks for the same images: checkpoints, folders of "
                                           "`fragility run`, or names to train now.")}
 
+# %% ../../nbs/api/core/06_options.ipynb #71fcaf7c
 def find_option(
     name:str, # of a parameter
     place:str="", # the command or template that takes it

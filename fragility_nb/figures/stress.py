@@ -102,8 +102,8 @@ def plot_severity(
         _draw_measures(one, measured, name, zero=measure == "gap")
         dress_axes(one, _title(name), "severity", _MEASURES[measure] if one is axs[0] else "",
                    rows=int(not own or len(axs) == 1))
-    if measure != "gap": # now that all is drawn: a limit set before stays, and panels share theirs
-        for one in axs: one.set_ylim(0, 1.03 if measure == "accuracy" else None)
+    # now that all is drawn: a limit set before stays, and panels share theirs
+    for one in axs if measure != "gap" else (): one.set_ylim(0, 1.03 if measure == "accuracy" else None)
     draw_key(axs, axs[0].get_lines()[:len(results)], len(results), own)
     return one_or_array(axs)
 
@@ -123,8 +123,7 @@ def plot_areas(
         error = np.abs(np.stack([s.auc - s.auc_low, s.auc_high - s.auc]))
         ax.errorbar(s.auc, y, xerr=error, fmt=look["marker"], color=look["color"], ms=6, lw=2, label=k)
     ax.set_yticks(range(len(names)), [_title(n) for n in names])
-    ax.invert_yaxis()
-    ax.set_xlim(0, 1.02)
+    ax.set(xlim=(0, 1.02), ylim=ax.get_ylim()[::-1])
     ax.grid(axis="x", color="0.9")
     dress_axes(ax, "Robustness of each network", "mean accuracy over the severities (bar: 95 % interval)", rows=1)
     draw_key([ax], ax.get_legend_handles_labels()[0], len(summaries), own=False)
@@ -262,6 +261,7 @@ def plot_matrix(
     dress_axes(ax, "Trained × tested", f"tested with {_title(s.stress.item())}, severity", "trained with")
     return ax
 
+# %% ../../nbs/api/figures/02_stress.ipynb #e6bf4f26
 def _tested_with(result:xr.Dataset, stress:str|None) -> xr.Dataset:
     "The summary of a matrix for one stress, from the matrix or as it is."
     whole = result.attrs.get("kind") == "matrix_summary"

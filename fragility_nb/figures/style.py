@@ -68,7 +68,7 @@ def house_style() -> dict: # for `plt.rc_context`
 _OWN = ("axes.", "boxplot.", "contour.", "errorbar.", "figure.autolayout", "figure.edgecolor", "figure.facecolor",
         "figure.frameon", "figure.subplot.", "grid.", "hatch.", "hist.", "image.", "legend.", "lines.", "markers.",
         "patch.", "pcolor", "polaraxes.", "scatter.", "text.", "xaxis.", "xtick.", "yaxis.", "ytick.")
-_LARGEST = 16. # points of `font.size`
+_LARGEST = 24. # points of `font.size`
 
 def own_style() -> dict[Any, Any]: # for `rc_context`
     "What the user has set otherwise than matplotlib and what would change a figure, as matplotlib has it."

@@ -202,6 +202,7 @@ def _html_table(table:pd.DataFrame, index:bool=False) -> str:
     titled = table.astype(object).map(_shown).rename(columns=lambda c: html.escape(str(c).replace("_", " ")))
     return f'<div class="wide">{titled.to_html(index=index, escape=False, border=0)}</div>'
 
+# %% ../../nbs/api/run/07_collect.ipynb #e377adbc
 def _linked(study:Study, table:pd.DataFrame) -> pd.DataFrame:
     "The runs with links to what there is of each."
     stem, base = study.template.stem, study.folder

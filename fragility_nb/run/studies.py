@@ -139,6 +139,7 @@ def _braced(path:Path) -> str:
     "A path for papermill, which would put parameters where there are braces."
     return str(path).replace("{", "{{").replace("}", "}}")
 
+# %% ../../nbs/api/run/04_studies.ipynb #15e8f273
 def _execute(path:Path, running:Path, given:Mapping, progress:bool, cwd:Path, log) -> None:
     "papermill's run of the cells; a kernel that does not come up is tried again."
     for attempt in range(3):

@@ -34,6 +34,7 @@ def axis_column(axis:str) -> str:
     "The column of an axis in tables: its name, if that does not mean something else there."
     return f"axis {axis}" if axis in _TAKEN else axis
 
+# %% ../../nbs/api/run/05_study_files.ipynb #96292d63
 @dataclass(frozen=True)
 class Run:
     "One run of a study."
@@ -45,6 +46,7 @@ class Run:
     @property
     def name(self) -> str: return self.folder.name
 
+# %% ../../nbs/api/run/05_study_files.ipynb #8214e9c9
 @dataclass(frozen=True)
 class Study:
     "A study file, expanded."
@@ -179,6 +181,7 @@ def _defaults(known:pd.DataFrame) -> dict:
     "Defaults that other values are checked against: there are no more snapshots than epochs."
     return {k: ast.literal_eval(known.default[k]) for k in ("epochs", "snapshots") if k in known.index}
 
+# %% ../../nbs/api/run/05_study_files.ipynb #0aa1c21d
 def _expand(table:dict, path:Path) -> Study:
     "The runs of a study file."
     _check_shape(table)

@@ -36,9 +36,8 @@ def plot_statistic_gap(
     check_kind(result, "statistic_gap")
     check_choice("what", what, _GAPS)
     names, value = chosen_names("stress", stress, result.stress.values), result[_GAPS[what][1]]
-    rows = list(map(str, result.layer_name.values))
+    rows, top = list(map(str, result.layer_name.values)), float(value.sel(stress=names).max()) or 1.
     axs = _stress_panels(ax, len(names), 2. + 0.5*result.sizes["severity"], 1.3 + 0.27*len(rows))
-    top = float(value.sel(stress=names).max()) or 1.
     for one, name in zip(axs, names):
         mesh = one.imshow(value.sel(stress=name).transpose("layer_name", "severity").values, cmap="cividis", vmin=0,
                           vmax=top, aspect="auto")
@@ -156,9 +155,8 @@ def plot_emitted(
     one = result.isel(unit=(result.layer == layer).values)
     modes, n = [str(m) for m in result.mode.values if m not in ("beta", "silent")], one.sizes["unit"]
     ax = make_panels(ax, 1, (min(max(3 + 0.12*n, 6.4), 10), 3.2))[0]
-    key = []
-    for i, mode in enumerate(modes):
-        key.append(_emitted_points(ax, np.arange(n) + 0.3*(i - (len(modes) - 1)/2), one.sel(mode=mode)))
+    key = [_emitted_points(ax, np.arange(n) + 0.3*(i - (len(modes) - 1)/2), one.sel(mode=mode))
+           for i, mode in enumerate(modes)]
     ax.axhline(0, color="0.4", lw=1)
     ax.locator_params(axis="x", integer=True)
     key.append(Line2D([], [], color="0.4", lw=2.2, alpha=0.6, label="formula"))
