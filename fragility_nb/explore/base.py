@@ -71,10 +71,11 @@ def check_result(
 
 # %% ../../nbs/api/explore/00_base.ipynb #57111a02
 _WIDGETS = "application/vnd.jupyter.widget-view+json" # media type of widgets in a notebook
+FONT:dict[Any, Any] = {"font.size": 8.5} # points, of figures that are 920 pixels wide
 
 def screen_style() -> dict[Any, Any]: # for `rc_context`
-    "The style of the house, with a font for figures that are 920 pixels wide."
-    return own_style() | {"font.size": 8.5}
+    "The style of the house, with this font."
+    return own_style() | FONT
 
 # %% ../../nbs/api/explore/00_base.ipynb #e5210f9d
 _STYLE = """<style>

@@ -73,7 +73,7 @@ def plain_words(
     "Text for a page that stays what it is, whatever it holds."
     safe = html.escape(" ".join(str(text).splitlines()), quote=False)
     safe = re.sub(r"[\\`*|~]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", safe)
-    return safe.replace("$", "<span>$</span>") # MathJax finds no pair
+    return safe.replace("$", "<span>&#36;</span>") # neither nbconvert nor MathJax finds a pair
 
 def page_link(
     text:str, # what is shown

@@ -146,6 +146,7 @@ def _execute(path:Path, running:Path, given:Mapping, progress:bool, cwd:Path, lo
         try:
             with quiet_papermill() as papermill:
                 papermill.execute_notebook(_braced(path), _braced(running), dict(given), kernel_name="python3",
+                                           language="python", # which a notebook may leave unsaid
                                            progress_bar=progress, cwd=str(cwd), stdout_file=log, stderr_file=log,
                                            iopub_timeout=86400, # seconds to read what a cell printed: it is not lost
                                            extra_arguments=_kernel_arguments(running.parent))
