@@ -7,6 +7,7 @@ __all__ = ['app', 'demo', 'run', 'train', 'list_names', 'differential', 'grid', 
 
 # %% ../nbs/api/90_cli.ipynb #4125a60f
 import contextlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -27,8 +28,9 @@ class _App(typer.Typer):
 
 def _make_do(*streams) -> None:
     "A sign that a stream has no code for becomes `?`; bars in a file are one line a minute, none before."
-    for stream in streams: stream.reconfigure(errors="replace")
-    if streams[-1].isatty(): return
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper): stream.reconfigure(errors="replace")
+    if streams[-1] is not None and streams[-1].isatty(): return
     for name in ("MININTERVAL", "MAXINTERVAL", "DELAY"): os.environ.setdefault(f"TQDM_{name}", "60")
 
 app = _App(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
