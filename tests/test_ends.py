@@ -428,7 +428,8 @@ def test_a_name_in_a_figure_is_no_formula(name):
     drawn = [figures.plot_stress(stress), figures.plot_comparison({name: stress, "b": stress}),
              figures.plot_scores(scores), figures.plot_filter_response(filters, name), figures.plot_training(log),
              figures.plot_depth({name: scores, "b": scores}), figures.plot_compactness(filters, name),
-             figures.plot_severity({name: stress}, "accuracy"), figures.plot_areas({name: stress}), figures.plot_stress_map(stress)]
+             figures.plot_severity({name: stress}, "accuracy"), figures.plot_areas({name: stress}),
+             figures.plot_stress_map(stress)]
     for made in drawn:
         figure = np.ravel(np.array(made, dtype=object))[0].figure
         for suffix in ("png", "svg"): figure.savefig(io.BytesIO(), format=suffix)
