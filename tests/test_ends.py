@@ -315,6 +315,12 @@ def test_bars_in_a_file_are_one_line_a_minute():
     assert done.returncode == 0 and bars == 1, done.stderr
 
 
+def test_a_training_in_a_file_draws_no_bar_an_epoch(tmp_path):
+    done = program("train", "--model", "cnn3", "--n", 40, "--epochs", 5, "--out", tmp_path)
+    assert done.returncode == 0 and b"after 5 epochs" in done.stdout, done.stderr
+    assert done.stderr.count(b"training cnn3") == 0, done.stderr
+
+
 def test_dask_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     done = fragility("grid", study(tmp_path), "--engine", "dask")
