@@ -7,15 +7,33 @@ __all__ = ['app', 'demo', 'run', 'train', 'list_names', 'differential', 'grid', 
 
 # %% ../nbs/api/90_cli.ipynb #4125a60f
 import contextlib
+import io
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .core.options import OPTIONS, check_options
+
 # %% ../nbs/api/90_cli.ipynb #1a7930d6
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+
+class _App(typer.Typer):
+    "The command; as a program it makes do with the streams that it is given."
+    def __call__(self, *args, **kwargs):
+        _make_do(sys.stdout, sys.stderr)
+        return super().__call__(*args, **kwargs)
+
+def _make_do(*streams) -> None:
+    "A sign that a stream has no code for becomes `?`; bars in a file are one line a minute, none before."
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper): stream.reconfigure(errors="replace")
+    if streams[-1] is not None and streams[-1].isatty(): return
+    for name in ("MININTERVAL", "MAXINTERVAL", "DELAY"): os.environ.setdefault(f"TQDM_{name}", "60")
+
+app = _App(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="How, where and why an image classifier breaks: stress sweeps, synaptic filters, reports.")
 
 # %% ../nbs/api/90_cli.ipynb #03ea8dfb
@@ -23,23 +41,22 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 def _plain_errors():
     "Errors of input as one line, exit status 2; Ctrl-C as one line, 130."
     try: yield
-    except (ValueError, TypeError, OSError, RuntimeError) as e:
-        typer.secho(f"Error: {e}", fg="red", err=True)
+    except (ValueError, TypeError, OSError, RuntimeError, ImportError, ArithmeticError, EOFError, MemoryError) as e:
+        typer.secho(f"Error: {str(e) or type(e).__name__}", fg="red", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.secho("Stopped. What is finished is kept; the same command goes on from there.", fg="yellow", err=True)
         raise typer.Exit(130) from None
 
 # %% ../nbs/api/90_cli.ipynb #f376c4b8
+def _option(name:str, flag:bool=False):
+    "An option that is explained in the table of parameters."
+    return typer.Option(*([f"--{name.rpartition('.')[2]}"] if flag else []), help=OPTIONS[name].meaning)
+
 _OUT = typer.Option(help="Folder for everything that is made.")
-_DEVICE = typer.Option(help="'cpu' or 'cuda'; default: a GPU if there is one.")
-_DATA = typer.Option(help="Name of a data set (see `fragility list`), a folder of class folders, or a folder with a "
-                          "metadata.csv.")
-_ROOT = typer.Option(help="Folder of the data sets, in torchvision's layout; default $FRAGILITY_DATA, else ./data.")
-_DOWNLOAD = typer.Option("--download", help="Fetch the data set if it is not there.")
-_SIZE = typer.Option(help="Scale images to this height and width, in pixels; default as stored.")
-_STEM = typer.Option(help="Of the torchvision networks: 'imagenet' (default) or 'cifar'.")
-_RESIZE = typer.Option(help="Scale images to this size inside the network, in pixels.")
+_DATA, _ROOT, _SIZE, _DEVICE = map(_option, ("data", "root", "image_size", "device"))
+_STEM, _RESIZE, _EPOCHS, _BATCH = map(_option, ("stem", "resize", "epochs", "batch_size"))
+_DOWNLOAD = _option("download", flag=True)
 
 # %% ../nbs/api/90_cli.ipynb #c1100003
 def _summary_rows(table) -> dict[str, list[str]]:
@@ -85,24 +102,22 @@ def demo(
 # %% ../nbs/api/90_cli.ipynb #c437f10c
 @app.command()
 def run(
-    model: Annotated[str, typer.Option(help="Name of a network (see `fragility list`), or the path of a checkpoint.")],
+    model: Annotated[str, _option("model")],
     out: Annotated[Path, _OUT],
     data: Annotated[str, _DATA] = "digits",
     root: Annotated[str | None, _ROOT] = None,
     download: Annotated[bool, _DOWNLOAD] = False,
     image_size: Annotated[int | None, _SIZE] = None,
-    n: Annotated[int | None, typer.Option(help="Number of test images, class-balanced; default all.")] = None,
-    epochs: Annotated[int, typer.Option(help="Training: passes over the training images.")] = 20,
-    lr: Annotated[float, typer.Option(help="Training: learning rate of Adam.")] = 3e-3,
-    batch_size: Annotated[int, typer.Option(help="Training: images per step.")] = 32,
-    snapshots: Annotated[int, typer.Option(help="Training: number of snapshots for the learning landscape; 0 leaves "
-                                                "it out.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of the initial weights and the training.")] = 0,
-    thresholds: Annotated[int, typer.Option(help="Thresholds of each synaptic filter; the paper uses 25.")] = 25,
-    relative_accuracy: Annotated[float, typer.Option(help="Share of the clean accuracy that the attack shall leave, "
-                                                          "between 0 and 1.")] = 0.5,
-    band: Annotated[float, typer.Option(help="Scores within ± this area count as robust.")] = 0.01,
-    ci: Annotated[float, typer.Option(help="Coverage of the confidence intervals, between 0 and 1.")] = 0.95,
+    n: Annotated[int | None, _option("n")] = None,
+    epochs: Annotated[int, _EPOCHS] = 20,
+    lr: Annotated[float, _option("lr")] = 3e-3,
+    batch_size: Annotated[int, _BATCH] = 32,
+    snapshots: Annotated[int | None, _option("snapshots")] = None,
+    seed: Annotated[int, _option("seed")] = 0,
+    thresholds: Annotated[int, _option("thresholds")] = 25,
+    relative_accuracy: Annotated[float, _option("relative_accuracy")] = 0.5,
+    band: Annotated[float, _option("band")] = 0.01,
+    ci: Annotated[float, _option("ci")] = 0.95,
     stem: Annotated[str | None, _STEM] = None,
     resize: Annotated[int | None, _RESIZE] = None,
     device: Annotated[str | None, _DEVICE] = None,
@@ -126,30 +141,30 @@ def train(
     data: Annotated[str, _DATA] = "digits",
     root: Annotated[str | None, _ROOT] = None,
     download: Annotated[bool, _DOWNLOAD] = False,
-    n: Annotated[int | None, typer.Option(help="Number of training images, class-balanced; default all.")] = None,
+    n: Annotated[int | None, _option("train.n")] = None,
     image_size: Annotated[int | None, _SIZE] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 20,
-    lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3,
-    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 100,
-    optimizer: Annotated[str, typer.Option(help="'adam', 'adamw', or 'sgd' with momentum 0.9.")] = "adam",
-    schedule: Annotated[str, typer.Option(help="Of the rate: 'constant', or 'cosine' to 0.")] = "constant",
-    weight_decay: Annotated[float, typer.Option(help="As torch's optimisers understand it.")] = 0.,
-    augment: Annotated[str | None, typer.Option(help="'crop', 'flip' or 'crop,flip'; default none.")] = None,
-    ema: Annotated[float | None, typer.Option(help="Decay of a moving average of the weights, e.g. 0.999; default "
-                                                   "none.")] = None,
-    amp: Annotated[bool, typer.Option("--amp", help="Mixed precision on a GPU.")] = False,
-    inits: Annotated[int, typer.Option(help="Number of initialisations, each in a folder init-0, init-1, … of its "
-                                            "own.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of the (first) initial weights and training.")] = 0,
-    snapshots: Annotated[str, typer.Option(help="'10': weights are kept every 10 epochs; '0,5,20': at these.")] = "",
+    epochs: Annotated[int, _EPOCHS] = 20,
+    lr: Annotated[float, _option("lr")] = 1e-3,
+    batch_size: Annotated[int, _BATCH] = 100,
+    optimizer: Annotated[str, _option("optimizer")] = "adam",
+    schedule: Annotated[str, _option("schedule")] = "constant",
+    weight_decay: Annotated[float, _option("weight_decay")] = 0.,
+    augment: Annotated[str | None, _option("augment")] = None,
+    ema: Annotated[float | None, _option("ema")] = None,
+    amp: Annotated[bool, _option("amp", flag=True)] = False,
+    inits: Annotated[int, _option("inits")] = 1,
+    seed: Annotated[int, _option("seed")] = 0,
+    snapshots: Annotated[str, _option("train.snapshots")] = "",
     stem: Annotated[str | None, _STEM] = None,
     resize: Annotated[int | None, _RESIZE] = None,
     device: Annotated[str | None, _DEVICE] = None,
-    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+    progress: Annotated[bool, _option("progress")] = True,
 ):
     "Train a network; the same command goes on where it was stopped."
+    given = locals()
     from fragility_nb.models.training import train_model
     with _plain_errors():
+        check_options(given, "train")
         network = {k: v for k, v in dict(stem=stem, resize=resize).items() if v is not None}
         log = train_model(model, out, data=data, root=root, download=download, n=n, image_size=image_size,
                           epochs=epochs, lr=lr, batch_size=batch_size, optimizer=optimizer, schedule=schedule,
@@ -217,37 +232,36 @@ def _split(values) -> list[str]:
 # %% ../nbs/api/90_cli.ipynb #3785a8bf
 @app.command()
 def differential(
-    models: Annotated[list[str], typer.Option(help="Two or more networks for the same images: checkpoints, folders of "
-                                                   "`fragility run`, or names to train now.")],
+    models: Annotated[list[str], _option("differential.models")],
     out: Annotated[Path, _OUT],
     more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     data: Annotated[str, _DATA] = "digits",
     root: Annotated[str | None, _ROOT] = None,
     download: Annotated[bool, _DOWNLOAD] = False,
     image_size: Annotated[int | None, _SIZE] = None,
-    n: Annotated[int | None, typer.Option(help="Number of seeds, class-balanced; default all test images.")] = 400,
-    constraint: Annotated[str, typer.Option(help="What may change: light, occl, blackout, none; several separated by "
-                                                 "commas.")] = "light,occl,blackout",
-    step: Annotated[float, typer.Option(help="Change per step, root mean square over the image, in units of the pixel "
-                                             "range.")] = 10.,
-    steps: Annotated[int, typer.Option(help="Steps per image, at most.")] = 20,
-    threshold: Annotated[float, typer.Option(help="A unit is covered above this scaled output, between 0 and 1.")] = 0.,
-    epochs: Annotated[int, typer.Option(help="Training of networks given by name: passes over the training "
-                                             "images.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of the search, and of the training.")] = 0,
+    n: Annotated[int | None, _option("differential.n")] = 400,
+    constraint: Annotated[str, _option("constraint")] = "light,occl,blackout",
+    step: Annotated[float, _option("step")] = 10.,
+    steps: Annotated[int, _option("steps")] = 20,
+    threshold: Annotated[float, _option("threshold")] = 0.,
+    epochs: Annotated[int, _EPOCHS] = 10,
+    seed: Annotated[int, _option("seed")] = 0,
     device: Annotated[str | None, _DEVICE] = None,
 ):
     "Find images on which networks that agree come to disagree (DeepXplore), and say what they cover."
+    given = locals()
     from fragility_nb.core.checks import check_choice
     from fragility_nb.core.results import save_result
     from fragility_nb.data.sets import load_data
     from fragility_nb.probes.coverage.constraints import CONSTRAINTS
     from fragility_nb.probes.coverage.differential import generate_differential
     with _plain_errors():
+        check_options(given, "differential")
         names, kinds = _split([*models, *(more or [])]), _split([constraint])
         for kind in kinds: check_choice(CONSTRAINTS.what, kind, CONSTRAINTS)
         if len(names) < 2:
             raise ValueError(f"Expected `--models` to name at least 2 networks to compare, but got {len(names)}.")
+        for name in names: _check_named(name)
         load = lambda split, n=None: load_data(data, split, root, n=n, image_size=image_size, download=download)
         seeds = load("test")
         if n is not None and n < len(seeds): seeds = load("test", n)
@@ -260,14 +274,24 @@ def differential(
         typer.echo(f"\nThe numbers: {out/'result.nc'}\nThe images:  {out/'generated'}")
 
 # %% ../nbs/api/90_cli.ipynb #c1100006
+def _place(name:str) -> Path|None:
+    "Where the checkpoint of a network is: the file, or the last one of a folder of training; None for a name."
+    from fragility_nb.models.resume import list_snapshots
+    if Path(name).is_file(): return Path(name)
+    folder = Path(name)/"training" if (Path(name)/"training").is_dir() else Path(name)
+    if kept := list_snapshots(folder) if folder.is_dir() else {}: return kept[max(kept)]
+    if folder.is_dir() or os.sep in name or Path(name).suffix: raise FileNotFoundError(f"No checkpoint at `{name}`.")
+    return None
+
+def _check_named(name:str) -> None:
+    "A network that is neither there nor known by its name ends here, before any other is trained."
+    from fragility_nb.models.create import find_architecture
+    if _place(name) is None: find_architecture(name)
+
 def _network(name:str, out:Path, load, epochs:int, seed:int, device):
     "A checkpoint, the last one of a folder of training, or a network trained now and kept."
     from fragility_nb.models.create import load_checkpoint
-    from fragility_nb.models.resume import list_snapshots
-    if Path(name).is_file(): return load_checkpoint(name)
-    folder = Path(name)/"training" if (Path(name)/"training").is_dir() else Path(name)
-    if kept := list_snapshots(folder) if folder.is_dir() else {}: return load_checkpoint(kept[max(kept)])
-    if folder.is_dir() or os.sep in name or Path(name).suffix: raise FileNotFoundError(f"No checkpoint at `{name}`.")
+    if place := _place(name): return load_checkpoint(place)
     return _trained(name, out/"models"/name/"training", load, epochs, seed, device)
 
 # %% ../nbs/api/90_cli.ipynb #2d747ee4
@@ -369,11 +393,12 @@ def _status_lines(plan, status, workers:int=1, failures:bool=True) -> list[str]:
     order = [s for s in ("done", "running", "failed", "interrupted", "damaged", "planned") if s in counts]
     counted = ", ".join(f"{counts[s]} {s}" for s in order)
     lines = ["", f"{plan.name}: {len(status)} run{'' if len(status) == 1 else 's'}, {counted}"]
-    left, spent = time_left(status, plan.axes, max(workers, int(counts.get("running", 0)))), status.seconds.sum()
+    left, spent = time_left(status, plan.columns, max(workers, int(counts.get("running", 0)))), status.seconds.sum()
     lines.append(f"time: {_duration(spent)} in finished runs, "
                  + ("left: known when the first run is finished" if left is None else f"about {_duration(left)} left"))
     for name, row in status[status.state == "running"].iterrows():
-        lines.append(f"running  {name}  for {_duration(time.time() - row.started)}")
+        since = "" if row.started != row.started else f"  for {_duration(max(0., time.time() - row.started))}"
+        lines.append(f"running  {name}{since}")
     return lines + (_failure_lines(plan, status) if failures else [])
 
 # %% ../nbs/api/90_cli.ipynb #g6000003
@@ -382,10 +407,8 @@ def grid(
     study: Annotated[Path, _STUDY],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs, their state and an estimate of the "
                                                             "time.")] = False,
-    workers: Annotated[int | None, typer.Option(help="Runs at once; the CPU threads of the machine are divided among "
-                                                     "them. Default: one per GPU asked for, else 1.")] = None,
-    gpus: Annotated[int | None, typer.Option(help="GPUs to use: each worker sees one. 0: none. Default: workers see "
-                                                  "what there is.")] = None,
+    workers: Annotated[int | None, _option("workers")] = None,
+    gpus: Annotated[int | None, _option("gpus")] = None,
     engine: Annotated[str, typer.Option(help="'local': processes on this machine; 'dask': a cluster.")] = "local",
     scheduler: Annotated[str | None, typer.Option(help="Address of a running dask scheduler, as tls://host:8786; "
                                                        "default: one is started here.")] = None,
@@ -395,8 +418,10 @@ def grid(
 ):
     """Run a study: every combination of its axes, each in a folder of its own. The same command goes on where it was
     stopped."""
+    given = locals()
     from fragility_nb.run.cluster import stop_on_interrupt
     with _plain_errors():
+        check_options(given, "grid")
         chosen = _engine(engine, workers, gpus, scheduler, trusted_network)
         # its processes import while the study is read
         with chosen if engine == "local" and not dry_run else contextlib.nullcontext():

@@ -10,7 +10,7 @@ from conftest import ROOT, api_notebooks, code_cells, python
 PACKAGE = ROOT / "fragility_nb"
 API = ROOT / "nbs" / "api"
 FLOORS = ("core", "data", "models", "stress", "engine", "measure", "figures", "probes", "explore", "run", "cli")
-TORCH_FREE = ("core.checks", "core.identity", "core.results", "core.docments", "core.lazy_help",
+TORCH_FREE = ("core.checks", "core.identity", "core.results", "core.docments", "core.lazy_help", "core.options",
               "stress.path", "measure.sequential", "measure.simultaneous", "measure.scores", "measure.severity",
               "probes.batchnorm.scores", "probes.kernels.scores", "figures.style", "figures.plots", "figures.stress",
               "probes.coverage.plots", "probes.batchnorm.plots", "probes.kernels.plots", "probes.retraining.plots",

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 from ..core.checks import check_choice, unknown_name
 from ..core.results import SCHEMA, check_kind
+from ..figures.style import own_style, plain_texts
 
 # %% ../../nbs/api/explore/00_base.ipynb #937f7d3d
 def figure_png(
@@ -33,7 +34,9 @@ def figure_png(
 ) -> bytes: # PNG
     "What a figure shows, quickly encoded."
     canvas, out = cast(FigureCanvasAgg, figure.canvas), io.BytesIO()
-    if redraw: canvas.draw()
+    if redraw:
+        plain_texts(figure)
+        canvas.draw()
     Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(out, "png", compress_level=1)
     return out.getvalue()
 
@@ -69,6 +72,10 @@ def check_result(
 # %% ../../nbs/api/explore/00_base.ipynb #57111a02
 _WIDGETS = "application/vnd.jupyter.widget-view+json" # media type of widgets in a notebook
 FONT:dict[Any, Any] = {"font.size": 8.5} # points, of figures that are 920 pixels wide
+
+def screen_style() -> dict[Any, Any]: # for `rc_context`
+    "The style of the house, with this font."
+    return own_style() | FONT
 
 # %% ../../nbs/api/explore/00_base.ipynb #e5210f9d
 _STYLE = """<style>
@@ -166,7 +173,8 @@ class _Drawn(_Controlled):
     def figure(self) -> Figure:
         "A new figure of what is chosen, for papermill, the site and files."
         figure = self._canvas()
-        with rc_context(FONT): self._paint(figure, self.state)
+        with rc_context(screen_style()): self._paint(figure, self.state)
+        plain_texts(figure)
         return figure
 
 # %% ../../nbs/api/explore/00_base.ipynb #49a916cf
@@ -239,7 +247,7 @@ class Explorer(_Saved):
         self.redraw()
 
     def _png(self) -> bytes:
-        with rc_context(FONT): return figure_png(self.figure())
+        with rc_context(screen_style()): return figure_png(self.figure())
 
     def redraw(self) -> None:
         "Draws what is chosen now."

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from ..figures.style import COLOURS, SERIES
 from ..probes.coverage.plots import criterion_label
-from .base import FONT, Explorer, check_result, figure_png, labelled_menu, value_slider
+from .base import Explorer, check_result, figure_png, screen_style, labelled_menu, value_slider
 
 # %% ../../nbs/api/explore/02_coverage.ipynb #00b21005
 def _empty(ax:Axes) -> None:
@@ -35,7 +35,7 @@ class Panels(Explorer):
     _held:Figure|None = None # the figure that is painted again and again
 
     def _png(self) -> bytes:
-        with rc_context(FONT):
+        with rc_context(screen_style()):
             self._held = self._held or self._canvas()
             self._paint(self._held, self.state)
             return figure_png(self._held)

@@ -39,7 +39,7 @@ from ..probes.batchnorm.layers import norm_modes, norm_pairs
 from ..probes.batchnorm.residual import residual_features
 from ..probes.batchnorm.statistics import statistic_gap
 from ..probes.kernels.scores import fragile_kernels
-from .base import FONT, Explorer, check_result, figure_png, labelled_menu, number_slider
+from .base import Explorer, check_result, figure_png, screen_style, labelled_menu, number_slider
 from .base import value_slider
 
 # %% ../../nbs/api/explore/04_live.ipynb #6578b93c
@@ -95,7 +95,7 @@ class LiveExplorer(Explorer):
         "The picture of what was found, if it is still what is chosen."
         if state != self.state: return
         figure = self._canvas()
-        with rc_context(FONT):
+        with rc_context(screen_style()):
             self._show(figure, state, found)
             self.picture.value = figure_png(figure)
         self.message.value = ""

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['point_scores', 'ScoresExplorer', 'explore_scores']
 
-# %% ../../nbs/api/explore/01_scores.ipynb #473cf6d8
+# %% ../../nbs/api/explore/01_scores.ipynb #cca1c652
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,9 +25,10 @@ from ..core.checks import check_choice
 from ..core.results import provenance
 from ..measure.scores import KINDS, area_weights, average_inits, control_performance, relabel
 from ..measure.scores import relative_performance, synaptic_scores
-from ..figures.style import COLOURS, SYMBOLS, fill_areas, score_text
+from ..figures.style import COLOURS, SYMBOLS, fill_areas, plain_texts, score_text
 from ..figures.plots import LANDSCAPE, SIGNS
-from .base import FONT, Cells, Explorer, check_result, figure_png, labelled_menu, value_slider
+from .base import Cells, Explorer, check_result, figure_png, labelled_menu, screen_style
+from .base import value_slider
 
 # %% ../../nbs/api/explore/01_scores.ipynb #63d1aa7b
 def point_scores(
@@ -336,7 +337,7 @@ def _score_controls(subject:_Subject, models:list[str]) -> dict[str, widgets.Wid
         if n < 2: controls[name].layout.display = "none"
     return controls
 
-# %% ../../nbs/api/explore/01_scores.ipynb #5d2e1971
+# %% ../../nbs/api/explore/01_scores.ipynb #fe30d841
 class ScoresExplorer(Explorer):
     "Landscape, response, table of a filter sweep; settings: model, kind, filter, init, layer, epoch, baseline, band."
     name, call = "scores", "explore_scores"
@@ -374,10 +375,11 @@ class ScoresExplorer(Explorer):
     def _png(self) -> bytes:
         "What stays is drawn once for each model; what changes is drawn over it."
         state = self.state
-        with rc_context(FONT):
+        with rc_context(screen_style()):
             if state["model"] not in self._held: self._held[state["model"]] = _prepared(self.subject, self.size)
             figure, painting, background = self._held[state["model"]]
             painting.update(state)
+            plain_texts(*painting.changing())
             figure.canvas.restore_region(background)
             for artist in painting.changing(): artist.draw(figure.canvas.get_renderer())
         self.rows.fill()
@@ -408,6 +410,7 @@ def _prepared(subject:_Subject, size:tuple[float, float]) -> tuple[Figure, _Pain
     figure = Figure(figsize=size, dpi=100)
     canvas, painting = FigureCanvasAgg(figure), _Painting(figure, subject)
     for artist in painting.changing(): artist.set_visible(False)
+    plain_texts(figure)
     canvas.draw()
     for artist in painting.changing(): artist.set_visible(True)
     return figure, painting, canvas.copy_from_bbox(figure.bbox)

@@ -6,7 +6,7 @@
 __all__ = ['plot_stress_map', 'plot_severity', 'plot_areas', 'plot_corruption_error', 'plot_examples', 'plot_reliability',
            'plot_matrix', 'plot_matrix_lines', 'plot_minimal', 'plot_matrix_minimal']
 
-# %% ../../nbs/api/figures/02_stress.ipynb #635ec089
+# %% ../../nbs/api/figures/02_stress.ipynb #5b310fcc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,11 +16,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ..core.checks import check_choice, checked
+from ..core.checks import check_choice
 from ..core.results import check_kind
 from ..measure.severity import calibration, flip_rate, matrix_minimal, matrix_summary, minimal_summary
 from .style import COLOURS, SERIES, as_summary, check_named, chosen_names, draw_key
 from .style import draw_subtitle, dress_axes, make_panels, one_or_array, one_or_named
+from .style import in_own_style
 from .style import percent_text, pretty_name, series_look, shared_names, short_numbers, text_points
 
 # %% ../../nbs/api/figures/02_stress.ipynb #aa6f5ae9
@@ -42,7 +43,7 @@ def _draw_map(ax:Axes, values:np.ndarray, rows:Sequence[str], columns:Sequence[s
     bar.outline.set_visible(False) # type: ignore[operator]
 
 # %% ../../nbs/api/figures/02_stress.ipynb #665701b9
-@checked
+@in_own_style
 def plot_stress_map(
     result:xr.Dataset, # of `stress_sweep` or `stress_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -84,6 +85,7 @@ def _draw_measures(ax:Axes, measured:Mapping[str, dict[str, xr.DataArray]], stre
     if zero: ax.axhline(0, color="0.5", lw=1.2, ls=":")
 
 # %% ../../nbs/api/figures/02_stress.ipynb #61abab9d
+@in_own_style
 def plot_severity(
     results:Mapping[str, xr.Dataset], # name of a network -> its `stress_sweep`
     measure:str="flips", # "accuracy", "flips", "ece" or "gap" (mean confidence minus accuracy)
@@ -100,12 +102,13 @@ def plot_severity(
         _draw_measures(one, measured, name, zero=measure == "gap")
         dress_axes(one, _title(name), "severity", _MEASURES[measure] if one is axs[0] else "",
                    rows=int(not own or len(axs) == 1))
-    if measure != "gap": # now that all is drawn: a limit set before stays, and panels share theirs
-        for one in axs: one.set_ylim(0, 1.03 if measure == "accuracy" else None)
+    # now that all is drawn: a limit set before stays, and panels share theirs
+    for one in axs if measure != "gap" else (): one.set_ylim(0, 1.03 if measure == "accuracy" else None)
     draw_key(axs, axs[0].get_lines()[:len(results)], len(results), own)
     return one_or_array(axs)
 
 # %% ../../nbs/api/figures/02_stress.ipynb #05569290
+@in_own_style
 def plot_areas(
     results:Mapping[str, xr.Dataset], # name of a network -> its `stress_sweep` or `stress_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -120,8 +123,7 @@ def plot_areas(
         error = np.abs(np.stack([s.auc - s.auc_low, s.auc_high - s.auc]))
         ax.errorbar(s.auc, y, xerr=error, fmt=look["marker"], color=look["color"], ms=6, lw=2, label=k)
     ax.set_yticks(range(len(names)), [_title(n) for n in names])
-    ax.invert_yaxis()
-    ax.set_xlim(0, 1.02)
+    ax.set(xlim=(0, 1.02), ylim=ax.get_ylim()[::-1])
     ax.grid(axis="x", color="0.9")
     dress_axes(ax, "Robustness of each network", "mean accuracy over the severities (bar: 95 % interval)", rows=1)
     draw_key([ax], ax.get_legend_handles_labels()[0], len(summaries), own=False)
@@ -149,7 +151,7 @@ def _draw_bars(ax:Axes, y:np.ndarray, values:np.ndarray, height:float, colour:st
     ax.barh(y, x, height, xerr=error, color=colour, ecolor="0.25", label=label)
 
 # %% ../../nbs/api/figures/02_stress.ipynb #5ce00002
-@checked
+@in_own_style
 def plot_corruption_error(
     results:Mapping[str, xr.Dataset]|xr.Dataset, # of `corruption_error`, or several by the networks' names
     measure:str="ce", # "ce", "relative_ce" (against a reference) or "error"
@@ -186,7 +188,7 @@ def _draw_example(ax:Axes, image:np.ndarray, answer:str, right:bool|None) -> Non
                   color="black" if right is None else "#00724f" if right else COLOURS["fragile"])
 
 # %% ../../nbs/api/figures/02_stress.ipynb #85ef7efd
-@checked
+@in_own_style
 def plot_examples(
     images:np.ndarray, # (rows, columns, C, H, W) in [0, 1]
     answers:np.ndarray, # (rows, columns) names of the classes answered
@@ -221,7 +223,7 @@ def _draw_reliability(ax:Axes, r:xr.Dataset) -> None:
     ax.set(xlim=(0, 1), ylim=(0, 1.02))
 
 # %% ../../nbs/api/figures/02_stress.ipynb #63a0d275
-@checked
+@in_own_style
 def plot_reliability(
     result:xr.Dataset, # of `calibration`, or of `stress_sweep`
     stress:str, # one stress
@@ -243,7 +245,7 @@ def plot_reliability(
     return one_or_array(axs)
 
 # %% ../../nbs/api/figures/02_stress.ipynb #57ecf085
-@checked
+@in_own_style
 def plot_matrix(
     result:xr.Dataset, # of `train_test_matrix` or `matrix_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -268,7 +270,7 @@ def _tested_with(result:xr.Dataset, stress:str|None) -> xr.Dataset:
     return s.sel(stress=check_choice("stress", stress or names[0], names))
 
 # %% ../../nbs/api/figures/02_stress.ipynb #ed53efbd
-@checked
+@in_own_style
 def plot_matrix_lines(
     result:xr.Dataset, # of `train_test_matrix` or `matrix_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -295,7 +297,7 @@ def plot_matrix_lines(
 _UNITS = dict(mean_change="mean |Δ| per pixel (of 255)", epsilon="ε (pixel values in [0, 1])",
               l2_change="L2 distance (pixel values in [0, 1])")
 
-@checked
+@in_own_style
 def plot_minimal(
     results:Mapping[str, xr.Dataset]|xr.Dataset, # of `minimal_perturbation`, or several by name
     of:str="mean_change", # "mean_change", "epsilon" or "l2_change"
@@ -325,7 +327,7 @@ def _draw_fooled(ax:Axes, name:str, result:xr.Dataset, of:str, colour:str) -> No
     if np.isfinite(median): ax.plot(median, 0.5, "o", color=colour, ms=7)
 
 # %% ../../nbs/api/figures/02_stress.ipynb #bd4440c0
-@checked
+@in_own_style
 def plot_matrix_minimal(
     results:Mapping[str, xr.Dataset]|xr.Dataset, # of `train_test_matrix`, or several (architectures) by name
     ax:Axes|None=None, # where to draw; default: a new figure

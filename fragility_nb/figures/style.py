@@ -6,17 +6,20 @@
 __all__ = ['COLOURS', 'SERIES', 'SYMBOLS', 'house_style']
 
 # %% ../../nbs/api/figures/00_style.ipynb #e3afd0c5
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from ..core.checks import as_list, check_choice, checked
@@ -61,6 +64,42 @@ def house_style() -> dict: # for `plt.rc_context`
             "xtick.labelsize": text_points(1.1), "ytick.labelsize": text_points(1.1),
             "legend.fontsize": text_points(1.1), "legend.frameon": False,
             "lines.linewidth": 2.2, "figure.constrained_layout.use": True}
+
+# %% ../../nbs/api/figures/00_style.ipynb #beea22dd
+_OWN = ("axes.", "boxplot.", "contour.", "errorbar.", "figure.autolayout", "figure.edgecolor", "figure.facecolor",
+        "figure.frameon", "figure.subplot.", "grid.", "hatch.", "hist.", "image.", "legend.", "lines.", "markers.",
+        "patch.", "pcolor", "polaraxes.", "scatter.", "text.", "xaxis.", "xtick.", "yaxis.", "ytick.")
+_LARGEST = 24. # points of `font.size`
+
+def own_style() -> dict[Any, Any]: # for `rc_context`
+    "What the user has set otherwise than matplotlib and what would change a figure, as matplotlib has it."
+    now, plain = mpl.rcParams, mpl.rcParamsDefault
+    ours = {k: plain[k] for k in plain if k.startswith(_OWN) and now[k] != plain[k]}
+    return ours | {"font.size": min(now["font.size"], _LARGEST)}
+
+# %% ../../nbs/api/figures/00_style.ipynb #41a4dc67
+def plain_texts(
+    *artists:Artist, # figures, axes, texts
+) -> None:
+    "No name is read as TeX: only our own symbols are."
+    for text in (t for a in artists for t in a.findobj(Text)):
+        rest = functools.reduce(lambda left, symbol: left.replace(symbol, ""), SYMBOLS.values(), text.get_text())
+        text.set_parse_math("$" not in rest)
+
+_Plot = TypeVar("_Plot", bound=Callable)
+
+def in_own_style(
+    plot:_Plot, # returns Axes, or an array of them
+) -> _Plot:
+    "Decorator: arguments are `checked`, the function draws in the style of the house, and no name is read as TeX."
+    sound = checked(plot)
+    @functools.wraps(plot)
+    def drawn(*args, **kwargs):
+        with mpl.rc_context(own_style()): made = sound(*args, **kwargs)
+        axs = [ax for ax in np.ravel(np.array(made, dtype=object)) if isinstance(ax, Axes)]
+        plain_texts(*axs, *(key for ax in axs for key in ax.figure.legends))
+        return made
+    return cast(_Plot, drawn)
 
 # %% ../../nbs/api/figures/00_style.ipynb #483e0263
 def make_panels(

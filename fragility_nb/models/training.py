@@ -101,7 +101,8 @@ def _finish_epoch(files:TrainingFolder, train_one:Callable[..., dict], epoch:int
     if parts: row |= dict(frozen=parts)
     files.keep([*log, row])
     log.append(row)
-    bar.set_postfix({k: f"{row[k]:.3f}" for k in ("loss", "train_accuracy", "test_accuracy") if k in row})
+    bar.set_postfix({k: f"{row[k]:.3f}" for k in ("loss", "train_accuracy", "test_accuracy") if k in row},
+                    refresh=False) # a bar is drawn when it is time
 
 # %% ../../nbs/api/models/11_training.ipynb #b4f878fc
 def _train_epochs(files:TrainingFolder, log:list[dict], epochs:int, finish_epoch:Callable[..., None],

@@ -15,6 +15,7 @@ import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -149,7 +150,8 @@ def study_table(
     results = _results(study, status) if results is None else results
     figures = pd.DataFrame([_figures(results[r.name]) if r.name in results else {} for r in study.runs],
                            index=status.index)
-    own, first = [c for c in figures if c not in status.columns], [*study.axes, "state"]
+    figures = figures.rename(columns=lambda c: f"result {c}" if c in (*status.columns, "run") else c)
+    own, first = list(figures), [*study.columns, "state"]
     cost = status.drop(columns=[*first, "traceback"]).dropna(axis=1, how="all")
     return pd.concat([status[first], figures[own], cost], axis=1)
 
@@ -188,26 +190,30 @@ def _picture(fig) -> str:
 # %% ../../nbs/api/run/07_collect.ipynb #g5200040
 def _shown(value) -> str:
     "A value in a cell of the page: three digits, nothing for what is missing."
-    if value is None: return ""
-    if not isinstance(value, float): return str(value)
+    if value is None or value is pd.NA: return ""
+    if not isinstance(value, float): return value if isinstance(value, _Html) else html.escape(str(value))
     return "" if math.isnan(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
+class _Html(str):
+    "Text that is HTML already; all other text is escaped where it goes into a table."
+
 def _html_table(table:pd.DataFrame, index:bool=False) -> str:
-    "A table for the page; text in it must be safe already."
-    titled = table.map(_shown).rename(columns=lambda c: str(c).replace("_", " "))
+    "A table for the page; whatever its text holds, it is shown and does nothing."
+    titled = table.astype(object).map(_shown).rename(columns=lambda c: html.escape(str(c).replace("_", " ")))
     return f'<div class="wide">{titled.to_html(index=index, escape=False, border=0)}</div>'
 
+# %% ../../nbs/api/run/07_collect.ipynb #e377adbc
 def _linked(study:Study, table:pd.DataFrame) -> pd.DataFrame:
-    "The runs with links to what there is of each, and errors as safe text."
+    "The runs with links to what there is of each."
     stem, base = study.template.stem, study.folder
     def link(run, state):
         file = run.folder/(f"{stem}.failed.ipynb" if state == "failed" else f"{stem}.html")
         short = run.fingerprint[:8] # the axes have columns of their own
         if not file.is_file(): return short
-        return f'<a title="{html.escape(run.name)}" href="{html.escape(os.path.relpath(file, base))}">{short}</a>'
-    safe = table.map(lambda v: html.escape(v) if isinstance(v, str) else v)
-    safe.insert(0, "run", [link(r, s) for r, s in zip(study.runs, table.state)])
-    return safe
+        place = quote(os.path.relpath(file, base), safe="/=+,~")
+        return _Html(f'<a title="{html.escape(run.name)}" href="{html.escape(place)}">{short}</a>')
+    links = pd.Series([link(r, s) for r, s in zip(study.runs, table.state)], table.index, dtype=object, name="run")
+    return pd.concat([links, table], axis=1)
 
 # %% ../../nbs/api/run/07_collect.ipynb #g5200041
 def _ranged(value:float, low:float, high:float) -> str:
@@ -298,19 +304,20 @@ def _head_parts(study:Study, table:pd.DataFrame) -> list[str]:
     if missing:
         parts.append(f'<p class="partial">This is partial: {missing} of {len(table)} runs are not in the figures.</p>')
     failed = _linked(study, table)[table.state == "failed"]
-    if len(failed): parts.append("<h2>What failed</h2>" + _html_table(failed[["run", *study.axes, "cell", "error"]]))
+    shown = failed.reindex(columns=["run", *study.columns, "cell", "error"])
+    if len(failed): parts.append("<h2>What failed</h2>" + _html_table(shown))
     return parts
 
 # %% ../../nbs/api/run/07_collect.ipynb #e117f842
 def _figure_parts(study:Study, table:pd.DataFrame, results:Mapping) -> list[str]:
     "Depth against fragility, the figures along each axis, and all runs."
-    figures, fig = _shown_figures(table, study.axes), _depth_figure(study, results)
+    figures, fig = _shown_figures(table, study.columns), _depth_figure(study, results)
     parts = [] if fig is None else [_DEPTH + _picture(fig)]
     if figures:
         parts.append("<h2>Along each axis</h2><p>Means over the runs that are done, and in parentheses the smallest "
                      "and the largest." + (_LAYERS if "most_fragile" in table else "") + "</p>"
-                     + "".join(_html_table(_by_axis(table, a, figures)) for a in study.axes))
-    columns = [c for c in ("run", *study.axes, "state", *figures, "seconds") if c in ("run", *table)]
+                     + "".join(_html_table(_by_axis(table, a, figures)) for a in study.columns))
+    columns = [c for c in ("run", *study.columns, "state", *figures, "seconds") if c in ("run", *table)]
     return [*parts, "<h2>The runs</h2>" + (_BOUNDS if "score" in figures else "")
             + _html_table(_linked(study, _with_intervals(table))[columns])]
 

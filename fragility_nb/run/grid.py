@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['PRELOAD', 'study_status', 'time_left', 'run_grid']
 
-# %% ../../nbs/api/run/06_grid.ipynb #061eeaff
+# %% ../../nbs/api/run/06_grid.ipynb #243c5bb9
 import contextlib
 import fcntl
 import glob
 import json
+import math
 import os
 import re
 import shutil
@@ -27,9 +28,9 @@ import pandas as pd
 from ..core.identity import remember_folders
 from ..core.results import write_atomic
 from .cluster import Engine, LocalEngine
-from .studies import CellError, changed_since, finished_run, is_intact, run_checked, run_identity
-from .studies import time_stamp
-from .study_files import Run, Study, as_study, check_study, keep_plan, run_of
+from .studies import CellError, changed_since, finished_run, is_intact, read_facts, run_checked
+from .studies import run_identity, time_stamp
+from .study_files import Run, Study, as_study, axis_column, check_study, keep_plan, run_of
 
 # %% ../../nbs/api/run/06_grid.ipynb #g5200018
 @contextlib.contextmanager
@@ -68,17 +69,22 @@ def _state(run:Run, stem:str) -> dict:
     if not run.folder.is_dir(): return dict(state="planned")
     facts = finished_run(run.folder, stem)
     ours = facts.get("fingerprint") == run.fingerprint
-    if ours and is_intact(run.folder, facts):
-        return dict(state="done", finished_at=facts["finished_at"]) | facts.get("resources", {})
+    if ours and "result.nc" in facts["files"] and is_intact(run.folder, facts):
+        return dict(state="done") | _told(facts.get("resources", {}) | facts)
     if (run.folder/"running.json").is_file() and _is_locked(run.folder/".lock"):
-        return dict(state="running") | _read(run.folder/"running.json")
-    if failed := _read(run.folder/"failed.json"): return dict(state="failed") | failed
+        return dict(state="running") | _told(read_facts(run.folder/"running.json"))
+    if failed := read_facts(run.folder/"failed.json"):
+        return dict(state="failed", error="no error was kept", traceback="") | _told(failed)
     return dict(state="damaged" if ours else "interrupted")
 
-def _read(path:Path) -> dict:
-    "A small JSON file; empty if it is not there or half written."
-    try: return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError): return {}
+# what is told of a run -> its type
+_FACTS = dict(seconds=(int, float), cell_seconds=(int, float), cpu_seconds=(int, float), peak_memory=(int, float),
+              peak_gpu_memory=(int, float), finished_at=str, started=(int, float), cell=int, error=str, traceback=str)
+
+def _told(facts:dict) -> dict:
+    "Of what stands in a file, what can stand in the table: a damaged file tells less."
+    fits = lambda v, kind: isinstance(v, kind) and not isinstance(v, bool) and (isinstance(v, str) or math.isfinite(v))
+    return {k: v for k, v in facts.items() if k in _FACTS and fits(v, _FACTS[k])}
 
 # %% ../../nbs/api/run/06_grid.ipynb #g5200020
 def axis_value(value):
@@ -95,18 +101,18 @@ def study_status(
     "Where every run of a study stands."
     study = as_study(study)
     stem = study.template.stem
-    rows = [{k: axis_value(v) for k, v in r.axes.items()} | _state(r, stem) for r in study.runs]
+    rows = [{axis_column(k): axis_value(v) for k, v in r.axes.items()} | _state(r, stem) for r in study.runs]
     table = pd.DataFrame(rows, index=pd.Index([r.name for r in study.runs], name="run"))
-    return table.reindex(columns=[*study.axes, *_COLUMNS]).astype({"cell": "Int64"})
+    return table.reindex(columns=[*study.columns, *_COLUMNS]).astype({"cell": "Int64"})
 
 # %% ../../nbs/api/run/06_grid.ipynb #g5200021
 def time_left(
     status:pd.DataFrame, # of `study_status`
-    axes:Sequence[str], # of the study
+    axes:Sequence[str], # columns of the study's axes
     workers:int=1, # at once
 ) -> float|None: # seconds; None before the first run is finished
     "An estimate: each run that is left takes as long as those with the most equal axes took."
-    done = status[status.state == "done"]
+    done = status[(status.state == "done") & status.seconds.notna()]
     left = status[~status.state.isin(["done", "failed"])]
     if left.empty: return 0.
     if done.empty: return None
@@ -120,9 +126,10 @@ def time_left(
 def _is_full(error:str) -> bool: return re.search(r"No space left|Disk quota|Errno 28\b|Errno 122\b", error) is not None
 
 def _keep_failure(folder:Path, cell:int|None, error:str, trace:str) -> None:
+    line = (error.strip() or "an error without words").splitlines()[0][:500]
     with write_atomic(folder/"failed.json") as part:
-        part.write_text(json.dumps(dict(cell=cell, error=error.strip().splitlines()[0][:500], traceback=trace,
-                                        failed_at=time_stamp()), indent=1), encoding="utf-8")
+        part.write_text(json.dumps(dict(cell=cell, error=line, traceback=trace, failed_at=time_stamp()), indent=1),
+                        encoding="utf-8")
 
 def _attempt(folder:Path, template:Path, job:dict) -> dict:
     "The run, with its end in words."

@@ -6,7 +6,7 @@
 __all__ = ['run_modules', 'is_done', 'changed_since', 'notebook_page', 'run_study', 'warm_up', 'run_cells', 'run_model',
            'summary_table', 'run_demo']
 
-# %% ../../nbs/api/run/04_studies.ipynb #fd68efc1
+# %% ../../nbs/api/run/04_studies.ipynb #9d23210f
 import contextlib
 import functools
 import hashlib
@@ -25,12 +25,14 @@ from typing import Any, cast
 
 import pandas as pd
 
-from ..core.checks import check_number, warn_user
+from ..core.checks import warn_user
 from ..core.identity import RESULTS_VERSION, description_changes, file_digests, remembered, text_digest
 from ..core.results import load_result, write_atomic
 from .machine import kernel_interpreter
-from .parameters import check_parameters, expand_paths, find_template, import_papermill, own_modules
-from .parameters import parameter_contents, plain_value, quiet_papermill, template_parameters
+from .parameters import check_parameters, check_template, expand_paths, find_template
+from .parameters import import_papermill, own_modules, parameter_contents, plain_value
+from .parameters import quiet_papermill, read_notebook, tags_of, template_parameters
+from ..core.options import check_options
 
 # %% ../../nbs/api/run/04_studies.ipynb #a390beb6
 @functools.lru_cache(maxsize=1)
@@ -42,12 +44,12 @@ def run_modules(template:Path, cwd:Path) -> dict[str, Path]:
     folders = list(dict.fromkeys([cwd.resolve(), template.resolve().parent]))
     return remembered(("modules", template, cwd), lambda: own_modules(template, folders))
 
-# %% ../../nbs/api/run/04_studies.ipynb #6f82e3ca
+# %% ../../nbs/api/run/04_studies.ipynb #d1dc4cdf
 @functools.lru_cache(maxsize=32)
 def template_cells(template:Path, mtime:int) -> tuple[list, str]:
     "Source and type of each cell, and the whole text."
-    text = template.read_text(encoding="utf-8")
-    return [["".join(c["source"]), c["cell_type"]] for c in json.loads(text)["cells"]], text
+    cells = read_notebook(template)["cells"]
+    return [["".join(c["source"]), c["cell_type"]] for c in cells], template.read_text(encoding="utf-8-sig")
 
 def run_identity(template:Path, params:Mapping, cwd:Path|None=None) -> dict[str, Any]:
     "What a run is: all that its result depends on, as JSON can hold it."
@@ -65,11 +67,19 @@ def run_fingerprint(template:Path, params:Mapping, cwd:Path|None=None) -> str:
     "Names a run."
     return text_digest(json.dumps(run_identity(template, params, cwd), sort_keys=True))
 
-# %% ../../nbs/api/run/04_studies.ipynb #g50fin
+# %% ../../nbs/api/run/04_studies.ipynb #696d15fc
+def read_facts(path:Path) -> dict:
+    "A small JSON file of a run; empty if it is not there, half written, or anything but a table."
+    try: facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError): return {}
+    return facts if isinstance(facts, dict) else {}
+
 def finished_run(out:Path, name:str) -> dict:
     "What run.json says of a finished run; empty if there is none."
-    try: return json.loads((out/"run.json").read_text(encoding="utf-8")).get(name, {})
-    except (OSError, ValueError): return {}
+    run = read_facts(out/"run.json").get(name)
+    if not isinstance(run, dict) or not isinstance(run.get("files"), list): return {}
+    tables = all(isinstance(run.get(k, {}), dict) for k in ("hashes", "resources", "params"))
+    return run if tables and all(isinstance(f, str) for f in run["files"]) else {}
 
 def is_intact(out:Path, run:Mapping) -> bool:
     "Whether the files of a run are there, and its results, to the byte, as they were when they were checked."
@@ -143,13 +153,20 @@ def _kernel_arguments(out:Path) -> list[str]:
     return ["--IPKernelApp.log_level=50", "--HistoryManager.enabled=False",
             f"--IPKernelApp.exec_lines=exec({code!r}, {{}})"]
 
+def _braced(path:Path) -> str:
+    "A path for papermill, which would put parameters where there are braces."
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+# %% ../../nbs/api/run/04_studies.ipynb #15e8f273
 def _execute(path:Path, running:Path, given:Mapping, progress:bool, cwd:Path, log) -> None:
     "papermill's run of the cells; a kernel that does not come up is tried again."
     for attempt in range(3):
         try:
             with quiet_papermill() as papermill:
-                papermill.execute_notebook(str(path), str(running), dict(given), kernel_name="python3",
+                papermill.execute_notebook(_braced(path), _braced(running), dict(given), kernel_name="python3",
+                                           language="python", # which a notebook may leave unsaid
                                            progress_bar=progress, cwd=str(cwd), stdout_file=log, stderr_file=log,
+                                           iopub_timeout=86400, # seconds to read what a cell printed: it is not lost
                                            extra_arguments=_kernel_arguments(running.parent))
             return
         except RuntimeError as e: # nbclient's; a failed cell is another class
@@ -249,8 +266,7 @@ def _resources(out:Path, name:str, began:float) -> dict[str, float]:
     "Seconds in all, in the cells, and of CPU; peak memory of the kernel, and on its GPU, in bytes."
     cells = json.loads((out/f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     inside = sum(c["metadata"].get("papermill", {}).get("duration") or 0 for c in cells)
-    try: used = json.loads((out/".usage.json").read_text())
-    except (OSError, ValueError): used = {}
+    used = read_facts(out/".usage.json")
     return {k: round(v, 3) for k, v in (dict(seconds=time.time() - began, cell_seconds=inside) | used).items()}
 
 def _made_files(out:Path, path:Path, began:float, needs_result:bool) -> list[str]:
@@ -263,13 +279,12 @@ def _made_files(out:Path, path:Path, began:float, needs_result:bool) -> list[str
                            f"Path(out)/\"result.nc\")`.")
     return made
 
-# %% ../../nbs/api/run/04_studies.ipynb #c9f3af9d
+# %% ../../nbs/api/run/04_studies.ipynb #1c2ebd61
 def finish_run(out:Path, path:Path, params:Mapping, fingerprint:str, began:float, needs_result:bool,
                identity:Mapping|None=None) -> None:
     "Reads the result once more and writes the run into run.json, last of all."
     made = _made_files(out, path, began, needs_result)
-    try: runs = json.loads((out/"run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): runs = {}
+    runs = read_facts(out/"run.json")
     hashes = {f: _hash(out/f) for f in made if f.endswith(".nc")}
     runs[path.stem] = dict(fingerprint=fingerprint, **(dict(identity=identity) if identity else {}),
                            params={k: str(v) for k, v in params.items()}, files=made, hashes=hashes,
@@ -312,6 +327,7 @@ def run_study(
     "Runs a template through papermill; a finished run is reused, an interrupted one resumes."
     path, params = find_template(template), {k: plain_value(k, v) for k, v in params.items()}
     check_parameters(path, params)
+    check_template(path, params)
     return run_checked(path, Path(out), params, progress)
 
 # %% ../../nbs/api/run/04_studies.ipynb #g50warm
@@ -345,10 +361,11 @@ def run_cells(
     from IPython.display import Markdown, display
     path, shell = find_template(template), get_ipython()
     check_parameters(path, params)
+    check_template(path, params)
     if shell is None:
         raise RuntimeError("Expected to be called in a notebook: `run_study` runs a template from anywhere.")
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        source, given = "".join(cell["source"]), "parameters" in cell["metadata"].get("tags", [])
+    for cell in read_notebook(path)["cells"]:
+        source, given = "".join(cell["source"]), "parameters" in tags_of(cell)
         if cell["cell_type"] == "markdown" and _is_for_the_page(cell): display(Markdown(source))
         elif cell["cell_type"] == "code":
             # `;` counts at the end of a whole cell only
@@ -390,20 +407,27 @@ def run_model(
     lr:float=3e-3, # learning rate of Adam
     batch_size:int=32, # images per training step
     seed:int=0, # of initial weights and training
-    snapshots:int=4, # learning landscape at this many epochs, evenly spaced; 0: none
+    # learning landscape at this many epochs, evenly spaced; 0: none; default: 4, or as many as there are
+    snapshots:int|None=None,
     device:str|None=None, # default: a GPU if there is one
     download:bool=False, # fetch the data set if it is not there
     progress:bool=True, # show progress bars
     **params, # of the template `model_report`
 ) -> Path: # the report's page
     "Trains a model and writes its fragility report; both are reused if they are there."
+    from fragility_nb.models.create import find_architecture
     out = Path(out)
     check_parameters("model_report", params)
-    check_number("snapshots", snapshots, low=0, high=epochs, integer=True)
+    plain = lambda **values: {k: plain_value(k, v) for k, v in values.items()}
+    check_options(plain(data=data, root=root, image_size=image_size, stem=stem, resize=resize, epochs=epochs, lr=lr,
+                        batch_size=batch_size, seed=seed, snapshots=snapshots, device=device))
+    check_template("model_report", plain(**params))
+    if snapshots is None: snapshots = min(4, epochs)
     where:dict[str, Any] = dict(data=data, root=root, image_size=image_size)
     report = dict(progress=progress, device=device, **where, **params)
     if Path(model).is_file():
         return run_study("model_report", out, checkpoint=str(Path(model).resolve()), **report)
+    find_architecture(model)
     _make_writable(out)
     training = dict(epochs=epochs, lr=lr, batch_size=batch_size, device=device,
                     snapshots=_snapshot_epochs(epochs, snapshots))

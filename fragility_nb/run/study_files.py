@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['load_study', 'check_study']
 
-# %% ../../nbs/api/run/05_study_files.ipynb #3ef45196
+# %% ../../nbs/api/run/05_study_files.ipynb #a42a9dfc
+import ast
 import itertools
 import json
 import os
@@ -21,10 +22,21 @@ from ..core.checks import unknown_name
 from ..core.identity import remember_folders, text_digest
 from ..core.results import write_atomic
 from .cluster import LocalEngine
-from .parameters import find_template, list_templates, plain_value, template_parameters
+from .parameters import check_template, find_template, is_shipped, plain_value
+from .parameters import template_parameters
 from .studies import run_fingerprint, run_modules, template_cells
+from ..core.options import KINDS, find_option, fits_kind
 
 # %% ../../nbs/api/run/05_study_files.ipynb #g5200006
+# columns of tables that are no axes: what is told of a run, and of a report
+_TAKEN = frozenset("""run state seconds cell_seconds cpu_seconds peak_memory peak_gpu_memory finished_at started cell
+error traceback clean_accuracy clean_low clean_high score low high most_fragile runs""".split())
+
+def axis_column(axis:str) -> str:
+    "The column of an axis in tables: its name, if that does not mean something else there."
+    return f"axis {axis}" if axis in _TAKEN else axis
+
+# %% ../../nbs/api/run/05_study_files.ipynb #96292d63
 @dataclass(frozen=True)
 class Run:
     "One run of a study."
@@ -36,6 +48,7 @@ class Run:
     @property
     def name(self) -> str: return self.folder.name
 
+# %% ../../nbs/api/run/05_study_files.ipynb #8214e9c9
 @dataclass(frozen=True)
 class Study:
     "A study file, expanded."
@@ -46,16 +59,20 @@ class Study:
     axes: tuple # names of what differs between runs
     runs: tuple # of `Run`
 
+    @property
+    def columns(self) -> tuple:
+        "The axes as columns of tables."
+        return tuple(map(axis_column, self.axes))
+
 # %% ../../nbs/api/run/05_study_files.ipynb #g5200008
 _KEYS = {"name": str, "template": str, "folder": str, "axes": dict, "parameters": dict, "exclude": list, "runs": list}
-_WORDS = {str: "text", dict: "table", list: "list", bool: "true or false", int: "integer", float: "number"}
 
 def _check_shape(table:dict) -> None:
     "Keys and types of the file's tables."
     for key, value in table.items():
         if key not in _KEYS: raise unknown_name("key", key, _KEYS)
         if not isinstance(value, _KEYS[key]):
-            raise TypeError(f"Expected `{key}` to be a {_WORDS[_KEYS[key]]}, but got {value!r}.")
+            raise TypeError(f"Expected `{key}` to be {KINDS[_KEYS[key].__name__][1]}, but got {value!r}.")
     if "template" not in table:
         raise ValueError("Expected `template`, the name of a shipped template or the path of a notebook, but there is "
                          "none.")
@@ -107,13 +124,6 @@ def _combinations(axes:dict, table:dict) -> list[dict]:
     return kept
 
 # %% ../../nbs/api/run/05_study_files.ipynb #g5200010
-# what TOML may give for a type
-_FITS = dict(bool=bool, int=int, float=(int, float), str=str, list=list, tuple=list, dict=dict)
-_KIND = dict(bool=bool, int=int, float=float, str=str, list=list, tuple=list, dict=dict)
-_ARTICLES = dict(int="an ", float="a ", list="a ", tuple="a ", dict="a ")
-
-def _fits(value, kinds) -> bool: return isinstance(value, kinds) and (not isinstance(value, bool) or kinds is bool)
-
 def _check_type(name:str, value, kind:str, default:str) -> None:
     "Whether TOML's value fits the type that the template declares, or that of its default."
     if isinstance(value, (bool, int, float, str, list, dict)): plain_value(name, value)
@@ -121,12 +131,12 @@ def _check_type(name:str, value, kind:str, default:str) -> None:
         raise TypeError(f"Expected parameter `{name}` to be a number, text, true or false, or a list of these, but "
                         f"got {value!r}.")
     kinds = [k.partition("[")[0].strip() for k in kind.split("|") if k.strip() != "None"]
-    if all(k in _FITS and not _fits(value, _FITS[k]) for k in kinds) and kinds:
+    if kinds and all(k in KINDS and not fits_kind(value, k) for k in kinds):
         like = "" if default == "None" else f", like the template's {default}"
-        words = " or ".join(_ARTICLES.get(k, "") + _WORDS[_KIND[k]] for k in kinds)
+        words = " or ".join(KINDS[k][1] for k in kinds)
         raise TypeError(f"Expected parameter `{name}` to be {words}{like}, but got {value!r}.")
 
-# %% ../../nbs/api/run/05_study_files.ipynb #faa2243d
+# %% ../../nbs/api/run/05_study_files.ipynb #2bc15823
 def _check_paths(name:str, value, about:str, home:Path) -> None:
     "Whether what the template's comment calls a path is there."
     pure = re.match(r"(the )?(path|paths|folder)\b", about) is not None
@@ -134,7 +144,7 @@ def _check_paths(name:str, value, about:str, home:Path) -> None:
     for v in value if isinstance(value, list) else [value]:
         if not isinstance(v, str) or not v or v.startswith(("hf_hub:", "hf-hub:", "timm:")): continue
         is_path = pure or "/" in v or Path(v).suffix in (".safetensors", ".nc", ".ipynb", ".pt", ".pth", ".npz")
-        if is_path and not (home/Path(v).expanduser()).exists():
+        if is_path and not os.path.exists(home/Path(v).expanduser()):
             raise FileNotFoundError(f"Parameter `{name}`: there is nothing at `{v}` (paths are relative to the study "
                                     f"file).")
 
@@ -156,16 +166,25 @@ def value_word(value) -> str:
     if isinstance(value, list): return "-".join(map(value_word, value))
     is_path = isinstance(value, str) and "/" in value
     text = Path(value).stem if is_path else f"{value:g}" if isinstance(value, float) else str(value)
-    return re.sub(r"[^\w.+-]+", "-", text)[:40]
+    return cut_bytes(re.sub(r"[^\w.+-]+", "-", text), 40)
+
+def cut_bytes(text:str, most:int) -> str:
+    "The start of a text with at most so many bytes: file systems count these, and a sign may have four."
+    return text.encode()[:most].decode(errors="ignore")
 
 def run_of(folder:Path, template:Path, params:dict, axes:dict, home:Path) -> Run:
     "A run with the folder that is its own: readable, and another one if anything that matters changes."
     params = {k: params[k] for k in sorted(params)}
     fingerprint = run_fingerprint(template, params, home)
     words = "_".join(f"{k}={value_word(v)}" for k, v in axes.items())
-    return Run(folder/"runs"/f"{words[:90]}_{fingerprint[:8]}".strip("_"), params, axes, fingerprint)
+    return Run(folder/"runs"/f"{cut_bytes(words, 90)}_{fingerprint[:8]}".strip("_"), params, axes, fingerprint)
 
 # %% ../../nbs/api/run/05_study_files.ipynb #854fec9a
+def _defaults(known:pd.DataFrame) -> dict:
+    "Defaults that other values are checked against: there are no more snapshots than epochs."
+    return {k: ast.literal_eval(known.default[k]) for k in ("epochs", "snapshots") if k in known.index}
+
+# %% ../../nbs/api/run/05_study_files.ipynb #ca23887c
 def _expand(table:dict, path:Path) -> Study:
     "The runs of a study file."
     _check_shape(table)
@@ -180,6 +199,7 @@ def _expand(table:dict, path:Path) -> Study:
     several = _combinations(axes, table)
     for given in (*several, fixed):
         for k, value in given.items(): _check_value(k, value, known, home)
+    for one in several: check_template(template, _defaults(known) | fixed | one)
     folder = home/table.get("folder", name)
     with remember_folders(): runs = tuple(run_of(folder, template, fixed | one, one, home) for one in several)
     return Study(name, template, folder, home, tuple(dict.fromkeys(k for one in several for k in one)), runs)
@@ -193,9 +213,14 @@ def _load_plan(folder:Path) -> Study:
                                 f"or start it with `fragility grid`.") from None
     except ValueError as e:
         raise ValueError(f"`{folder/'study.json'}` cannot be read ({e}): give the study file.") from e
-    runs = tuple(Run(folder/"runs"/r["folder"], r["params"], r["axes"], r["fingerprint"]) for r in plan["runs"])
-    return Study(plan["name"], folder/plan["template"], folder, (folder/plan["home"]).resolve(), tuple(plan["axes"]),
-                 runs)
+    try:
+        runs = tuple(Run(folder/"runs"/r["folder"], dict(r["params"]), dict(r["axes"]), r["fingerprint"])
+                     for r in plan["runs"])
+        return Study(str(plan["name"]), find_template(folder/plan["template"]), folder, (folder/plan["home"]).resolve(),
+                     tuple(plan["axes"]), runs)
+    except (KeyError, TypeError, ValueError) as e:
+        raise ValueError(f"`{folder/'study.json'}` is not the plan of a study ({type(e).__name__}: {e}): give the "
+                         f"study file.") from e
 
 # %% ../../nbs/api/run/05_study_files.ipynb #g5200007
 def load_study(
@@ -206,9 +231,9 @@ def load_study(
     if path.is_dir(): return _load_plan(path)
     if not path.is_file():
         raise FileNotFoundError(f"No study at `{path}`: expected a study file (TOML), or the folder of a study.")
-    try: table = tomllib.loads(path.read_text(encoding="utf-8"))
+    try: table = tomllib.loads(path.read_text(encoding="utf-8-sig")) # an editor may have put a mark before it
     except tomllib.TOMLDecodeError as e:
-        end = f"at the end of the file, line {len(path.read_text().splitlines())}"
+        end = f"at the end of the file, line {len(path.read_text(encoding='utf-8-sig').splitlines())}"
         raise ValueError(f"`{path}` is not valid TOML: {e}.".replace("at end of document", end)) from e
     except UnicodeDecodeError as e:
         raise ValueError(f"`{path}` is not valid TOML: it is not text in UTF-8 ({e}).") from e
@@ -241,29 +266,36 @@ def keep_plan(study:Study) -> Study:
 # %% ../../nbs/api/run/05_study_files.ipynb #fd9167a2
 def _check_network(name:str, value:str, home:Path) -> None:
     from fragility_nb.models.create import find_architecture, list_models
-    if value.startswith("timm:") or (home/value).exists(): return
+    if value.startswith("timm:") or os.path.exists(home/value): return
     try: find_architecture(value)
     except ValueError: raise unknown_name(f"network in {name}", value, list_models()) from None
 
 def _check_data(name:str, value:str, home:Path) -> None:
     from fragility_nb.data.folders import CORRUPTED
     from fragility_nb.data.sets import DATASETS
-    if value not in DATASETS and value.partition("/")[0] not in CORRUPTED and not (home/value).is_dir():
+    if value not in DATASETS and value.partition("/")[0] not in CORRUPTED and not os.path.isdir(home/value):
         raise unknown_name(f"data set in {name}", value, [*DATASETS, "the path of an image folder"])
 
 def _check_stressor(name:str, value:str, home:Path) -> None:
     from fragility_nb.stress.corruptions import STRESSORS
     if value not in STRESSORS: raise unknown_name(f"stressor in {name}", value, STRESSORS)
 
-# %% ../../nbs/api/run/05_study_files.ipynb #74c6944f
-_CHECKS = {"network": _check_network, "data set": _check_data, "stressor": _check_stressor}
+def _check_augment(name:str, value:str, home:Path) -> None:
+    from fragility_nb.models.augment import AUGMENTS
+    for one in filter(None, map(str.strip, value.split(","))):
+        if one not in AUGMENTS: raise unknown_name(f"augmentation in {name}", one, AUGMENTS)
 
-def _check_names(values:Mapping[str, Mapping], known:pd.DataFrame, home:Path) -> None:
-    "Names that a template's comments call the name of a network, a data set or a stressor."
+# %% ../../nbs/api/run/05_study_files.ipynb #74c6944f
+_CHECKS = {"network": _check_network, "data set": _check_data, "stressor": _check_stressor,
+           "augmentation": _check_augment}
+
+def _check_names(values:Mapping[str, Mapping], home:Path) -> None:
+    "Names of networks, data sets, stressors and augmentations, as the table of parameters has them."
     for name, several in values.items():
-        kind = re.search(r"names? of (?:a |an )?(?:further )?(network|data set|stressor)", known.help[name])
-        if kind is None: continue
-        for value in several: _CHECKS[kind[1]](name, value, home)
+        option = find_option(name)
+        if option is None: continue
+        kind = option.names or (option.items.names if option.items else "")
+        for value in several if kind else (): _CHECKS[kind](name, value, home)
 
 def _check_gpu() -> None:
     import torch
@@ -290,8 +322,7 @@ def check_study(
     """Refuses what only a run would find: in shipped templates unknown names of networks, data sets and stressors; in
     all, a GPU that is not there. Runs begun before are passed over."""
     study = as_study(study)
-    values, name = _texts_to_look_up(study), study.template.stem
-    if name in list_templates() and study.template == find_template(name):
-        _check_names(values, template_parameters(study.template), study.home)
+    values = _texts_to_look_up(study)
+    if is_shipped(study.template): _check_names(values, study.home)
     if any(v.startswith("cuda") for v in values.get("device", ())) and isinstance(engine, LocalEngine | None):
         _check_gpu()

@@ -19,11 +19,13 @@ from ...core.checks import check_choice
 from ...core.results import check_kind
 from ...figures.style import COLOURS, SERIES, chosen_names, draw_colour_bar, draw_key, draw_scores
 from ...figures.style import dress_axes, in_first_column, label_handles, make_panels, one_or_array
+from ...figures.style import in_own_style
 from ...figures.style import pretty_name, score_limits, short_numbers
 from ...figures.plots import LANDSCAPE
 from .scores import probe_summary
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #33921779
+@in_own_style
 def plot_statistic_gap(
     result:xr.Dataset, # of `statistic_gap`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
@@ -34,9 +36,8 @@ def plot_statistic_gap(
     check_kind(result, "statistic_gap")
     check_choice("what", what, _GAPS)
     names, value = chosen_names("stress", stress, result.stress.values), result[_GAPS[what][1]]
-    rows = list(map(str, result.layer_name.values))
+    rows, top = list(map(str, result.layer_name.values)), float(value.sel(stress=names).max()) or 1.
     axs = _stress_panels(ax, len(names), 2. + 0.5*result.sizes["severity"], 1.3 + 0.27*len(rows))
-    top = float(value.sel(stress=names).max()) or 1.
     for one, name in zip(axs, names):
         mesh = one.imshow(value.sel(stress=name).transpose("layer_name", "severity").values, cmap="cividis", vmin=0,
                           vmax=top, aspect="auto")
@@ -61,6 +62,7 @@ def _grid_ticks(ax:Axes, rows:Sequence, columns:Sequence[float], most:int) -> No
     ax.set_yticks(range(0, len(rows), step), rows[::step])
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #5491260a
+@in_own_style
 def plot_channel_gaps(
     result:xr.Dataset, # of `statistic_gap`
     layer:str, # name of a BatchNorm
@@ -93,6 +95,7 @@ def _channel_map(ax:Axes, gaps:xr.DataArray, top:float, layer:str) -> Any:
     return mesh
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #efe869ff
+@in_own_style
 def plot_residual(
     result:xr.Dataset, # of `residual_features`
     ax:Axes|None=None, # where to draw; default: a new figure, as high as the layers need
@@ -140,6 +143,7 @@ def _residual_key(modes:Sequence[str], chance:int|None) -> list[Line2D]:
     return [*points, Line2D([], [], color="0.4", ls="--", label="whole network"), *guess]
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #1fcfa867
+@in_own_style
 def plot_emitted(
     result:xr.Dataset, # of `residual_features`
     layer:str, # name of a norm
@@ -151,9 +155,8 @@ def plot_emitted(
     one = result.isel(unit=(result.layer == layer).values)
     modes, n = [str(m) for m in result.mode.values if m not in ("beta", "silent")], one.sizes["unit"]
     ax = make_panels(ax, 1, (min(max(3 + 0.12*n, 6.4), 10), 3.2))[0]
-    key = []
-    for i, mode in enumerate(modes):
-        key.append(_emitted_points(ax, np.arange(n) + 0.3*(i - (len(modes) - 1)/2), one.sel(mode=mode)))
+    key = [_emitted_points(ax, np.arange(n) + 0.3*(i - (len(modes) - 1)/2), one.sel(mode=mode))
+           for i, mode in enumerate(modes)]
     ax.axhline(0, color="0.4", lw=1)
     ax.locator_params(axis="x", integer=True)
     key.append(Line2D([], [], color="0.4", lw=2.2, alpha=0.6, label="formula"))
@@ -170,6 +173,7 @@ def _emitted_points(ax:Axes, x:np.ndarray, one:xr.Dataset) -> Line2D: # for the 
     return Line2D([], [], ls="", marker=marker, color=colour, label=f"measured, {words}")
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #53277375
+@in_own_style
 def plot_statistic_stress(
     result:xr.Dataset, # of `statistic_stress`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per statistic; default: a new figure
@@ -219,6 +223,7 @@ def _stress_curves(ax:Axes, s:xr.Dataset, named:Sequence[str]) -> None:
                 label="all layers together" if layer == "global" else layer)
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #9d2558b8
+@in_own_style
 def plot_statistic_scores(
     scores:xr.Dataset, # of `statistic_scores`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per kind; default: a new figure
@@ -239,6 +244,7 @@ def plot_statistic_scores(
     return one_or_array(axs)
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #c84a2b77
+@in_own_style
 def plot_batch_statistics(
     result:xr.Dataset, # of `batch_statistics`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
@@ -290,6 +296,7 @@ def _number_curves(ax:Axes, curves:dict[str, xr.Dataset]) -> None:
         drawn.add(severity)
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #5b7431ed
+@in_own_style
 def plot_recalibration(
     result:xr.Dataset, # of `recalibration`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['criterion_label', 'plot_growth', 'plot_coverage_map', 'plot_generated', 'plot_sources', 'plot_coverage_scores']
 
-# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #ffdb90c4
+# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #9cac96c1
 from collections.abc import Iterable, Sequence
 from typing import cast
 
@@ -20,7 +20,8 @@ from matplotlib.patches import Patch
 
 from ...core.checks import check_number
 from ...core.results import check_kind
-from ...figures.style import COLOURS, SERIES, chosen_names, dress_axes, signed_text, spread_apart, text_points
+from ...figures.style import COLOURS, SERIES, chosen_names, dress_axes, in_own_style, signed_text
+from ...figures.style import spread_apart, text_points
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #407854be
 def criterion_label(
@@ -53,6 +54,7 @@ def _growth_line(ax:Axes, c:xr.DataArray, name:str, colour:str) -> None:
     ax.plot(c.inputs, c.isel(order=0), color=colour, lw=1.2, ls=_DASHES)
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #94cde70e
+@in_own_style
 def plot_growth(
     growth:xr.Dataset, # of `coverage_growth`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -100,7 +102,8 @@ def _layer_axis(ax:Axes, layers:list[str]) -> None:
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
 
-# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #b7c91985
+# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #da9601d6
+@in_own_style
 def plot_coverage_map(
     coverage:xr.Dataset, # of `neuron_coverage`
     criterion:str|None=None, # default: the first one
@@ -152,6 +155,7 @@ def _findings(result:xr.Dataset, n:int) -> np.ndarray:
     return good[np.unique(np.linspace(0, len(good) - 1, min(n, len(good))).round().astype(int))]
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #77290bb1
+@in_own_style
 def plot_generated(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     n:int=6, # columns: findings, spread over the result
@@ -184,7 +188,8 @@ def _two_axes(axs, rows:int) -> np.ndarray: # 2 Axes
     if axs is None: axs = plt.subplots(1, 2, figsize=(9.4, 1.2 + 0.36*rows), sharey=True, layout="constrained")[1]
     return np.ravel(axs)
 
-# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #e71562be
+# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #d1594e73
+@in_own_style
 def plot_sources(
     comparison:xr.Dataset, # of `compare_sources`
     criterion:str|None=None, # default: the first one
@@ -199,9 +204,8 @@ def plot_sources(
     _source_bars(left, share.mean("model").values, COLOURS["clean"])
     for m in range(share.sizes["model"]): left.plot(share.isel(model=m), y, "o", ms=4, mfc="white", mec="0.2", zorder=3)
     _source_bars(right, comparison.disagreements.values, COLOURS["fragile"], write=True)
-    left.set(xlim=(0, 1), ylim=(len(sources) - 0.5, -0.5))
+    left.set(xlim=(0, 1), ylim=(len(sources) - 0.5, -0.5), yticks=y, yticklabels=sources)
     right.set(xlim=(0, 1.08*n))
-    left.set_yticks(y, sources)
     dress_axes(left, criterion_label(name), "coverage (share)")
     dress_axes(right, "Disagreements", f"inputs of {n} on which the networks disagree")
     return np.array([left, right], dtype=object)
@@ -238,7 +242,8 @@ def _draw_points(ax:Axes, one:xr.Dataset) -> None:
     ax.set(xlim=(-0.03, 1.12))
     _label_key(ax, labels)
 
-# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #a17914b6
+# %% ../../../nbs/api/probes/coverage/08_plots.ipynb #bf4a1987
+@in_own_style
 def plot_coverage_scores(
     table:xr.Dataset, # of `coverage_table`, with scores
     criterion:str|None=None, # default: the first one
