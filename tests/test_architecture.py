@@ -14,7 +14,8 @@ TORCH_FREE = ("core.checks", "core.identity", "core.results", "core.docments", "
               "stress.path", "measure.sequential", "measure.simultaneous", "measure.scores", "measure.severity",
               "probes.batchnorm.scores", "probes.kernels.scores", "figures.style", "figures.plots", "figures.stress",
               "probes.coverage.plots", "probes.batchnorm.plots", "probes.kernels.plots", "probes.retraining.plots",
-              "explore.base", "explore.scores", "explore.coverage", "explore.runs", "run.report")
+              "explore.base", "explore.scores", "explore.coverage", "explore.runs", "run.report",
+              "run.comparison")
 PUBLIC = """load_data create_model save_checkpoint load_checkpoint fit stress_sweep filter_sweep synaptic_scores
 find_epsilon run_study""".split()
 

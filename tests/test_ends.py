@@ -396,7 +396,8 @@ def test_a_name_on_a_page_is_what_it_is(name):
     "In a sentence, in bold, in a table of facts, in a link, in a data frame."
     import pandas as pd
 
-    from fragility_nb.run.report import data_words, facts_table, page_link, place_sentence, plain_words
+    from fragility_nb.run.comparison import place_sentence
+    from fragility_nb.run.report import data_words, facts_table, page_link, plain_words
     scores = xr.Dataset({k: ("layer", [-0.1]) for k in ("score", "low", "high")}, dict(layer=[name]))
     page = shown([f"says {plain_words(name)}.", place_sentence(name, scores), facts_table({"n": name}),
                   page_link(name, f"{name}/a.html"), f"# {data_words(name)}"], [pd.DataFrame({name: [name]})])

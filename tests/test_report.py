@@ -8,7 +8,7 @@ import xarray as xr
 from conftest import NO_TORCH, python
 
 from fragility_nb.core.results import provenance, save_result
-from fragility_nb.run import report
+from fragility_nb.run import comparison, report
 
 pytestmark = pytest.mark.quick
 
@@ -228,17 +228,17 @@ def test_what_was_found_says_how_sure_it_is():
 
 def test_reports_that_cannot_be_compared(tmp_path):
     one, other, elsewhere = saved(tmp_path), saved(tmp_path, "cnn7"), saved(tmp_path, "cnn9", "b")
-    assert list(report.load_reports([one, other])) == ["cnn3", "cnn7"]
-    assert list(report.load_reports([one, one], ["a", "b"])) == ["a", "b"]
+    assert list(comparison.load_reports([one, other])) == ["cnn3", "cnn7"]
+    assert list(comparison.load_reports([one, one], ["a", "b"])) == ["a", "b"]
     for results, names, message in (([one], [], "two or more paths"), (one, [], "two or more paths"),
                                     ([one, other], ["a"], "one name for each of the 2 results"),
                                     ([one, one], [], "to differ"), ([one, elsewhere], [], "2 different sets")):
-        with pytest.raises(ValueError, match=message): report.load_reports(results, names)
+        with pytest.raises(ValueError, match=message): comparison.load_reports(results, names)
 
 
 def test_reports_side_by_side(tmp_path):
-    reports = report.load_reports([saved(tmp_path), saved(tmp_path, "cnn7", lowest=-0.2)])
-    table = report.comparison_table(reports)
+    reports = comparison.load_reports([saved(tmp_path), saved(tmp_path, "cnn7", lowest=-0.2)])
+    table = comparison.comparison_table(reports)
     assert list(table.columns) == ["", "cnn3", "cnn7"]
     rows = table.set_index("").cnn7.to_dict()
     assert rows["Clean accuracy"] == "90.0 % (90.0 … 90.0 %)"
@@ -246,8 +246,8 @@ def test_reports_side_by_side(tmp_path):
     assert rows["Mean accuracy, Gaussian noise"] == "70.0 %"
     assert rows["Most fragile layer (score; interval)"] == "conv1 (−0.200; −0.220 … −0.180)"
     assert rows["Layers: fragile / robust / antifragile / undecided"] == "1 / 0 / 1 / 0"
-    found = report.clean_scores(report.report_group(reports, "scores")["cnn7"])
-    assert report.place_sentence("cnn7", found) == ("**cnn7** is most fragile in conv1, layer 1 of 2 "
+    found = report.clean_scores(comparison.report_group(reports, "scores")["cnn7"])
+    assert comparison.place_sentence("cnn7", found) == ("**cnn7** is most fragile in conv1, layer 1 of 2 "
                                                     "(−0.200; −0.220 … −0.180).")
 
 
@@ -256,7 +256,7 @@ def test_reports_side_by_side(tmp_path):
 def test_differences(low, verdict):
     d = xr.Dataset({k: ("stress", [v]) for k, v in dict(difference=0.05, low=low, high=0.09).items()},
                    dict(stress=["gaussian_noise"]))
-    told = report.difference_sentence("cnn7", "cnn3", d)
+    told = comparison.difference_sentence("cnn7", "cnn3", d)
     assert told.startswith("**cnn7 against cnn3**, mean accuracy over the severities: Gaussian noise +5.0 points (")
     assert told.endswith(verdict)
 
@@ -265,7 +265,7 @@ def test_the_best_trainings():
     accuracy = np.array([[[0.9, 0.4], [0.8, 0.7]], [[0.9, 0.3], [0.8, 0.6]]])
     data = {k: (("stress", "train", "severity"), accuracy + d) for k, d in dict(accuracy=0, low=-.1, high=.1).items()}
     summary = xr.Dataset(data, dict(stress=["gaussian_noise", "fgsm"], train=["none", "mixup"], severity=[0., 2.]))
-    table = report.best_trainings(summary)
+    table = comparison.best_trainings(summary)
     assert list(table.columns) == ["tested with", "first training (no stress)", "best training", "its accuracy"]
     assert table["tested with"].tolist() == ["clean images", "Gaussian noise, severity 2", "FGSM, severity 2"]
     assert table.iloc[1].tolist()[1:] == ["40.0 % (30.0 … 50.0 %)", "mixup", "70.0 % (60.0 … 80.0 %)"]
@@ -275,10 +275,10 @@ def test_the_smallest_change():
     fooled = xr.Dataset({f"mean_change{k}": ("train", [4., 9.5 + d]) for k, d in
                          {"": 0, "_low": -1, "_high": 1}.items()} | dict(censored=("train", [0., 0.125])),
                         dict(train=["none", "mixup"]))
-    told = report.minimal_text(fooled, "fgsm", "none", "mixup")
+    told = comparison.minimal_text(fooled, "fgsm", "none", "mixup")
     assert told.startswith("**Along the sign of the gradient, as FGSM does**: 4.0 of 255 (4.0 … 4.0) after the first")
     assert "9.5 of 255 (8.5 … 10.5) after mixup; 12.5 % of the images" in told
-    assert report.minimal_text(fooled, "mine", "none", "mixup").startswith("**mine**")
+    assert comparison.minimal_text(fooled, "mine", "none", "mixup").startswith("**mine**")
 
 
 def test_tables_are_shown_without_their_index(capsys):
