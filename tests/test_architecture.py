@@ -12,6 +12,7 @@ API = ROOT / "nbs" / "api"
 FLOORS = ("core", "data", "models", "stress", "engine", "measure", "figures", "probes", "explore", "run", "cli")
 TORCH_FREE = ("core.checks", "core.identity", "core.results", "core.docments", "core.lazy_help", "core.options",
               "stress.path", "measure.sequential", "measure.simultaneous", "measure.scores", "measure.severity",
+              "measure.mce",
               "probes.batchnorm.scores", "probes.kernels.scores", "figures.style", "figures.plots", "figures.stress",
               "probes.coverage.plots", "probes.batchnorm.plots", "probes.kernels.plots", "probes.retraining.plots",
               "explore.base", "explore.scores", "explore.coverage", "explore.runs", "run.report",

@@ -15,7 +15,8 @@ from fragility_nb.figures.plots import plot_compactness, plot_comparison, plot_d
 from fragility_nb.figures.plots import plot_landscape, plot_scores, plot_stress, plot_training
 from fragility_nb.measure.scores import KINDS, compactness, relabel, relative_performance, scale_scores
 from fragility_nb.measure.scores import smallest_fraction, synaptic_scores
-from fragility_nb.measure.severity import corruption_error, stress_summary
+from fragility_nb.measure.severity import stress_summary
+from fragility_nb.measure.mce import corruption_error
 from fragility_nb.figures.stress import plot_corruption_error, plot_severity
 
 FILTERS = ["high_pass", "low_pass", "pulse"]

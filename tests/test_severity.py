@@ -6,11 +6,13 @@ import xarray as xr
 from scipy.stats import CensoredData, ecdf
 
 from fragility_nb.core.results import load_result, provenance, save_result
-from fragility_nb.measure.severity import ALEXNET, ALEXNET_CLEAN, calibration, corruption_error, worst_class
+from fragility_nb.measure.severity import calibration, worst_class
+from fragility_nb.measure.mce import ALEXNET, ALEXNET_CLEAN, corruption_error
 from fragility_nb.measure.sweeps import stress_sweep
 from fragility_nb.stress.corruptions import STRESSORS, common_corruptions
 from fragility_nb.stress.stressors import stress_id
-from fragility_nb.measure.severity import corruption_scores, flip_rate, kaplan_meier, minimal_summary, stress_summary
+from fragility_nb.measure.severity import flip_rate, kaplan_meier, minimal_summary, stress_summary
+from fragility_nb.measure.mce import corruption_scores
 
 # CE, Geirhos et al. 2019
 RESNET50 = (79.8, 81.6, 82.6, 74.7, 88.6, 78.0, 79.9, 77.8, 74.8, 66.1, 56.6, 71.4, 84.8, 76.9, 76.8)

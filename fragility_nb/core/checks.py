@@ -178,6 +178,7 @@ def checked(
 
 _COUNTS = "batch_size", # at least 1 wherever it stands
 
+# %% ../../nbs/api/core/00_checks.ipynb #22adc2e7
 def _check_argument(name:str, value:object, parameter:inspect.Parameter) -> None:
     "An error unless an argument is what its signature says."
     if value is parameter.default: return

@@ -1,5 +1,5 @@
 # Made by tools/public_names.py.
-from . import matrix, runner, scores, sequential, severity, simultaneous, sweeps, targeted
+from . import matrix, mce, runner, scores, sequential, severity, simultaneous, sweeps, targeted
 from .sequential import PAIRS, count_pairs, accuracy_ratio, ratio_interval, look_slices
 from .sweeps import stress_sweep, filter_sweep, filter_landscape
 from .simultaneous import spread_of, simultaneous_interval, lowest_set
@@ -9,19 +9,20 @@ from .scores import (
     compactness, smallest_fraction, result_summary,
 )
 from .severity import (
-    ALEXNET, ALEXNET_CLEAN, calibration, worst_class, stress_summary, auc_difference, flip_rate,
-    corruption_scores, corruption_error, minimal_summary, matrix_summary, matrix_minimal,
+    calibration, worst_class, stress_summary, auc_difference, flip_rate, minimal_summary, matrix_summary,
+    matrix_minimal,
 )
 from .matrix import StressPolicy, MixUp, CutMix, WorstOf, train_test_matrix, matrix_row
 from .targeted import targeted_weights, targeted_mask
+from .mce import ALEXNET, ALEXNET_CLEAN, corruption_scores, corruption_error
 
 __all__ = [
     "PAIRS", "count_pairs", "accuracy_ratio", "ratio_interval", "look_slices", "stress_sweep", "filter_sweep",
     "filter_landscape", "spread_of", "simultaneous_interval", "lowest_set", "KINDS", "resampled_means",
     "interval", "area_weights", "relative_performance", "label_scores", "chance_level", "control_performance",
     "synaptic_scores", "relabel", "scale_scores", "labels_by_baseline", "score_summary", "average_inits",
-    "compactness", "smallest_fraction", "result_summary", "ALEXNET", "ALEXNET_CLEAN", "calibration",
-    "worst_class", "stress_summary", "auc_difference", "flip_rate", "corruption_scores", "corruption_error",
-    "minimal_summary", "matrix_summary", "matrix_minimal", "StressPolicy", "MixUp", "CutMix", "WorstOf",
-    "train_test_matrix", "matrix_row", "targeted_weights", "targeted_mask",
+    "compactness", "smallest_fraction", "result_summary", "calibration", "worst_class", "stress_summary",
+    "auc_difference", "flip_rate", "minimal_summary", "matrix_summary", "matrix_minimal", "StressPolicy", "MixUp",
+    "CutMix", "WorstOf", "train_test_matrix", "matrix_row", "targeted_weights", "targeted_mask", "ALEXNET",
+    "ALEXNET_CLEAN", "corruption_scores", "corruption_error",
 ]

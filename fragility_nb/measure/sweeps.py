@@ -114,6 +114,7 @@ def _stress_stores(folder, question:dict, stressors:Sequence) -> list[PartStore]
     named = [(stress_id(s), dict(stressor=s)) for s in stressors] + [("clean", {})]
     return [PartStore(folder, **question | dict(about=[*question["about"], name]), **more) for name, more in named]
 
+# %% ../../nbs/api/measure/02_sweeps.ipynb #ceca190c
 def _stress_parts(measure:Callable, stressors:Sequence, severities:Sequence[float], seeds:Sequence[int],
                   stores:Sequence[PartStore], title:str, progress:bool,
                   keep:bool) -> dict[tuple[int, float, int], dict]:

@@ -9,7 +9,6 @@ __all__ = ['load_reports', 'report_group', 'comparison_table', 'difference_sente
 # %% ../../nbs/api/run/09_comparison.ipynb #37695640
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 

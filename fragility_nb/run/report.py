@@ -22,9 +22,7 @@ import xarray as xr
 
 from ..core.checks import check_choice
 from ..core.options import OPTIONS, Option, check_option, wrong_kind
-from ..core.results import load_result
 from ..figures.style import signed_text
-from ..measure.scores import result_summary
 from ..probes.batchnorm.scores import probe_summary
 from ..probes.coverage.plots import criterion_label
 from ..probes.kernels.scores import kernel_set
@@ -417,6 +415,7 @@ def _rested(frozen:xr.DataArray) -> str:
     told = [f"{plain_words(layer)} ({percent(v, 0)} of the epochs)" for layer, v in share[share > 0].items()]
     return ", ".join(told) or "nothing"
 
+# %% ../../nbs/api/run/08_report.ipynb #b50bf1ac
 def gain_table(
     gains:xr.Dataset, # of `retraining_gain`
 ) -> pd.DataFrame: # one row per rule

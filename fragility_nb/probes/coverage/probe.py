@@ -60,6 +60,7 @@ def _check_profile(run:"Coverage") -> None:
         raise ValueError(f"Expected `profile` read {run.when} the activation, but got one read {facts['when']} it.")
     if run.outputs: _same_units(run.profile, [o.words for o in run.outputs], "profile")
 
+# %% ../../../nbs/api/probes/coverage/02_probe.ipynb #87212c52
 def _check_finite(units:Units, outputs:Sequence[Output]) -> None:
     "An error that names the first layer with a value that is not finite."
     if torch.isfinite(units.mean).all(): return
