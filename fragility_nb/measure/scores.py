@@ -63,6 +63,14 @@ def check_ci(
     check_number("ci", ci, above=0, high=0.9999)
     check_number("n_boot", n_boot, low=100, integer=True)
 
+def warn_few(
+    n:int, # images that are resampled
+) -> None:
+    "Says below 50 images that intervals by resampling are too narrow."
+    if n < 50:
+        warn_user(f"These intervals rest on {n} images: below 50 a nominal 95 % interval covers the truth in 88 to "
+                  f"91 % only. Take more images, or read narrow decisions as undecided.")
+
 def derived_attrs(
     result:xr.Dataset, # what a new result is computed from
     kind:str, # of the new result
@@ -188,9 +196,7 @@ def _check_baseline(result:xr.Dataset, baseline:str, simultaneous:bool) -> None:
     if baseline == "random" and "control_correct" not in result:
         raise ValueError('Expected `result` of a sweep with a random control for baseline="random", but it has none. '
                          "Call `filter_sweep(..., control=2)`.")
-    if "correct" in result and result.sizes["sample"] < 50:
-        warn_user(f"These intervals rest on {result.sizes['sample']} images: below 50 a nominal 95 % interval covers "
-                  f"the truth in 88 to 91 % only. Take more images, or read narrow decisions as undecided.")
+    if "correct" in result: warn_few(result.sizes["sample"])
 
 # %% ../../nbs/api/measure/04_scores.ipynb #49e85bef
 def control_performance(
