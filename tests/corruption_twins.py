@@ -1,7 +1,8 @@
 """The common corruptions, one image at a time, as their publication states them: NumPy, SciPy, scikit-image and PIL.
 
 Images are float (H, W, 3) in [0, 1]. `draw` gives the random numbers: `uniform(*shape)` in [0, 1), `normal(*shape)`,
-`poisson(rate)`; by it a test can hand over the very numbers that the package drew. Constants: `IMAGENET`, `CIFAR`.
+`poisson(rate)`; by it a test can hand over the very numbers that the package drew. Constants: `IMAGENET`, `TINY`,
+`CIFAR`.
 Source of formulas and constants: Hendrycks & Dietterich, *Benchmarking neural network robustness to common corruptions
 and perturbations*, ICLR 2019, with the authors' published scripts; motion blur without ImageMagick as in
 imagecorruptions.
@@ -33,6 +34,23 @@ IMAGENET = dict(
     elastic=[(244*2, 244*.7, 244*.1), (244*2, 244*.08, 244*.2), (244*.05, 244*.01, 244*.02),
              (244*.07, 244*.01, 244*.02), (244*.12, 244*.01, 244*.02)],
     pixelate=[.6, .5, .4, .3, .25], jpeg=[25, 18, 15, 10, 7])
+TINY = dict(  # hendrycks/robustness, ImageNet-C/create_c/make_tinyimagenet_c.py
+    gaussian_noise_c=[.04, .08, .12, .15, .18], shot_noise=[250, 100, 50, 30, 15],
+    impulse_noise=[.01, .02, .05, .08, .14], speckle_noise=[.15, .2, .25, .3, .35],
+    gaussian_blur_c=[.5, .75, 1, 1.25, 1.5], glass_blur=[(.1, 1, 1), (.5, 1, 1), (.6, 1, 2), (.7, 2, 1), (.9, 2, 2)],
+    defocus_blur=[(.5, .6), (1, .1), (1.5, .1), (2.5, .01), (3, .1)],
+    motion_blur=[(10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)],
+    zoom_blur=[(1.06, .01), (1.11, .01), (1.16, .01), (1.21, .01), (1.26, .01)],
+    fog=[(.4, 3), (.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)],
+    frost=[(1, .3), (.9, .4), (.8, .45), (.75, .5), (.7, .55)],
+    snow=[(.1, .2, 1, .6, 8, 3, .8), (.1, .2, 1, .5, 10, 4, .8), (.15, .3, 1.75, .55, 10, 4, .7),
+          (.25, .3, 2.25, .6, 12, 6, .65), (.3, .3, 1.25, .65, 14, 12, .6)],
+    spatter=[(.62, .1, .7, .7, .6, 0), (.65, .1, .8, .7, .6, 0), (.65, .3, 1, .69, .6, 0), (.65, .1, .7, .68, .6, 1),
+             (.65, .1, .5, .67, .6, 1)],
+    contrast=[.4, .3, .2, .1, .05], brightness=[.1, .2, .3, .4, .5],
+    saturate=[(.3, 0), (.1, 0), (2, 0), (5, .1), (30, .2)], jpeg=[65, 58, 50, 40, 25], pixelate=[.9, .8, .7, .6, .5],
+    elastic=[(64*0, 64*0, 64*.08), (64*.05, 64*.3, 64*.06), (64*.1, 64*.08, 64*.06), (64*.1, 64*.03, 64*.03),
+             (64*.16, 64*.03, 64*.02)])
 CIFAR = dict(
     gaussian_noise_c=[.04, .06, .08, .09, .10], shot_noise=[500, 250, 100, 75, 50],
     impulse_noise=[.01, .02, .03, .05, .07],
@@ -168,10 +186,21 @@ def canny(a, low, high):
         elif abs(gy[i, j]) > abs(gx[i, j])*math.tan(3*math.pi/8): di, dj = 1, 0
         else: di, dj = (1, 1) if gx[i, j]*gy[i, j] > 0 else (1, -1)
         here, before, after = size[i + 1, j + 1], size[i + 1 - di, j + 1 - dj], size[i + 1 + di, j + 1 + dj]
-        thin[i, j] = here > before and here >= after
+        thin[i, j] = here > before and (here > after if di and dj else here >= after)  # OpenCV's rule at ties
     parts, n = ndimage.label(thin, np.ones((3, 3)))
     strong = np.unique(parts[thin & (size[1:-1, 1:-1] > high)])
     return np.isin(parts, strong[strong > 0])
+
+
+def chamfer(edges, far=20.):
+    "OpenCV's distance with its 5×5 mask: the shortest way of steps 1, 1.4 (diagonal) and 2.1969 (a knight's)."
+    length, (h, w) = {1: 1., 2: 1.4, 5: 2.1969}, edges.shape
+    steps = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if i*i + j*j in length]
+    d, old = np.where(edges, 0., far), None
+    while old is None or (d != old).any():
+        wide, old = np.pad(d, 2, constant_values=far), d
+        for i, j in steps: d = np.minimum(d, wide[2 + i:2 + i + h, 2 + j:2 + j + w] + length[i*i + j*j])
+    return d
 
 
 def spatter(x, c, draw):
@@ -183,10 +212,9 @@ def spatter(x, c, draw):
         return np.clip(x*(1 - m) + m*np.array([63, 42, 20])/255, 0, 1)
     liquid = np.floor(np.clip(liquid*255, 0, 255))
     edges = canny(liquid, 50, 150)
-    dist = np.minimum(ndimage.distance_transform_edt(~edges), 20) if edges.any() else np.full(edges.shape, 20.)
-    dist = equalised(np.floor(ndimage.uniform_filter(dist, 3, mode="mirror") + 1e-4).astype(np.uint8))
+    dist = equalised(np.floor(ndimage.uniform_filter(chamfer(edges), 3, mode="mirror") + 1e-4).astype(np.uint8))
     dist = np.clip(ndimage.correlate(dist, np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]]), mode="mirror"), 0, 255)
-    m = liquid*ndimage.uniform_filter(dist, 3, mode="mirror")
+    m = liquid*np.round(ndimage.uniform_filter(dist, 3, mode="mirror"))
     m = c[4]*m/max(m.max(), 1e-6)
     return np.clip(x + m[..., None]*np.array([175, 238, 238])/255, 0, 1)
 
@@ -205,8 +233,8 @@ def saturate(x, c, draw):
 
 def elastic(x, c, draw):
     h, w = x.shape[:2]
-    # published for 224 and 32 pixels
-    alpha, sigma, move = np.array(c)*(min(h, w)/224 if c in IMAGENET["elastic"] else min(h, w)/32)
+    made_for = 224 if c in IMAGENET["elastic"] else 64 if c in TINY["elastic"] else 32
+    alpha, sigma, move = np.array(c)*min(h, w)/made_for
     centre, r = np.array([w//2, h//2]), min(h, w)//3
     start = centre + r*np.array([[1., 1], [1, -1], [-1, -1]])
     end = start + (draw.uniform(3, 2)*2 - 1)*move

@@ -15,6 +15,7 @@ class Steps:
 
     def __init__(self, at, noise=0.): self.at, self.noise = at, noise
     def __repr__(self): return "steps"
+    def identity_facts(self): return dict(noise=self.noise) # one that kills is the same augmentation
     def __call__(self, model, x, y, seed, index):
         import torch
         Steps.count += 1

@@ -15,6 +15,7 @@ from fragility_nb.probes.coverage.criteria import KMNC, NBC, NC, SNAC, TKNC, TKN
 from fragility_nb.probes.coverage.probe import Coverage, activation_profile, merge_coverage, neuron_coverage
 from fragility_nb.probes.coverage.units import Units, find_outputs
 from fragility_nb.probes.coverage.compare import coverage_growth, coverage_table
+from fragility_nb.probes.coverage.plots import plot_coverage_map, plot_coverage_scores
 from fragility_nb.data.sets import load_data
 from fragility_nb.models.create import create_model
 from fragility_nb.models.wrap import Normalized, model_hash
@@ -318,3 +319,33 @@ def test_table_without_batchnorm_and_scores(digits):
     assert list(table.layer.values) == ["conv1", "conv2", "linear"]
     with pytest.raises(ValueError, match="BatchNorm with running statistics"):
         statistic_gap(model, digits, progress=False)
+
+
+def test_patterns_alone_are_a_whole_result(tmp_path):
+    "TKNP without a criterion that counts units: measured, saved, merged, resumed; figures say what is missing."
+    model, data = create_model("cnn3", seed=1), load_data("digits").take(range(30))
+    cover = lambda part, **more: neuron_coverage(model, part, [TKNP(3)], progress=False, device="cpu", **more)
+    whole = cover(data)
+    parts = [cover(data.take(range(i, i + 15))) for i in (0, 15)]
+    beside = neuron_coverage(model, data, [NC(0.25), TKNP(3)], progress=False, device="cpu")
+    saved = load_result(save_result(whole, tmp_path / "patterns.nc"))
+    for other in (beside, merge_coverage(*parts), cover(data.take(range(15, 30)), resume=parts[0]), saved):
+        np.testing.assert_array_equal(other.pattern_tknp_3, whole.pattern_tknp_3)
+        assert other.patterns.values.tolist() == whole.patterns.values.tolist()
+    assert whole.sizes["criterion"] == 0 and whole.covered.shape == (0, beside.sizes["unit"])
+    assert coverage_table(whole).coverage.shape == (0, beside.sizes["layer_name"])
+    with pytest.raises(ValueError, match="TKNP counts patterns"): plot_coverage_map(whole)
+
+
+def test_an_undefined_correlation_is_called_undefined():
+    table = xr.Dataset(dict(coverage=(("criterion", "layer"), [[1., 1.]]), score=("layer", [-0.2, 0.1]),
+                            low=("layer", [-0.3, 0.]), high=("layer", [-0.1, 0.2]),
+                            label=("layer", ["fragile", "robust"]),
+                            **{k: (("criterion", "with"), [[v]]) for k, v in
+                               dict(correlation=np.nan, correlation_low=-1., correlation_high=1.).items()}),
+                       {"criterion": ["nc_deepxplore_0.25"], "layer": ["a", "b"], "with": ["score"]},
+                       dict(kind="coverage_table", score_kind="clean"))
+    assert plot_coverage_scores(table).get_title(loc="left").startswith("rank correlation undefined, 2 layers")
+    known = table.assign({k: (("criterion", "with"), [[v]]) for k, v in
+                          dict(correlation=0., correlation_low=-0.5, correlation_high=0.25).items()})
+    assert "rank correlation +0.00 [−0.50, +0.25], 2 layers" in plot_coverage_scores(known).get_title(loc="left")

@@ -474,11 +474,11 @@ def test_numbered_class_folders_stand_in_the_order_of_their_numbers(numbered):
 
 @pytest.mark.parametrize("call, message", [
     (lambda d: load_data(d, classes=["0", "1"]), "none called '10', '11', '2', '3', '4' …"),
-    (lambda d: load_data(d, classes="0123"), "`classes` to be a list of names"),
+    (lambda d: load_data(d, classes="0123"), "`classes` to be a list"),
     (lambda d: load_data(d, classes=[*range(12), 3]), "'3' twice"),
     (lambda d: load_data("digits", classes=["a"]), "`classes` is for folders"),
-    (lambda d: load_data(""), "`name` to be the name of a data set, or a path, but got ''"),
-    (lambda d: load_data(3), "`name` to be the name of a data set, or a path, but got 3"),
+    (lambda d: load_data(""), "`name` not to be empty"),
+    (lambda d: load_data(3), "`name` to be a text or a path, but got 3"),
 ])
 def test_wrong_orders_and_names(call, message, numbered):
     with pytest.raises((ValueError, TypeError), match=message): call(str(numbered))

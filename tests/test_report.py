@@ -157,12 +157,36 @@ def test_coverage_columns(norms):
     if norms: assert shown.iloc[:, 5].tolist() == ["0.40", "no BatchNorm"]
 
 
+def test_a_gap_that_is_not_known_is_a_dash():
+    table = xr.Dataset(dict(coverage=(("criterion", "layer"), [[1.]*3]), units=("layer", [8]*3),
+                            score=("layer", [0.]*3), label=("layer", ["robust"]*3),
+                            mean_gap_size=("layer", [0., math.nan, math.nan]),
+                            batchnorm=("layer", ["bn1", "bn2", ""])),
+                       dict(criterion=["nc_deepxplore_0.25"], layer=["a", "b", "c"]))
+    assert report.coverage_columns(table).iloc[:, 5].tolist() == ["0.00", "–", "no BatchNorm"]
+
+
 def test_tables_of_stress_and_compactness():
     table = report.stress_table(stress(dict(gaussian_noise=0.3, fgsm=0.1)))
     assert table.values.tolist() == [["Gaussian noise", "30.0 %", "25.0 … 35.0 %"], ["FGSM", "10.0 %", "5.0 … 15.0 %"]]
     small = xr.DataArray([[0.25, math.nan]], dict(layer=["conv1"], filter=["high_pass", "pulse"]), ("layer", "filter"))
     table = report.compactness_table(small)
     assert list(table.columns) == ["layer", "high-pass", "pulse"] and table.values.tolist() == [["conv1", "25 %", "–"]]
+
+
+def test_what_stands_beside_accuracy():
+    "Clean images once, each stress at its highest severity; what a summary does not hold is a dash."
+    curve = lambda *v: (("stress", "severity"), np.array([[v[0], v[1]], [v[0], v[2]]]))
+    s = stress(dict(gaussian_noise=0.3, fgsm=0.1), (0., 4.)).assign(accuracy=curve(0.9, 0.5, 0.1))
+    ends = lambda k, *v: {f"{k}{end}": curve(*(x + add for x in v))
+                          for end, add in (("", 0), ("_low", -0.1), ("_high", 0.1))}
+    full = s.assign(ends("worst_class", 0.8, 0.2, 0.1) | ends("ece", 0.1, 0.4, 0.5) | ends("nll", 0.3, 1.5, 2.25))
+    assert report.beside_table(full).values.tolist() == [
+        ["clean", "90.0 %", "80.0 % (70.0 … 90.0 %)", "10.0 % (0.0 … 20.0 %)", "0.30 (0.20 … 0.40)"],
+        ["Gaussian noise, severity 4", "50.0 %", "20.0 % (10.0 … 30.0 %)", "40.0 % (30.0 … 50.0 %)",
+         "1.50 (1.40 … 1.60)"],
+        ["FGSM, severity 4", "10.0 %", "10.0 % (0.0 … 20.0 %)", "50.0 % (40.0 … 60.0 %)", "2.25 (2.15 … 2.35)"]]
+    assert report.beside_table(s).iloc[1].tolist() == ["Gaussian noise, severity 4", "50.0 %", "–", "–", "–"]
 
 
 def gains():

@@ -385,7 +385,7 @@ NAMED = ["alpha_range", "alpha_range", "filters", "layers", "thresholds", "thres
 def live(name): return getattr(importlib.import_module("fragility_nb.explore.live"), name)
 
 
-@pytest.mark.parametrize("call, named", zip(KNOWN.values(), NAMED), ids=KNOWN)
+@pytest.mark.parametrize("call, named", [*zip(KNOWN.values(), NAMED)], ids=KNOWN)
 def test_what_was_once_silent_is_refused_by_name(call, named):
     pytest.importorskip("captum") if named == "method" else None
     with pytest.raises((ValueError, TypeError), match=rf"\b{named}\b"): call()

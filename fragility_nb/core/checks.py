@@ -105,7 +105,8 @@ def _number(value:object, whole:bool) -> bool:
 
 def _series(value:object, item:Any) -> bool:
     "Several things, each of which is as the signature says; one text is none."
-    if isinstance(value, str|bytes|Mapping) or not isinstance(value, Iterable): return False
+    if isinstance(value, str): return item is str # one name stands for a list of one
+    if isinstance(value, bytes|Mapping) or not isinstance(value, Iterable): return False
     if isinstance(value, range) and item in (int, float, Any): return True
     if not isinstance(value, Sized): return True # a stream can be looked at only once
     array = np.asarray(value) if hasattr(value, "__array__") else None
@@ -123,14 +124,24 @@ def fits(
     if kind in (int, float): return _number(value, kind is int)
     if kind is bool: return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
     if origin in (Sequence, Iterable, tuple, list): return _series(value, inner[0] if inner else Any)
-    if isinstance(origin, type) and origin is not Callable and origin is not type: return isinstance(value, origin)
+    if getattr(kind, "__name__", "") == "Attack": return _attacks(value, kind)
+    if kind is np.ndarray: return isinstance(value, list|tuple) or hasattr(value, "__array__")
+    if origin is Mapping: return isinstance(value, Mapping) and all(fits(v, inner[1]) for v in value.values())
+    if Callable in (origin, kind): return callable(value) or not isinstance(value, numbers.Number|str|list|dict|None)
+    if isinstance(origin, type) and origin is not type: return isinstance(value, origin)
     return not isinstance(kind, type) or kind.__name__ in _OPEN_TYPES or isinstance(value, kind)
 
 _OPEN_TYPES = {"Any", "object"}
 
+def _attacks(value:object, kind:type) -> bool:
+    "An attack, or an object of your own that perturbs as one."
+    return isinstance(value, kind) or hasattr(value, "perturb") and "fragility_nb." not in type(value).__module__
+
 # %% ../../nbs/api/core/00_checks.ipynb #78e26ad1
 _WORDS = {int: "an integer", float: "a finite number", bool: "True or False", str: "a text", type(None): "None",
           os.PathLike: "a path", PurePath: "a path"}
+_TYPES = {"Dataset": "a result (xarray.Dataset)", "Tensor": "a torch.Tensor", "Stressor": "a stressor",
+          "Callable": "a function"}
 
 def kind_words(
     kind:Any, # what a signature says of an argument
@@ -140,7 +151,10 @@ def kind_words(
     if origin in (types.UnionType, typing.Union): return " or ".join(dict.fromkeys(map(kind_words, inner)))
     if origin in (Sequence, Iterable, tuple, list):
         return "a list" + (f" of {kind_words(inner[0]).split(' ', 1)[-1]}s" if inner and inner[0] in _WORDS else "")
-    return _WORDS.get(kind) or f"of type {getattr(origin or kind, '__name__', kind)}"
+    if origin is Mapping: return f"a dict of name -> {kind_words(inner[1]).removeprefix('a ')}"
+    name = getattr(origin or kind, "__name__", str(kind))
+    if name in _TYPES: return _TYPES[name]
+    return _WORDS.get(kind) or f"of type {name}"
 
 # %% ../../nbs/api/core/00_checks.ipynb #173c03ad
 F = TypeVar("F", bound=Callable)
@@ -168,12 +182,13 @@ def _check_argument(name:str, value:object, parameter:inspect.Parameter) -> None
     "An error unless an argument is what its signature says."
     if value is parameter.default: return
     if not fits(value, parameter.annotation):
-        wrong_kind = not isinstance(value, numbers.Real) or isinstance(value, bool)
+        several = value if isinstance(value, list|tuple) and value else [value]
+        wrong_kind = not all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in several)
         shown = repr(value) if len(repr(value)) < 80 else type(value).__name__
         raise (TypeError if wrong_kind else ValueError)(f"Expected `{name}` to be {kind_words(parameter.annotation)}, "
                                                         f"but got {shown}.")
     if name in _COUNTS and value is not None: check_number(name, value, low=1, integer=True) # type: ignore[arg-type]
-    empty = isinstance(value, list|tuple|Mapping) and not value or isinstance(value, str) and not value.strip()
+    empty = isinstance(value, list|tuple) and not value or isinstance(value, str) and not value.strip()
     if empty and parameter.default not in ((), [], ""):
         raise ValueError(f"Expected `{name}` not to be empty, but got {value!r}.")
 

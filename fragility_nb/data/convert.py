@@ -81,7 +81,7 @@ def _check_one(what:str, found:set) -> None:
 def as_data(
     data, # `ImageData`, a pair (images, labels), a torch Dataset or DataLoader of (image, label), or a path
     *,
-    classes:Sequence[str]|None=None, # class names; default those of the Dataset, else "0" … "K−1"
+    classes:Sequence[str|int]|None=None, # class names; default those of the Dataset, else "0" … "K−1"
     name:str="data", # for titles and provenance
 ) -> ImageData: # images (N, C, H, W), shown as floats in [0, 1], and labels (N,)
     "`data` as labelled images. Labels are class indices; or names, where `classes` says their order."
@@ -99,7 +99,7 @@ def as_data(
     return ImageData(images, labels, names, name, index) # type: ignore[arg-type]
 
 # %% ../../nbs/api/data/05_convert.ipynb #1032187d
-def _as_it_is(data:ImageData, classes:Sequence[str]|None, name:str) -> ImageData:
+def _as_it_is(data:ImageData, classes:Sequence[str|int]|None, name:str) -> ImageData:
     "Images that have their classes already, under another name if one is given."
     if classes is not None and check_classes(classes) != data.classes:
         raise ValueError(f"`classes` is for data without an order of classes, but {data.name} has one: {data.classes}.")

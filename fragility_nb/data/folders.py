@@ -178,7 +178,7 @@ def _table_rows(folder:Path) -> tuple[Path|None, dict[str, int|str], set[int|str
 
 # %% ../../nbs/api/data/03_folders.ipynb #6a6ef24e
 def _load_table(folder:Path, image_size:int|None,
-                order:Sequence[str]|None) -> tuple[LazyImages, Tensor, tuple[str, ...]]:
+                order:Sequence[str|int]|None) -> tuple[LazyImages, Tensor, tuple[str, ...]]:
     "The images of a folder, labelled by its table, or by the one above for the rows of this split."
     table, rows, names = _table_rows(folder)
     classes = check_classes(order, map(str, names)) or label_classes(names)
@@ -197,13 +197,12 @@ def _load_table(folder:Path, image_size:int|None,
 def load_folder(
     folder:Path, # of one split
     image_size:int|None=None, # height and width in pixels to scale to; default as stored
-    order:Sequence[str]|None=None, # the classes in the order of their indices; default: natural order
+    order:Sequence[str|int]|None=None, # the classes in the order of their indices; default: natural order
 ) -> tuple[LazyImages, Tensor, tuple[str, ...]]: # images (N, C, H, W), labels (N,), class names
     "The images of a folder, labelled by subfolders or by a table."
     if _table(folder) or _table(folder.parent) and folder.name in _SPLIT_NAMES:
         return _load_table(folder, image_size, order)
-    found = family_classes(folder)
-    classes = check_classes(order, found) or found
+    classes = check_classes(order, found := family_classes(folder)) or found
     if order is None: warn_of_text_order(found)
     if len(found) < 2:
         loose = len([f for f in os.listdir(folder) if os.path.splitext(f)[1].lower() in Image.registered_extensions()])
@@ -212,9 +211,8 @@ def load_folder(
         raise ValueError(f"Expected `{folder}` to hold one subfolder per class, at least 2, but got "
                          f"{list(found)}.{hint}")
     files = [(f, k) for k, c in enumerate(classes) for f in image_files(folder/c)]
-    if not files:
-        raise ValueError(f"No images in `{folder}` (looked for "
-                         f"{', '.join(sorted(Image.registered_extensions())[:6])}, …).")
+    known = ", ".join(sorted(Image.registered_extensions())[:6])
+    if not files: raise ValueError(f"No images in `{folder}` (looked for {known}, …).")
     return _measured([f for f, _ in files], image_size, folder), torch.tensor([k for _, k in files]), classes
 
 # %% ../../nbs/api/data/03_folders.ipynb #9e427a55
@@ -364,7 +362,7 @@ def load_corruption(
     folder:Path, # of a corrupted set
     which:str, # corruption and severity, such as "fog/3"
     image_size:int|None, # to scale to, in pixels; `None`: as stored
-    order:Sequence[str]|None=None, # the classes in the order of their indices, where they are folders
+    order:Sequence[str|int]|None=None, # the classes in the order of their indices, where they are folders
 ) -> tuple[Tensor|LazyImages, Tensor, tuple[str, ...]]: # images (N, C, H, W), labels (N,), class names
     "One corruption at one severity, from arrays or folders."
     known = list_corruptions(folder)

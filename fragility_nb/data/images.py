@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LazyImages', 'check_images', 'check_labels', 'ImageData', 'channel_moments', 'generator']
 
-# %% ../../nbs/api/data/02_images.ipynb #0eddf5f5
+# %% ../../nbs/api/data/02_images.ipynb #820a3640
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ..core.checks import check_flag, check_number, checked, warn_user
-from ..core.identity import array_hash, stable_seed
+from ..core.identity import array_hash, as_array, file_digests, row_digests, stable_seed
 from .pixels import plain_picture, unit_pixels
 
 # %% ../../nbs/api/data/02_images.ipynb #1a4fcf61
@@ -81,9 +81,10 @@ def _file_facts(files:list[str], shape:tuple, times:bool) -> dict[str, np.ndarra
     names = "\n".join(f[start:] if start else os.path.basename(f) for f in files).replace(os.sep, "/")
     out = dict(names=np.frombuffer(names.encode(), np.uint8), bytes=np.array([s.st_size for s in stats]),
                shape=np.array([*shape]))
-    return out | (dict(times=np.array([s.st_mtime_ns for s in stats])) if times else {})
+    states = np.array([(s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for s in stats])
+    return out | (dict(times=states) if times else {})
 
-# %% ../../nbs/api/data/02_images.ipynb #3681ba9c
+# %% ../../nbs/api/data/02_images.ipynb #54fd7e46
 class LazyImages:
     "Images in files, read when they are asked for: `images[3]`, `images[10:20]`, `images[rows]` are tensors."
     ndim, device = 4, torch.device("cpu")
@@ -140,6 +141,10 @@ class LazyImages:
         "What stands for the content of the files: names (without the folder they share), sizes in bytes."
         return _file_facts(self.files, (*self.shape, self.share or 0, *([1] if self.deep else [])), times)
 
+    def digests(self) -> np.ndarray: # (N,) uint64
+        "One digest for each file's content; files that have not changed are not read again."
+        return np.array([int(d, 16) for d in file_digests(self.files)], np.uint64)
+
 # %% ../../nbs/api/data/02_images.ipynb #1aaa09c2
 def read_all_images(
     images:LazyImages, # N images in files
@@ -170,7 +175,6 @@ def _images_error(images) -> str|None:
     if images.ndim != 4: return f"of shape (N, C, H, W), but got {tuple(images.shape)}"
     return None if images.numel() else f"a non-empty set, but got shape {tuple(images.shape)}"
 
-@checked
 def check_images(
     images:Tensor|LazyImages, # (N, C, H, W); pixels by the rules of `unit_pixels`
     what:str="images", # how to name it in the error
@@ -182,7 +186,6 @@ def check_images(
     return images if isinstance(images, LazyImages) else unit_pixels(images, what)
 
 # %% ../../nbs/api/data/02_images.ipynb #9f2ef743
-@checked
 def check_labels(
     labels:Tensor, # (N,) class indices
     n:int, # number of images
@@ -201,6 +204,7 @@ def check_labels(
                          f"[{low}, {high}].")
     return labels.long()
 
+# %% ../../nbs/api/data/02_images.ipynb #40e1f3f2
 def _names_hint(labels) -> str:
     "What to do where labels are names."
     named = isinstance(labels, list|tuple) and labels and isinstance(labels[0], str)
@@ -253,7 +257,7 @@ def as_float(
     "uint8 0–255 to 0–1; floats as they are."
     return x.float().div_(255) if x.dtype == torch.uint8 else x.float()
 
-# %% ../../nbs/api/data/02_images.ipynb #17ae2826
+# %% ../../nbs/api/data/02_images.ipynb #64d82f66
 @dataclass(frozen=True, eq=False)
 class ImageData:
     "A labelled set of images, held as it was stored and shown as floats in [0, 1]."
@@ -298,9 +302,17 @@ class ImageData:
 
     @cached_property
     def hash(self) -> str:
-        "Fingerprint of images and labels; of images in files, of their names and sizes in bytes."
-        images = self.images.facts() if isinstance(self.images, LazyImages) else dict(images=self.images.cpu().numpy())
+        "Fingerprint of images and labels; of images in files, of the files' content."
+        if isinstance(self.images, LazyImages):
+            images = dict(files=self.image_digests, shape=np.array([*self.shape, self.images.share or 0]))
+        else: images = dict(images=self.images.cpu().numpy())
         return array_hash(images | dict(labels=self.labels.cpu().numpy()))
+
+    @cached_property
+    def image_digests(self) -> np.ndarray: # (N,) uint64
+        "One digest for each image."
+        if isinstance(self.images, LazyImages): return self.images.digests()
+        return row_digests(row.data for row in np.ascontiguousarray(as_array(self.images)).reshape(len(self), -1))
 
 # %% ../../nbs/api/data/02_images.ipynb #417d1fb0
 @checked

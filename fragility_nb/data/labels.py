@@ -86,7 +86,7 @@ def warn_of_text_order(
 
 # %% ../../nbs/api/data/01_labels.ipynb #b594257b
 def check_classes(
-    classes:Sequence[str]|None, # names, in the order of the class indices
+    classes:Sequence[str|int]|None, # names, in the order of the class indices
     found:Iterable[str]=(), # names that must be among them
 ) -> tuple[str, ...]|None: # the names as text
     "`classes` if they can be an order of classes, else one error."
@@ -105,7 +105,7 @@ def check_classes(
 # %% ../../nbs/api/data/01_labels.ipynb #55767a76
 def label_indices(
     labels:Tensor|np.ndarray|Sequence, # one of each image: whole numbers, or names where `classes` says their order
-    classes:Sequence[str]|None=None, # names, in the order of the class indices; default "0" to the largest label
+    classes:Sequence[str|int]|None=None, # names, in the order of the class indices; default "0" to the largest label
     where:str="row", # how to call an image's place in an error
 ) -> tuple[Tensor|Sequence, tuple[str, ...]]: # class indices (N,), and the names of the classes
     "Labels as class indices, with the classes; names without an order are left, for `check_labels` to refuse."

@@ -35,7 +35,7 @@ def load_data(
     n:int|None=None, # a random, class-balanced subset of n images; default all
     seed:int=0, # chooses the subset
     *,
-    classes:Sequence[str]|None=None, # of a folder or table: the classes in the order of their indices; default natural
+    classes:Sequence[str|int]|None=None, # of a folder or table, in the order of their indices; default: natural order
     image_size:int|None=None, # height and width in pixels to scale to (bilinear); default as stored
     lazy:bool|None=None, # leave images in their files; default: where they would take more than `IN_MEMORY`
     damaged:str="refuse", # files that cannot be read: "refuse", or "skip" with a warning

@@ -6,7 +6,7 @@
 __all__ = ['LiveExplorer', 'attribute', 'StressExplorer', 'explore_stress', 'warn_of_another', 'KernelsExplorer',
            'explore_kernels', 'BatchNormExplorer', 'explore_batchnorm']
 
-# %% ../../nbs/api/explore/04_live.ipynb #600a2bf9
+# %% ../../nbs/api/explore/04_live.ipynb #44dcc139
 import asyncio
 import html
 import threading
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from ..core.checks import check_choice, check_number, warn_user
 from ..data.images import ImageData
 from ..models.wrap import copy_model, home, hooked, match_data, model_hash, short_name
+from ..models.resume import answers_differ, answers_text
 from ..stress.stressors import Stressor, apply_stress
 from ..stress.attacks import FGSM
 from ..figures.style import COLOURS
@@ -282,11 +283,15 @@ def warn_of_another(
     model:nn.Module, # the network at hand
     result:xr.Dataset, # a saved result
 ) -> bool: # whether they belong together
-    "Warns if a result was made with other weights."
-    made, here = result.attrs.get("model_hash"), model_hash(model)
-    if made in (None, here): return True
-    warn_user(f"`model` does not fit `result`: its weights have the hash {here}, those of the result {made}.")
-    return False
+    "Warns if a result was made with other weights, or with a network that answers otherwise."
+    made, here, kept = result.attrs.get("model_hash"), model_hash(model), result.attrs.get("answers")
+    if made not in (None, here): differ = f"its weights have the hash {here}, those of the result {made}"
+    elif kept is None: return True
+    else:
+        shape = [int(n) for n in kept.partition(":")[0].split("x")]
+        differ = f"with the same weights {d}" if (d := answers_differ(kept, answers_text(model, shape))) else ""
+    if differ: warn_user(f"`model` does not fit `result`: {differ}.")
+    return not differ
 
 def _module(net:nn.Module, name:str) -> nn.Module:
     "A submodule by its name in results."

@@ -302,7 +302,6 @@ def _landscape_bar(ax:Axes, s:xr.Dataset, mesh, rows:int) -> None:
     bar.set_label(f"score {SYMBOLS[str(s.kind.values)]}", fontsize=text_points(1.1))
 
 # %% ../../nbs/api/figures/01_plots.ipynb #englrn01
-@checked
 def plot_learning(
     scores:xr.Dataset, # of `synaptic_scores`, with a dimension `epoch`; with `init`: mean ± sd over initialisations
     layers:Sequence[str]|str|None=None, # at most 7; default: first, middle and last

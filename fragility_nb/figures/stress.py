@@ -84,7 +84,6 @@ def _draw_measures(ax:Axes, measured:Mapping[str, dict[str, xr.DataArray]], stre
     if zero: ax.axhline(0, color="0.5", lw=1.2, ls=":")
 
 # %% ../../nbs/api/figures/02_stress.ipynb #61abab9d
-@checked
 def plot_severity(
     results:Mapping[str, xr.Dataset], # name of a network -> its `stress_sweep`
     measure:str="flips", # "accuracy", "flips", "ece" or "gap" (mean confidence minus accuracy)
@@ -107,7 +106,6 @@ def plot_severity(
     return one_or_array(axs)
 
 # %% ../../nbs/api/figures/02_stress.ipynb #05569290
-@checked
 def plot_areas(
     results:Mapping[str, xr.Dataset], # name of a network -> its `stress_sweep` or `stress_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -261,6 +259,7 @@ def plot_matrix(
     dress_axes(ax, "Trained × tested", f"tested with {_title(s.stress.item())}, severity", "trained with")
     return ax
 
+# %% ../../nbs/api/figures/02_stress.ipynb #c6303be8
 def _tested_with(result:xr.Dataset, stress:str|None) -> xr.Dataset:
     "The summary of a matrix for one stress, from the matrix or as it is."
     whole = result.attrs.get("kind") == "matrix_summary"

@@ -9,8 +9,8 @@ from .scores import (
     compactness, smallest_fraction, result_summary,
 )
 from .severity import (
-    ALEXNET, ALEXNET_CLEAN, stress_summary, auc_difference, flip_rate, corruption_scores, corruption_error,
-    calibration, minimal_summary, matrix_summary, matrix_minimal,
+    ALEXNET, ALEXNET_CLEAN, calibration, worst_class, stress_summary, auc_difference, flip_rate,
+    corruption_scores, corruption_error, minimal_summary, matrix_summary, matrix_minimal,
 )
 from .matrix import StressPolicy, MixUp, CutMix, WorstOf, train_test_matrix, matrix_row
 from .targeted import targeted_weights, targeted_mask
@@ -20,8 +20,8 @@ __all__ = [
     "filter_landscape", "spread_of", "simultaneous_interval", "lowest_set", "KINDS", "resampled_means",
     "interval", "area_weights", "relative_performance", "label_scores", "chance_level", "control_performance",
     "synaptic_scores", "relabel", "scale_scores", "labels_by_baseline", "score_summary", "average_inits",
-    "compactness", "smallest_fraction", "result_summary", "ALEXNET", "ALEXNET_CLEAN", "stress_summary",
-    "auc_difference", "flip_rate", "corruption_scores", "corruption_error", "calibration", "minimal_summary",
-    "matrix_summary", "matrix_minimal", "StressPolicy", "MixUp", "CutMix", "WorstOf", "train_test_matrix",
-    "matrix_row", "targeted_weights", "targeted_mask",
+    "compactness", "smallest_fraction", "result_summary", "ALEXNET", "ALEXNET_CLEAN", "calibration",
+    "worst_class", "stress_summary", "auc_difference", "flip_rate", "corruption_scores", "corruption_error",
+    "minimal_summary", "matrix_summary", "matrix_minimal", "StressPolicy", "MixUp", "CutMix", "WorstOf",
+    "train_test_matrix", "matrix_row", "targeted_weights", "targeted_mask",
 ]

@@ -22,8 +22,8 @@ from tqdm.auto import tqdm
 
 from ..core.checks import check_number, checked
 from ..core.streams import CounterStreams
-from ..core.identity import stable_seed
-from ..core.results import provenance
+from ..core.identity import Rows, stable_seed
+from ..core.results import provenance, question_folder
 from ..data.images import ImageData
 from ..data.sets import load_data
 from ..data.convert import as_data
@@ -165,10 +165,12 @@ def _plan_rows(stressor, levels:Sequence[float], rows:Mapping|None, train:ImageD
                 stressor=stressor, title=title)
 
 # %% ../../nbs/api/measure/06_matrix.ipynb #b8dbc563
-def _training_folder(model, policy, seed:int, training:dict, train:ImageData) -> str:
+def _training_folder(folder, row:str, model, policy, seed:int, training:dict, train:ImageData) -> Path|None:
     "The folder of one training, by what it is."
-    name, options = model if isinstance(model, str) else stress_id(model), repr(sorted(training.items()))
-    return f"{stable_seed(name, repr(as_augment(policy)), seed, options, train.hash):016x}"
+    if folder is None: return None
+    return question_folder(folder, ["training", row, str(seed), train.name], model=model, policy=as_augment(policy),
+                           seed=seed, options=training, images=Rows(train.image_digests), classes=train.classes,
+                           labels=Rows(train.labels.numpy().astype("uint64"), "labels"))
 
 def _trained(model, train:ImageData, policy, seed:int, training:dict, folder:Path|None) -> nn.Module:
     "One row's network."
@@ -180,7 +182,6 @@ def _trained(model, train:ImageData, policy, seed:int, training:dict, folder:Pat
     return net
 
 # %% ../../nbs/api/measure/06_matrix.ipynb #09eb77fc
-@checked
 def train_test_matrix(
     model:str|Callable, # name for `create_model`, or f(seed) -> network
     data, # name of a data set, or a pair (train, test) of anything that `as_data` takes
@@ -208,7 +209,7 @@ def train_test_matrix(
     sweeps, smallest = {}, {}
     for name, seed in tqdm(jobs, desc="train × test", unit="network", disable=not progress):
         policy = plan["policy"][name]
-        place = None if folder is None else Path(folder)/_training_folder(model, policy, seed, training, train)
+        place = _training_folder(folder, name, model, policy, seed, training, train)
         net = _trained(model, train, policy, seed, training, place)
         sweeps[name, seed] = stress_sweep(net, test, tests, test_levels, resume=place, device=device, progress=False)
         smallest[name, seed] = [minimal_perturbation(net, few, s, device=device, progress=False) for s in searches]

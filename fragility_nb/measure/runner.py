@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/api/measure/01_runner.ipynb #a9d2ec36
+# %% ../../nbs/api/measure/01_runner.ipynb #9c4828ff
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from ..data.images import ImageData, generator
 from ..data.sets import pick_device
 from ..models.wrap import BLOCK, by_batch, model_hash, model_name, same_look
 from ..models.gradients import broken_gradients
+from ..models.resume import answers_text
 from ..stress.stressors import stress_id
 from ..stress.attacks import Attack, attack_images
 from ..stress.filters import FILTERS, FilterPlan
@@ -82,8 +83,9 @@ def provenance_of(
     data:ImageData, # on which images
     **facts, # more of them: seeds, device, …; `None` is left out
 ) -> dict: # attributes of a result
-    "What `provenance` says, with the names and hashes of model and data, and the classes."
+    "What `provenance` says, with names and hashes of model and data, a few of the model's answers, and the classes."
     return provenance(kind, model=model_name(model), model_hash=model_hash(model), data=data.name, data_hash=data.hash,
+                      answers=answers_text(model, data.shape[1:]),
                       num_classes=len(data.classes), classes=", ".join(data.classes), n=len(data), **facts)
 
 # %% ../../nbs/api/measure/01_runner.ipynb #engscope
@@ -108,7 +110,7 @@ def warn_at_chance(
             warn_user(f"The unfiltered accuracy on {name} images is {p:.3f}, not above a random guess (1/{guess}): "
                       f"relative performance means nothing there.")
 
-# %% ../../nbs/api/measure/01_runner.ipynb #engset01
+# %% ../../nbs/api/measure/01_runner.ipynb #f736cdcd
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions:
     "The options of a filter sweep, checked."
@@ -144,6 +146,10 @@ class SweepOptions:
     def nodes(self) -> int: # M
         "Thresholds at which the control is evaluated."
         return self.thresholds if self.control_nodes is None else min(self.control_nodes, self.thresholds)
+
+    def things(self) -> dict:
+        "The same as the things themselves, for `PartStore`."
+        return self.facts() | dict(attack=self.attack, filters={name: FILTERS[name] for name in self.filters})
 
 # %% ../../nbs/api/measure/01_runner.ipynb #e1156764
 def _settle(s:SweepOptions) -> None:

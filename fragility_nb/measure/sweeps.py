@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['stress_sweep', 'filter_sweep', 'filter_landscape']
 
-# %% ../../nbs/api/measure/02_sweeps.ipynb #e7734f04
+# %% ../../nbs/api/measure/02_sweeps.ipynb #f4825bc2
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -26,6 +26,7 @@ from ..models.wrap import batch_rows, copy_model, evaluating, forward_in_blocks,
 from ..models.gradients import Broken, broken_gradients
 from ..models.create import load_checkpoint
 from ..models.activations import Layer, find_layers
+from ..models.resume import question_of
 from ..stress.stressors import Stressor, apply_stress, stress_id
 from ..stress.attacks import Attack, attack_images, check_unit, loss_gradient
 from ..stress.attack_check import all_output_signs, clearly_more, gradient_sign, noise_like, noise_sign
@@ -52,7 +53,7 @@ def _answers(
     return dict(pred=pred.int().numpy(), correct=(pred == y).numpy(), margin=margin.numpy(), loss=loss.numpy(),
                 confidence=confidence.numpy())
 
-# %% ../../nbs/api/measure/02_sweeps.ipynb #716d6380
+# %% ../../nbs/api/measure/02_sweeps.ipynb #95db86c2
 @checked
 def stress_sweep(
     model:nn.Module, # images (N, C, H, W) in [0, 1] -> logits (N, K); comes back unchanged
@@ -78,11 +79,12 @@ def stress_sweep(
     _strengths(stressors, severities) # an unknown severity is refused before anything is computed
     attrs = provenance_of("stress_sweep", model, data, stressors="; ".join(map(stress_id, stressors)),
                           seeds=str(seeds), device=str(device), precision=weights_dtype(model))
-    store = PartStore(resume, "answers and confidence", attrs["model_hash"], attrs["data_hash"], data.index.tolist())
+    attrs["image_size"] = "×".join(map(str, size))
+    stores = _stress_stores(resume, question_of(resume, "stress_sweep", model, data, device), stressors)
     with evaluating(model, device) as net, broken_gradients(len(data), tell=False) as broken:
         told = _output_signs(net, data, stressors, device)
         measure = lambda k, severity, seed: _measure(net, data, stressors[k], severity, seed, batch_size, device)
-        parts = _stress_parts(measure, stressors, severities, seeds, store, attrs["model"], progress,
+        parts = _stress_parts(measure, stressors, severities, seeds, stores, attrs["model"], progress,
                               keep=resume is not None)
         result = _stress_result(parts, names, stressors, severities, seeds, data, attrs)
         return result.assign_attrs(signs=_sweep_signs(net, data, result, stressors, device, told, broken))
@@ -105,16 +107,23 @@ def _measure(net:nn.Module, data:ImageData, stressor, severity:float, seed:int, 
     return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #b2b2c001
+def _stress_stores(folder, question:dict, stressors:Sequence) -> list[PartStore]:
+    "The finished parts of each stressor, and last those without any."
+    if folder is None: return [PartStore(None) for _ in (*stressors, None)]
+    named = [(stress_id(s), dict(stressor=s)) for s in stressors] + [("clean", {})]
+    return [PartStore(folder, **question | dict(about=[*question["about"], name]), **more) for name, more in named]
+
 def _stress_parts(measure:Callable, stressors:Sequence, severities:Sequence[float], seeds:Sequence[int],
-                  store:PartStore, title:str, progress:bool, keep:bool) -> dict[tuple[int, float, int], dict]:
+                  stores:Sequence[PartStore], title:str, progress:bool,
+                  keep:bool) -> dict[tuple[int, float, int], dict]:
     "Stressor after stressor; what is not random with one seed. Ctrl-C leaves the finished ones, unless `keep`."
     cells = [(k, s, r) for k in range(len(stressors)) for s in severities for r in seeds]
     parts = {}
     try:
         for k, severity, seed in tqdm(cells, desc=f"stressing {title}", unit="level", disable=not progress):
-            name = stress_id(stressors[k]) if severity else "clean"
+            store = stores[k if severity else -1]
             used = seed if severity and getattr(stressors[k], "random", True) else 0
-            parts[k, severity, seed] = store.get(partial(measure, k, severity, used), name, float(severity), used)
+            parts[k, severity, seed] = store.get(partial(measure, k, severity, used), float(severity), used)
     except KeyboardInterrupt:
         done = len(parts) // (len(severities)*len(seeds)) # whole stressors
         levels = len(severities) if done else len(parts) // len(seeds) # of the first one, if it is not whole
@@ -282,13 +291,13 @@ def filter_sweep(
         result = _sweep(model, data, options, resume, bar)
     return result.assign_attrs(signs="nan_gradients") if broken.images else result
 
-# %% ../../nbs/api/measure/02_sweeps.ipynb #7dd6ee6b
+# %% ../../nbs/api/measure/02_sweeps.ipynb #3fa18295
 def _sweep(model:nn.Module, data:ImageData, s:SweepOptions, resume, bar:tqdm, title:str|None=None) -> xr.Dataset:
     "Scope after scope of one network; an interruption keeps the finished ones. With a title: one snapshot of several."
     run, scopes, facts = Evaluator(model, data, s), _scopes(model, s), s.facts()
     attrs = provenance_of("filter_sweep", model, data, **facts, **s.control_facts(), device=str(s.device),
                           scope=s.scope)
-    store = PartStore(resume, attrs["model_hash"], attrs["data_hash"], sorted((k, str(v)) for k, v in facts.items()))
+    store = PartStore(resume, **question_of(resume, "filter_sweep", model, data, s.device, title or ""), **s.things())
     alone = title is None
     unfiltered = lambda: dict(correct=run.right(_unfiltered(next(iter(scopes.values()))))[0])
     reference = store.get(unfiltered, "reference")["correct"]
@@ -394,7 +403,6 @@ def _sweep_snapshots(measure:Callable, todo:list[tuple], attrs:dict, keep:bool) 
     return done
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #d8a90aa9
-@checked
 def filter_landscape(
     model:nn.Module, # of the architecture of the snapshots; its own weights are not used
     snapshots:Mapping[int, str|os.PathLike]|Sequence[Mapping], # epoch -> checkpoint; a list: one per initialisation

@@ -14,7 +14,10 @@ from .table import model_table, channel_stats
 from .activations import WEIGHTED, Layer, find_layers, layer_table, record_activations, unit_table, kernel_weights
 from .augment import AUGMENTS, image_uniform, RandomCrop, HorizontalFlip, as_augment, epoch_order
 from .steps import OPTIMIZERS, SCHEDULES
-from .resume import snapshot_path, list_snapshots, snapshot_epochs
+from .resume import (
+    own_answers, describe_model, question_of, answers_text, answers_differ, snapshot_path, list_snapshots,
+    snapshot_epochs,
+)
 from .training import StopTraining, fit, fit_inits, init_snapshots, train_model
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "read_safetensors", "checkpoint_facts", "list_models", "find_architecture", "least_size", "create_model",
     "load_checkpoint", "model_table", "channel_stats", "WEIGHTED", "Layer", "find_layers", "layer_table",
     "record_activations", "unit_table", "kernel_weights", "AUGMENTS", "image_uniform", "RandomCrop",
-    "HorizontalFlip", "as_augment", "epoch_order", "OPTIMIZERS", "SCHEDULES", "snapshot_path", "list_snapshots",
-    "snapshot_epochs", "StopTraining", "fit", "fit_inits", "init_snapshots", "train_model",
+    "HorizontalFlip", "as_augment", "epoch_order", "OPTIMIZERS", "SCHEDULES", "own_answers", "describe_model",
+    "question_of", "answers_text", "answers_differ", "snapshot_path", "list_snapshots", "snapshot_epochs",
+    "StopTraining", "fit", "fit_inits", "init_snapshots", "train_model",
 ]

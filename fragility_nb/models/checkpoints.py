@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['save_checkpoint', 'read_safetensors', 'checkpoint_facts']
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #df00d536
+# %% ../../nbs/api/models/03_checkpoints.ipynb #338e1ea0
+import hashlib
 import json
 import os
 import re
@@ -21,7 +22,33 @@ from torch import Tensor, nn
 from ..core.results import write_atomic
 from .wrap import Normalized, model_name
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #ac6f1839
+# %% ../../nbs/api/models/03_checkpoints.ipynb #23a13335
+def _content_digest(
+    tensors:Mapping[str, Tensor], # by name, on the CPU
+    meta:Mapping[str, str], # the text beside them
+) -> str: # 64 hexadecimal digits
+    "SHA-256 of names, shapes, types, every bit, and the texts."
+    h = hashlib.sha256(json.dumps({k: v for k, v in sorted(meta.items()) if k != _DIGEST}).encode())
+    for name in sorted(tensors):
+        t = tensors[name].contiguous()
+        h.update(f"{name}|{t.dtype}|{tuple(t.shape)}|".encode())
+        h.update(t.reshape(-1).view(torch.uint8).numpy().data)
+    return h.hexdigest()
+
+_DIGEST = "sha256" # the text that holds it
+
+# %% ../../nbs/api/models/03_checkpoints.ipynb #80e5627d
+def write_safetensors(
+    path:str|os.PathLike, # the file
+    tensors:Mapping[str, Tensor], # by name
+    meta:Mapping[str, str], # text to be kept beside them
+) -> None:
+    "Writes tensors, text and a digest of both; atomically."
+    state = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    text = dict(meta) | {_DIGEST: _content_digest(state, meta)}
+    with write_atomic(path) as part: save_file(state, part, metadata=text)
+
+# %% ../../nbs/api/models/03_checkpoints.ipynb #ea59b295
 def save_checkpoint(
     model:nn.Module, # from `create_model`, or your own
     path:str|os.PathLike, # usually `….safetensors`
@@ -29,27 +56,31 @@ def save_checkpoint(
 ) -> Path: # `path`
     "Writes weights, buffers and how to build the network; atomically."
     meta = dict(facts=json.dumps(facts), spec=json.dumps(getattr(model, "spec", None)))
-    state = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
-    with write_atomic(path) as part: save_file(state, part, metadata=meta)
+    write_safetensors(path, model.state_dict(), meta)
     return Path(path)
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #586fe3c2
+# %% ../../nbs/api/models/03_checkpoints.ipynb #c3e9763d
 def read_safetensors(
     path:str|os.PathLike, # a safetensors file
 ) -> tuple[dict[str, Tensor], dict[str, str]]: # tensors by name, and the text kept beside them
     "The content of a safetensors file; a damaged one is a clear error."
     try:
-        with safe_open(path, framework="pt") as f: return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
-    except SafetensorError as e: raise ValueError(f"`{path}` is damaged or no safetensors file ({e}).") from e
+        with safe_open(path, framework="pt") as f:
+            tensors, meta = {k: f.get_tensor(k) for k in f.keys()}, dict(f.metadata() or {})
+    except (SafetensorError, ValueError, OverflowError, MemoryError) as e:
+        raise ValueError(f"`{path}` is damaged or no safetensors file ({e}).") from e
+    if meta.pop(_DIGEST, None) not in (None, _content_digest(tensors, meta)):
+        raise ValueError(f"`{path}` is damaged: it is not what it was when it was written, its SHA-256 differs.")
+    return tensors, meta
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #6e07008d
+# %% ../../nbs/api/models/03_checkpoints.ipynb #0be71a2d
 def checkpoint_facts(
     path:str|os.PathLike, # of `save_checkpoint`
 ) -> dict: # empty if there are none
     "What was kept beside the weights: epoch, accuracy, …"
     return json.loads(read_safetensors(Path(path))[1].get("facts") or "{}")
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #bd3744e9
+# %% ../../nbs/api/models/03_checkpoints.ipynb #7cb4b031
 def _unpickled(path:Path):
     "What is in a `.pt`/`.pth` file, read without running any code."
     try:
@@ -61,7 +92,7 @@ def _unpickled(path:Path):
         raise ValueError(f"`{path}` is refused: {why}. Save the network's `state_dict()` instead of the "
                          f"network.") from e
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #56517ce6
+# %% ../../nbs/api/models/03_checkpoints.ipynb #3c2381d1
 _NESTS = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
 
 def _is_state(value) -> bool:
@@ -79,7 +110,7 @@ def _inner_state(value, path:Path) -> dict[str, Tensor]:
     raise ValueError(f"Expected `{path}` to hold a state dict (name -> tensor), bare or under {', '.join(_NESTS)}, "
                      f"but got {got}.")
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #d75c9cef
+# %% ../../nbs/api/models/03_checkpoints.ipynb #5dd98849
 def read_state(
     path:Path, # a checkpoint of any kind
 ) -> tuple[dict[str, Tensor], dict[str, str]]: # tensors by name, and the text kept beside them
@@ -90,7 +121,7 @@ def read_state(
     torch_name = path.suffix in (".pt", ".pth", ".bin", ".tar", ".ckpt") and head[8:] != b"{"
     return (_inner_state(_unpickled(path), path), {}) if pickled or torch_name else read_safetensors(path)
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #2d5e803e
+# %% ../../nbs/api/models/03_checkpoints.ipynb #082c731f
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
 
 def _best_fit(model:nn.Module, state:dict[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
@@ -102,7 +133,7 @@ def _best_fit(model:nn.Module, state:dict[str, Tensor]) -> tuple[nn.Module, dict
     fitting = lambda pair: sum(k in pair[1] and pair[1][k].shape == v.shape for k, v in pair[0].state_dict().items())
     return max(((t, s) for t in targets for s in states), key=fitting)
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #4724370e
+# %% ../../nbs/api/models/03_checkpoints.ipynb #ba7f7d59
 def _listed(keys:Iterable[str]) -> str:
     "All names, those of one module together."
     groups:dict[str, list[str]] = {}
@@ -111,7 +142,7 @@ def _listed(keys:Iterable[str]) -> str:
             else ", ".join(leaves) for module, leaves in groups.items()}
     return ", ".join(f"{module}.{leaves}" if module else leaves for module, leaves in told.items())
 
-# %% ../../nbs/api/models/03_checkpoints.ipynb #18852f8d
+# %% ../../nbs/api/models/03_checkpoints.ipynb #7db24def
 def fit_state(
     model:nn.Module, # to load into
     state:dict[str, Tensor], # of `read_state`
@@ -123,6 +154,7 @@ def fit_state(
         raise ValueError(f"`{path}` is a checkpoint of another architecture than `{model_name(model)}`: {told}.")
     target.load_state_dict(state, strict=False)
 
+# %% ../../nbs/api/models/03_checkpoints.ipynb #e7848aea
 def _misfits(want:Mapping[str, Tensor], state:Mapping[str, Tensor]) -> str:
     "What is missing, too much, or of another shape; empty if nothing is."
     # BatchNorm's count of batches is absent before PyTorch 0.4.1

@@ -21,7 +21,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..core.checks import as_list, check_number, warn_user
-from ..core.identity import stable_seed
+from ..core.identity import describe_structure, stable_seed
 from ..core.results import provenance, save_result, write_atomic
 from ..data.images import ImageData
 from ..data.sets import load_data, pick_device
@@ -33,8 +33,8 @@ from .table import channel_stats
 from .augment import as_augment, augment_batch, augment_name, batch_slices, epoch_order
 from .augment import epoch_randomness
 from .steps import TrainingSteps, check_finite, read_batches, resident, step_precision
-from .resume import TrainingFolder, list_snapshots, plain_disk_errors, snapshot_epochs
-from .resume import snapshot_path
+from .resume import TrainingFolder, list_snapshots, own_answers, plain_disk_errors
+from .resume import snapshot_epochs, snapshot_path
 
 # %% ../../nbs/api/models/10_training.ipynb #81322dd1
 def _train_epoch(steps:TrainingSteps, train:ImageData, epoch:int, *, seed:int, batch_size:int,
@@ -230,7 +230,8 @@ def fit(
     settings = _settings(model, train, epochs, **recipe, batch_size=batch_size, seed=seed, augment=augment,
                          distort=distort, ema=ema, dtype=dtype, freeze=freeze)
     steps = TrainingSteps(model.to(device), **recipe, total=epochs*per_epoch, ema=ema, dtype=dtype, device=device)
-    files = TrainingFolder(folder, steps, settings)
+    things = dict(augment=augment, distort=distort, freeze=freeze, structure=describe_structure(model))
+    files = TrainingFolder(folder, steps, settings, things, partial(own_answers, data=train))
     try:
         log = files.resume()
         done = len(log)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLOCK', 'Normalized', 'model_name', 'model_hash', 'evaluating', 'forward_in_blocks', 'predict', 'match_data']
 
-# %% ../../nbs/api/models/00_wrap.ipynb #28c87d3e
+# %% ../../nbs/api/models/00_wrap.ipynb #9f2eb0f5
 import contextlib
 import copy
 import json
@@ -27,7 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize, prune
 
 from ..core.checks import check_number, checked, warn_user
-from ..core.identity import array_hash
+from ..core.identity import array_hash, describe
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..data.convert import as_data
@@ -208,7 +208,7 @@ def model_name(
     if isinstance(spec, dict) and "name" in spec: return spec["name"]
     return type(model.network if isinstance(model, Normalized) else model).__name__
 
-# %% ../../nbs/api/models/00_wrap.ipynb #1892598c
+# %% ../../nbs/api/models/00_wrap.ipynb #c3bc68ce
 def _flat_state(name:str, value:Any) -> Iterator[tuple[str, np.ndarray]]:
     "The arrays in one entry of a `state_dict`: a tensor, or what a quantised layer or `get_extra_state` puts there."
     if isinstance(value, Tensor):
@@ -218,7 +218,7 @@ def _flat_state(name:str, value:Any) -> Iterator[tuple[str, np.ndarray]]:
         return
     inner:Any = value.items() if isinstance(value, Mapping) else None
     if isinstance(value, (tuple, list)): inner = enumerate(value)
-    if inner is None: yield name, np.frombuffer(repr(value).encode(), np.uint8)
+    if inner is None: yield name, np.frombuffer(json.dumps(describe(value, name)).encode(), np.uint8)
     else: yield from (pair for k, v in inner for pair in _flat_state(f"{name}·{k}", v))
 
 # %% ../../nbs/api/models/00_wrap.ipynb #1439d419

@@ -1,10 +1,16 @@
 # Made by tools/public_names.py.
 from . import cluster, collect, dask_engine, grid, machine, parameters, report, studies, study_files
-from .machine import cpu_count, thread_share, list_gpus, pick_gpus
+from .machine import cpu_count, thread_share, list_gpus, pick_gpus, kernel_interpreter
 from .cluster import WorkerDied, Engine, LocalEngine, stop_on_interrupt
 from .dask_engine import DaskEngine, slurm_options, slurm_script
-from .parameters import list_templates, find_template, template_parameters, check_parameters, plain_value
-from .studies import is_done, notebook_page, run_study, warm_up, run_cells, run_model, summary_table, run_demo
+from .parameters import (
+    list_templates, find_template, template_parameters, check_parameters, plain_value, expand_paths,
+    parameter_contents, own_modules,
+)
+from .studies import (
+    run_modules, is_done, changed_since, notebook_page, run_study, warm_up, run_cells, run_model, summary_table,
+    run_demo,
+)
 from .study_files import load_study, check_study
 from .grid import PRELOAD, study_status, time_left, run_grid
 from .collect import collect_study, study_table, save_collection, report_study
@@ -13,21 +19,22 @@ from .report import (
     show_table, check_list, check_numbers, check_levels, section_switches, check_report, label_counts,
     overview_table, clean_scores, layers_with, stress_sentence, weights_sentence, coverage_sentence,
     recalibration_sentence, kernels_sentence, retraining_sentence, found_text, stress_table, compactness_table,
-    coverage_columns, kernels_text, targeting_text, frozen_text, gain_table, load_reports, report_group,
-    comparison_table, difference_sentence, place_sentence, best_trainings, minimal_text,
+    beside_table, coverage_columns, kernels_text, targeting_text, frozen_text, gain_table, load_reports,
+    report_group, comparison_table, difference_sentence, place_sentence, best_trainings, minimal_text,
 )
 
 __all__ = [
-    "cpu_count", "thread_share", "list_gpus", "pick_gpus", "WorkerDied", "Engine", "LocalEngine",
-    "stop_on_interrupt", "DaskEngine", "slurm_options", "slurm_script", "list_templates", "find_template",
-    "template_parameters", "check_parameters", "plain_value", "is_done", "notebook_page", "run_study", "warm_up",
-    "run_cells", "run_model", "summary_table", "run_demo", "load_study", "check_study", "PRELOAD", "study_status",
-    "time_left", "run_grid", "collect_study", "study_table", "save_collection", "report_study", "percent",
-    "percent_interval", "points", "told_interval", "stress_words", "data_words", "facts_table", "show_text",
-    "show_table", "check_list", "check_numbers", "check_levels", "section_switches", "check_report",
+    "cpu_count", "thread_share", "list_gpus", "pick_gpus", "kernel_interpreter", "WorkerDied", "Engine",
+    "LocalEngine", "stop_on_interrupt", "DaskEngine", "slurm_options", "slurm_script", "list_templates",
+    "find_template", "template_parameters", "check_parameters", "plain_value", "expand_paths",
+    "parameter_contents", "own_modules", "run_modules", "is_done", "changed_since", "notebook_page", "run_study",
+    "warm_up", "run_cells", "run_model", "summary_table", "run_demo", "load_study", "check_study", "PRELOAD",
+    "study_status", "time_left", "run_grid", "collect_study", "study_table", "save_collection", "report_study",
+    "percent", "percent_interval", "points", "told_interval", "stress_words", "data_words", "facts_table",
+    "show_text", "show_table", "check_list", "check_numbers", "check_levels", "section_switches", "check_report",
     "label_counts", "overview_table", "clean_scores", "layers_with", "stress_sentence", "weights_sentence",
     "coverage_sentence", "recalibration_sentence", "kernels_sentence", "retraining_sentence", "found_text",
-    "stress_table", "compactness_table", "coverage_columns", "kernels_text", "targeting_text", "frozen_text",
-    "gain_table", "load_reports", "report_group", "comparison_table", "difference_sentence", "place_sentence",
-    "best_trainings", "minimal_text",
+    "stress_table", "compactness_table", "beside_table", "coverage_columns", "kernels_text", "targeting_text",
+    "frozen_text", "gain_table", "load_reports", "report_group", "comparison_table", "difference_sentence",
+    "place_sentence", "best_trainings", "minimal_text",
 ]

@@ -8,6 +8,7 @@ __all__ = ['PRELOAD', 'study_status', 'time_left', 'run_grid']
 # %% ../../nbs/api/run/06_grid.ipynb #061eeaff
 import contextlib
 import fcntl
+import glob
 import json
 import os
 import re
@@ -23,9 +24,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..core.identity import remember_folders
 from ..core.results import write_atomic
 from .cluster import Engine, LocalEngine
-from .studies import CellError, finished_run, is_intact, run_checked, time_stamp
+from .studies import CellError, changed_since, finished_run, is_intact, run_checked, run_identity
+from .studies import time_stamp
 from .study_files import Run, Study, as_study, check_study, keep_plan, run_of
 
 # %% ../../nbs/api/run/06_grid.ipynb #g5200018
@@ -178,6 +181,7 @@ def _died(run:Run, end:dict, deaths:dict) -> list[Run]:
     _keep_failure(run.folder, None, f"The process died three times ({end['error']}); out of memory?", "")
     return []
 
+# %% ../../nbs/api/run/06_grid.ipynb #3929f267
 def _ends(engine:Engine, study:Study, todo:list[Run], stop:threading.Event) -> Iterator[tuple[Run, dict]]:
     "Sends runs to the engine: each with its end, in words."
     for i, outcome in engine.run(_work, [_job(study, r) for r in todo], stop=stop):
@@ -220,10 +224,26 @@ def _run_all(study:Study, todo:list[Run], engine:Engine, tell, stop:threading.Ev
             todo = again
     if full: raise OSError(f"{full[0]} Nothing is lost: make room in `{study.folder}`, and the same command goes on.")
 
+# %% ../../nbs/api/run/06_grid.ipynb #09a12db2
 def _renewed(study:Study) -> Study:
     "The runs as they are named now: versions, and files that parameters name, may have changed since the plan."
-    return replace(study, runs=tuple(run_of(study.folder, study.template, r.params, r.axes, study.home)
-                                     for r in study.runs))
+    with remember_folders():
+        return replace(study, runs=tuple(run_of(study.folder, study.template, r.params, r.axes, study.home)
+                                         for r in study.runs))
+
+def _say_what_changed(study:Study, tell:Callable[[str], None]) -> None:
+    "One line, where finished runs of the same axes are not used again."
+    changed = []
+    for run in study.runs:
+        words, found = run.name.rpartition("_")[0], []
+        if run.folder.is_dir() or not words: continue
+        for other in study.folder.glob(f"runs/{glob.escape(words)}_{'?'*8}"):
+            if (facts := finished_run(other, study.template.stem)): found.append(facts)
+        if found: changed.append((run, max(found, key=lambda facts: facts["finished_at"])))
+    if not changed: return
+    run, last = changed[0]
+    now = run_identity(study.template, run.params, study.home)
+    tell(f"{len(changed)} finished runs are not used again and run anew; of {run.name}: {changed_since(last, now)}.")
 
 # %% ../../nbs/api/run/06_grid.ipynb #g5200025
 # for engines whose workers are forks of one process: what every run needs is imported once
@@ -245,6 +265,7 @@ def run_grid(
     # a cluster that does not answer leaves no folder
     with engine, _locked(study.folder/".lock", 2, f"Another `fragility grid` works in `{study.folder}`"):
         (study.folder/".stop").unlink(missing_ok=True)
+        _say_what_changed(study, tell)
         kept = keep_plan(study)
         status = study_status(kept)
         again = ("done",) if retry_failed else ("done", "failed")

@@ -7,9 +7,9 @@ __all__ = ['percent', 'percent_interval', 'points', 'told_interval', 'stress_wor
            'show_table', 'check_list', 'check_numbers', 'check_levels', 'section_switches', 'check_report',
            'label_counts', 'overview_table', 'clean_scores', 'layers_with', 'stress_sentence', 'weights_sentence',
            'coverage_sentence', 'recalibration_sentence', 'kernels_sentence', 'retraining_sentence', 'found_text',
-           'stress_table', 'compactness_table', 'coverage_columns', 'kernels_text', 'targeting_text', 'frozen_text',
-           'gain_table', 'load_reports', 'report_group', 'comparison_table', 'difference_sentence', 'place_sentence',
-           'best_trainings', 'minimal_text']
+           'stress_table', 'compactness_table', 'beside_table', 'coverage_columns', 'kernels_text', 'targeting_text',
+           'frozen_text', 'gain_table', 'load_reports', 'report_group', 'comparison_table', 'difference_sentence',
+           'place_sentence', 'best_trainings', 'minimal_text']
 
 # %% ../../nbs/api/run/08_report.ipynb #76c420a9
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -318,6 +318,22 @@ def compactness_table(
     table = pd.DataFrame(smallest.to_pandas()).map(lambda v: "–" if np.isnan(v) else percent(v, 0))
     return table.rename(columns=lambda c: c.replace("_", "-")).rename_axis(columns=None).reset_index()
 
+# %% ../../nbs/api/run/08_report.ipynb #60781bb7
+def beside_table(
+    summary:xr.Dataset, # of `stress_summary`
+) -> pd.DataFrame: # a row for the clean images, then one for each stress at the highest severity
+    "Accuracy, worst class, calibration error and likelihood, with their intervals; a dash for what is not known."
+    def row(title, s):
+        bounds = lambda k: (float(s[f"{k}_low"]), float(s[f"{k}_high"]))
+        share = lambda k: f"{percent(float(s[k]))} ({percent_interval(*bounds(k))})" if k in s else "–"
+        nll = "{:.2f} ({:.2f} … {:.2f})".format(float(s.nll), *bounds("nll")) if "nll" in s else "–"
+        return {"images": title, "accuracy": percent(float(s.accuracy)), "its worst class": share("worst_class"),
+                "calibration error": share("ece"), "negative log-likelihood": nll}
+    last = summary.isel(severity=-1)
+    return pd.DataFrame([row("clean", summary.isel(stress=0, severity=0)),
+                         *(row(f"{stress_words(s)}, severity {float(last.severity):g}", last.sel(stress=s))
+                           for s in summary.stress.values)])
+
 # %% ../../nbs/api/run/08_report.ipynb #d252b416
 def coverage_columns(
     table:xr.Dataset, # of `coverage_table`
@@ -330,7 +346,8 @@ def coverage_columns(
     shown["label"] = table.label.values
     if "mean_gap_size" in table:
         gaps = zip(table.mean_gap_size.values, table.batchnorm.values)
-        shown["statistic gap under noise (running σ)"] = [f"{g:.2f}" if norm else "no BatchNorm" for g, norm in gaps]
+        shown["statistic gap under noise (running σ)"] = [
+            "no BatchNorm" if not norm else "–" if np.isnan(g) else f"{g:.2f}" for g, norm in gaps]
     return shown.rename_axis(columns=None).reset_index()
 
 # %% ../../nbs/api/run/08_report.ipynb #d6e5cf34

@@ -18,10 +18,11 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.checks import unknown_name
+from ..core.identity import remember_folders, text_digest
 from ..core.results import write_atomic
 from .cluster import LocalEngine
 from .parameters import find_template, list_templates, plain_value, template_parameters
-from .studies import run_fingerprint, template_cells
+from .studies import run_fingerprint, run_modules, template_cells
 
 # %% ../../nbs/api/run/05_study_files.ipynb #g5200006
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def _check_paths(name:str, value, about:str, home:Path) -> None:
             raise FileNotFoundError(f"Parameter `{name}`: there is nothing at `{v}` (paths are relative to the study "
                                     f"file).")
 
+# %% ../../nbs/api/run/05_study_files.ipynb #1365e815
 def _check_value(name:str, value, known:pd.DataFrame, home:Path) -> None:
     "A value against what the template says of it: type, paths, and what it hands on to another template."
     _check_type(name, value, known.type[name], known.default[name])
@@ -179,7 +181,7 @@ def _expand(table:dict, path:Path) -> Study:
     for given in (*several, fixed):
         for k, value in given.items(): _check_value(k, value, known, home)
     folder = home/table.get("folder", name)
-    runs = tuple(run_of(folder, template, fixed | one, one, home) for one in several)
+    with remember_folders(): runs = tuple(run_of(folder, template, fixed | one, one, home) for one in several)
     return Study(name, template, folder, home, tuple(dict.fromkeys(k for one in several for k in one)), runs)
 
 # %% ../../nbs/api/run/05_study_files.ipynb #g5200012
@@ -223,10 +225,13 @@ def as_study(study:Study|str|os.PathLike) -> Study:
 # %% ../../nbs/api/run/05_study_files.ipynb #1738f7d9
 def keep_plan(study:Study) -> Study:
     "Writes the plan, and the template as it is now: a later edit of it makes other runs, not a mixture."
-    fixed = study.folder/"templates"/run_fingerprint(study.template, {})[:8]/study.template.name
-    if not fixed.is_file():
-        with write_atomic(fixed) as part:
-            part.write_text(template_cells(study.template, study.template.stat().st_mtime_ns)[1], encoding="utf-8")
+    text = template_cells(study.template, study.template.stat().st_mtime_ns)[1]
+    beside = {k: p.read_text(encoding="utf-8") for k, p in run_modules(study.template, study.home).items()
+              if study.home.resolve() not in p.parents} # what is at home stays there
+    fixed = study.folder/"templates"/text_digest(json.dumps([text, beside]))[:8]/study.template.name
+    for path, source in {fixed: text, **{fixed.parent/k: v for k, v in beside.items()}}.items():
+        if path.is_file(): continue
+        with write_atomic(path) as part: part.write_text(source, encoding="utf-8")
     plan = dict(name=study.name, template=os.path.relpath(fixed, study.folder),
                 home=os.path.relpath(study.home, study.folder.resolve()), axes=study.axes,
                 runs=[dict(folder=r.name, params=r.params, axes=r.axes, fingerprint=r.fingerprint) for r in study.runs])

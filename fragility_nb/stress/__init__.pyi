@@ -6,8 +6,8 @@ from .stressors import (
     Occlusion, Hue, Chain,
 )
 from .noise_blur import (
-    Corruption, GaussianNoiseC, ShotNoise, ImpulseNoise, SpeckleNoise, GaussianBlurC, DefocusBlur, GlassBlur,
-    MotionBlur, ZoomBlur,
+    CONSTANTS, constants_for, Corruption, GaussianNoiseC, ShotNoise, ImpulseNoise, SpeckleNoise, GaussianBlurC,
+    DefocusBlur, GlassBlur, MotionBlur, ZoomBlur,
 )
 from .weather import Snow, Frost, Fog, Rain, Spatter
 from .corruptions import (
@@ -26,13 +26,13 @@ from .control import MATCHES, weight_groups, random_ranks, RandomOrders, Control
 __all__ = [
     "BARTSCHAT_SIGMAS", "BARTSCHAT_NOISE", "BARTSCHAT_BLUR", "Stressor", "GaussianNoise", "stress_id",
     "apply_stress", "border_index", "pad_border", "gaussian_filter", "GaussianBlur", "Rotation", "Translation",
-    "Scale", "Shear", "Perspective", "Occlusion", "Hue", "Chain", "Corruption", "GaussianNoiseC", "ShotNoise",
-    "ImpulseNoise", "SpeckleNoise", "GaussianBlurC", "DefocusBlur", "GlassBlur", "MotionBlur", "ZoomBlur", "Snow",
-    "Frost", "Fog", "Rain", "Spatter", "STRESSORS", "COMMON", "EXTRA", "Brightness", "Contrast", "Saturate",
-    "Elastic", "Pixelate", "JPEG", "common_corruptions", "ATTACKS", "NORMS", "Attack", "check_unit",
-    "cross_entropy", "FGSM", "PGD", "RandomNoise", "frozen_parameters", "attack_images", "loss_gradient",
-    "AttackWarning", "check_attack", "SEARCHES", "FGSMSearch", "GradientWalk", "minimal_perturbation",
-    "find_epsilon", "FILTERS", "high_pass", "low_pass", "pulse", "magnitude", "threshold_grid", "FilterPlan",
-    "plan_filter", "baseline", "path_length", "control_steps", "between_nodes", "MATCHES", "weight_groups",
-    "random_ranks", "RandomOrders", "ControlPlan",
+    "Scale", "Shear", "Perspective", "Occlusion", "Hue", "Chain", "CONSTANTS", "constants_for", "Corruption",
+    "GaussianNoiseC", "ShotNoise", "ImpulseNoise", "SpeckleNoise", "GaussianBlurC", "DefocusBlur", "GlassBlur",
+    "MotionBlur", "ZoomBlur", "Snow", "Frost", "Fog", "Rain", "Spatter", "STRESSORS", "COMMON", "EXTRA",
+    "Brightness", "Contrast", "Saturate", "Elastic", "Pixelate", "JPEG", "common_corruptions", "ATTACKS", "NORMS",
+    "Attack", "check_unit", "cross_entropy", "FGSM", "PGD", "RandomNoise", "frozen_parameters", "attack_images",
+    "loss_gradient", "AttackWarning", "check_attack", "SEARCHES", "FGSMSearch", "GradientWalk",
+    "minimal_perturbation", "find_epsilon", "FILTERS", "high_pass", "low_pass", "pulse", "magnitude",
+    "threshold_grid", "FilterPlan", "plan_filter", "baseline", "path_length", "control_steps", "between_nodes",
+    "MATCHES", "weight_groups", "random_ranks", "RandomOrders", "ControlPlan",
 ]

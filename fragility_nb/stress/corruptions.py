@@ -30,6 +30,7 @@ from .noise_blur import Corruption
 class Brightness(Corruption):
     "Value of HSV raised by a constant, hue and saturation kept."
     imagenet, cifar = (.1, .2, .3, .4, .5), (.05, .1, .15, .2, .3)
+    tiny = (.1, .2, .3, .4, .5)
     measure = (0, "added to the value of HSV")
 
     def perturb(self, x, severity, streams):
@@ -43,6 +44,7 @@ class Brightness(Corruption):
 class Contrast(Corruption):
     "Distance of each pixel from its channel's mean, times a constant below 1."
     imagenet, cifar = (.4, .3, .2, .1, .05), (.75, .5, .4, .3, .15)
+    tiny = (.4, .3, .2, .1, .05)
     none = 1.
     measure = (0, "share of the contrast kept")
 
@@ -57,6 +59,7 @@ class Saturate(Corruption):
 
     Grey images stay as they are."""
     imagenet = ((.3, 0), (.1, 0), (2, 0), (5, .1), (20, .2)) # factor, added
+    tiny = ((.3, 0), (.1, 0), (2, 0), (5, .1), (30, .2))
     cifar = ((.3, 0), (.1, 0), (1.5, 0), (2, .1), (2.5, .2))
     none = (1., 0.)
 
@@ -89,6 +92,7 @@ class Elastic(Corruption):
     # displacement before smoothing, σ of the smoothing, affine change; of 244 pixels, published for 224
     imagenet = tuple((a*244/224, s*244/224, m*244/224) for a, s, m in
                      ((2, .7, .1), (2, .08, .2), (.05, .01, .02), (.07, .01, .02), (.12, .01, .02)))
+    tiny = ((0, 0, .08), (.05, .3, .06), (.1, .08, .06), (.1, .03, .03), (.16, .03, .02))
     cifar = ((0, 0, .08), (.05, .2, .07), (.08, .06, .06), (.1, .04, .05), (.1, .03, .03))
     none = (0., .05, 0.)
     random = True
@@ -138,6 +142,7 @@ def _shrink(x:Tensor, pixels:Tensor, first:Tensor) -> Tensor:
 class Pixelate(Corruption):
     "Scaled down and up again with a box filter."
     imagenet, cifar = (.6, .5, .4, .3, .25), (.95, .9, .85, .75, .65)
+    tiny = (.9, .8, .7, .6, .5)
     none = 1.
     measure = (0, "share of the pixels along a side")
 
@@ -210,6 +215,7 @@ class JPEG(Corruption):
 
     libjpeg's arithmetic, colours at half the resolution."""
     imagenet, cifar = (25, 18, 15, 10, 7), (80, 65, 58, 50, 40)
+    tiny = (65, 58, 50, 40, 25)
     none = 100.
     measure = (0, "JPEG quality")
 
@@ -248,7 +254,7 @@ EXTRA = ("speckle_noise", "gaussian_blur_c", "spatter", "saturate") # held out f
 
 @checked
 def common_corruptions(
-    constants:str="auto", # "imagenet", "cifar", or "auto": cifar for images up to 64 pixels
+    constants:str="auto", # "imagenet", "tiny", "cifar"; "auto": by the size of the images, see `constants_for`
     extra:bool=False, # the four held-out ones, too
 ) -> list[Corruption]: # 15 or 19
     "The common corruptions of ImageNet-C, in its order (Hendrycks & Dietterich 2019)."

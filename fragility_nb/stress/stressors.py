@@ -75,7 +75,7 @@ def stress_id(
     stressor:Stressor|Callable, # a stressor or a function
 ) -> str: # stays the same from run to run, and differs where the settings do
     "What a stressor is called in seeds and provenance: its repr, or the name of a function."
-    return getattr(stressor, "__qualname__", None) or repr(stressor)
+    return getattr(stressor, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(stressor)) # no address
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #56b4a69a
 _SLACK = 1e-4 # rounding that is cut off without a word
@@ -390,7 +390,7 @@ class Chain(Stressor):
             raise TypeError(f"Expected `stages` to be stressors, at least one, but got {self.stages!r}.")
         flat = [s for stage in self.stages for s in (stage.stages if isinstance(stage, Chain) else (stage,))]
         bad = [s for s in flat if not callable(s) and not hasattr(s, "perturb")]
-        if bad: raise TypeError(f"Expected `stages` to be stressors or functions, but got {bad[0]!r}.")
+        if bad: raise TypeError(f"Expected `stages`: each part of a chain a stressor or function, but got {bad[0]!r}.")
         object.__setattr__(self, "stages", tuple(flat)) # frozen
     def __repr__(self): return " >> ".join(map(stress_id, self.stages))
     @property

@@ -14,9 +14,11 @@ from functools import lru_cache
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.optimize import nnls
 from torch import Tensor
 
-from ..core.checks import check_number
+from ..core.checks import as_list, check_number
+from ..core.identity import array_hash
 from ..core.streams import CounterStreams
 from .stressors import REGISTERED, gaussian_filter, pad_border
 from .noise_blur import Corruption, motion_blur, zoom_image
@@ -42,11 +44,12 @@ class Snow(Corruption):
     # mean, σ, size and threshold of the flakes; radius and σ of their trails; share of the image kept
     imagenet = ((.1, .3, 3, .5, 10, 4, .8), (.2, .3, 2, .5, 12, 4, .7), (.55, .3, 4, .9, 12, 8, .7),
                 (.55, .3, 4.5, .85, 12, 8, .65), (.55, .3, 2.5, .85, 12, 12, .55))
+    tiny = ((.1, .2, 1, .6, 8, 3, .8), (.1, .2, 1, .5, 10, 4, .8), (.15, .3, 1.75, .55, 10, 4, .7),
+            (.25, .3, 2.25, .6, 12, 6, .65), (.3, .3, 1.25, .65, 14, 12, .6))
     cifar = ((.1, .2, 1, .6, 8, 3, .95), (.1, .2, 1, .5, 10, 4, .9), (.15, .3, 1.75, .55, 10, 4, .9),
              (.25, .3, 2.25, .6, 12, 6, .85), (.3, .3, 1.25, .65, 14, 12, .8))
     none = (0., 0., 1., 1., 1, 1., 1.)
-    measure = (6, "share of the image kept")
-    random = True
+    measure, random = (6, "share of the image kept"), True
 
     def perturb(self, x, severity, streams):
         mean, sigma, size, threshold, radius, trail, kept = self.at(severity)
@@ -106,55 +109,136 @@ def _feather(rng:np.random.Generator, size:int) -> list[tuple[np.ndarray, np.nda
     if not len(long): return [spine, barbs]
     return [spine, barbs, _lines(x, y, angle, long, np.full(len(long), 0.35), np.zeros(len(long)))[0]]
 
-# %% ../../nbs/api/stress/02_weather.ipynb #5de64f4f
-@lru_cache(maxsize=8)
-def _frost_texture(size:int, seed:int) -> Tensor:
-    "Ice on a window, (size, size) in [0, 1], drawn feather by feather; its edges fit together."
-    rng = np.random.default_rng(seed)
-    drawn = [line for _ in range(size**2//2000) for line in _feather(rng, size)]
+# %% ../../nbs/api/stress/02_weather.ipynb #272bd694
+_SIDE = 512 # of the drawn textures, in pixels
+
+def _feathers(seed:int) -> np.ndarray:
+    "Ice on a window, (512, 512) above 0, drawn feather by feather; its edges fit together."
+    rng, n = np.random.default_rng(seed), _SIDE
+    drawn = [line for _ in range(n**2//2000) for line in _feather(rng, n)]
     x, y = np.concatenate([points for points, _ in drawn], 1)
     w = np.concatenate([weights for _, weights in drawn])
-    at = np.floor(y).astype(int) % size*size + np.floor(x).astype(int) % size
-    ice = torch.from_numpy(np.bincount(at, w, size*size).reshape(1, 1, size, size)).float()
+    at = np.floor(y).astype(int) % n*n + np.floor(x).astype(int) % n
+    ice = torch.from_numpy(np.bincount(at, w, n*n).reshape(1, 1, n, n)).float()
     wrap = lambda t, s: gaussian_filter(F.pad(t, (64,)*4, mode="circular"), s)[:, :, 64:-64, 64:-64]
-    cloud = wrap(torch.from_numpy(rng.standard_normal((1, 1, size, size))).float(), size/24)
+    cloud = wrap(torch.from_numpy(rng.standard_normal((1, 1, n, n))).float(), n/24)
     cloud = torch.sigmoid(1.5*cloud/cloud.std())
     ice = 0.6*wrap(ice, 0.6) + 0.4*wrap(ice, 3.)
-    return (1 - torch.exp(-(0.35 + 1.3*cloud)*ice - 0.3*cloud))[0, 0]
+    return (1 - torch.exp(-(0.35 + 1.3*cloud)*ice - 0.3*cloud))[0, 0].double().numpy()
 
-@lru_cache(maxsize=16)
-def _frost_layer(size:int, seed:int, fine:bool) -> Tensor:
-    "A texture; for small images five times finer, as CIFAR-C scales its own."
-    t = _frost_texture(size, seed)
-    return F.interpolate(t[None, None], scale_factor=0.2, mode="area")[0, 0] if fine else t
+# %% ../../nbs/api/stress/02_weather.ipynb #61747c4e
+def _details(texture:np.ndarray, steps:int=8) -> np.ndarray: # (steps + 1,)
+    "Mean square of what blocks of 1, 2, 4 … pixels differ by from the mean of four; last, of the rest."
+    squares, whole = [], texture.mean()
+    for _ in range(steps + 1):
+        squares.append((texture**2).mean())
+        texture = (texture[::2] + texture[1::2])/2
+        texture = (texture[:, ::2] + texture[:, 1::2])/2
+    return -np.diff([*squares, whole**2])
 
-# %% ../../nbs/api/stress/02_weather.ipynb #13c00028
+def _octaves(texture:np.ndarray) -> list[np.ndarray]:
+    "A square texture as a sum of octaves of its frequencies, finest first; without its mean."
+    n, waves = len(texture), np.fft.rfft2(texture)
+    f = np.hypot(np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n))
+    which = np.maximum(1, np.floor(-np.log2(np.maximum(f, 1/n))))
+    which[0, 0] = 0
+    return [np.fft.irfft2(waves*(which == k), (n, n)) for k in range(1, int(which.max()) + 1)]
+
+# %% ../../nbs/api/stress/02_weather.ipynb #f2ae8764
+# of the published photographs 1, 2, 4, 5: mean colour; contrast of red, green, blue; details by size of block
+_PHOTOS = (((.305, .585, .650), (1.4, .85, .75), (.027, .023, .016, .014, .017, .020, .025, .026, .041)),
+           ((.787, .805, .841), (1., 1., 1.), (.030, .030, .027, .024, .020, .017, .020, .042, .035)),
+           ((.540, .599, .648), (1., 1., 1.), (.049, .047, .037, .030, .023, .023, .030, .064, .011)),
+           ((.441, .484, .528), (1., 1., 1.), (.063, .058, .056, .054, .049, .043, .043, .072, .032)))
+_LIST = (0, 1, 1, 2, 3) # the published list has the second photograph twice
+_FEATHERS = 0.7 # against white noise
+
+def _drawn(number:int, strength:float=1.) -> Tensor:
+    "Drawn ice with the colour and `strength` × the details of a photograph of the list, (3, 512, 512) in [0, 1]."
+    colour, contrast, wanted = _PHOTOS[_LIST[number]]
+    ice, noise = np.log(_feathers(number)), np.random.default_rng([9, number]).standard_normal((_SIDE, _SIDE))
+    octaves = _octaves(_FEATHERS*(ice - ice.mean())/ice.std() + (1 - _FEATHERS)*noise)
+    power = np.stack([_details(o) for o in octaves], 1) # (block, octave)
+    share, _ = nnls(power/np.square(wanted)[:, None], np.ones(len(wanted)))
+    grey = strength*sum(a*o for a, o in zip(np.sqrt(share), octaves))
+    return torch.from_numpy(np.multiply.outer(contrast, grey) + np.reshape(colour, (3, 1, 1))).float().clamp_(0, 1)
+
+# %% ../../nbs/api/stress/02_weather.ipynb #e7340f7e
+def _picture(texture) -> Tensor:
+    "One of a user's own textures as float32 (1 or 3, H, W); an error if it is none."
+    t = torch.as_tensor(texture)
+    t = t[None] if t.ndim == 2 else t
+    if t.ndim != 3 or len(t) not in (1, 3) or min(t.shape) < 1:
+        raise ValueError("Expected each of `textures` to be of shape (H, W) or (1 or 3, H, W), but got "
+                         f"{tuple(t.shape)}.")
+    if not t.is_floating_point() or not (t.min() >= 0 and t.max() <= 1):
+        raise ValueError(f"Expected `textures` to be floats in [0, 1], but got {t.dtype} in [{t.min():g}, "
+                         f"{t.max():g}].")
+    return t.detach().cpu().float().contiguous()
+
+# %% ../../nbs/api/stress/02_weather.ipynb #2203eecf
+class _Textures(tuple):
+    "Textures (1 or 3, H, W) that are equal if their pixels are."
+    def __new__(cls, textures):
+        given = textures if isinstance(textures, np.ndarray|Tensor) else as_list(textures)
+        if not len(given): raise ValueError("Expected `textures` to be at least one array, but got none.")
+        made = super().__new__(cls, map(_picture, given))
+        made.hash = array_hash({f"{k:06d}": t.numpy() for k, t in enumerate(made)})
+        return made
+    def __repr__(self): return f"<{len(self)} of hash {self.hash}>"
+    def __eq__(self, other): return isinstance(other, _Textures) and other.hash == self.hash
+    def __ne__(self, other): return not self == other
+    def __hash__(self): return hash(self.hash)
+    def __getnewargs__(self): return (list(self),)
+
+# %% ../../nbs/api/stress/02_weather.ipynb #26240233
+_SCALES = dict(imagenet=1., tiny=.3, cifar=.2) # of the textures, as published
+_STRENGTH = 1.15 # of the details at full scale, where drawn ice lacks the shapes of photographed ice
+
+@lru_cache(maxsize=8)
+def _ice(textures:"_Textures|None", constants:str, size:tuple[int, int]) -> tuple[Tensor, ...]:
+    """The textures at a scale, for images of a size; one that is too small is enlarged until 1.1 images fit.
+
+    Without smoothing, as published: each fifth pixel is as sharp as before, and that is part of the strength."""
+    scale, out = _SCALES.get(constants, 1.), []
+    drawn = (_drawn(k, _STRENGTH if scale == 1 else 1.) for k in range(len(_LIST)))
+    for t in drawn if textures is None else textures:
+        factor = max([scale, *(1.1*need/n for need, n in zip(size, t.shape[1:]) if int(n*scale) < need)])
+        out.append(t if factor == 1 else F.interpolate(t[:, None], scale_factor=factor, mode="bilinear")[:, 0])
+    return tuple(out)
+
+# %% ../../nbs/api/stress/02_weather.ipynb #1688fb73
 @REGISTERED.register("frost")
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Frost(Corruption):
-    "Feathers of ice on the window: a random cut-out of a drawn texture, added to the darkened image."
+    "Ice on the window: a random cut-out of a texture, drawn or your own, added to the darkened image."
+    textures:Sequence|None = None # your own, each (H, W) or (1 or 3, H, W) floats in [0, 1]; default: five drawn ones
     imagenet = ((1, .4), (.8, .6), (.7, .7), (.65, .7), (.6, .75)) # shares of image and ice
+    tiny = ((1, .3), (.9, .4), (.8, .45), (.75, .5), (.7, .55))
     cifar = ((1, .2), (1, .3), (.9, .4), (.85, .4), (.75, .45))
     none = (1., 0.)
     measure = (1, "share of ice")
     random = True
 
-    def perturb(self, x, severity, streams):
-        image, ice = self.at(severity)
-        (h, w), cuts = x.shape[-2:], []
-        size = 512 if max(h, w) <= 384 else 2**math.ceil(math.log2(1.3*max(h, w)))
-        which, place = streams.integers(0, 3, 1)[:, 0].tolist(), streams.uniform(2).tolist()
-        for k, (top, left) in zip(which, place):
-            t = _frost_layer(size, k, self.constants == "cifar")
-            top, left = int(top*(len(t) - h + 1)), int(left*(len(t) - w + 1))
-            cuts.append(t[top:top + h, left:left + w])
-        layer = torch.stack(cuts)[:, None].to(x.device)
-        return x.mul(image).add_(_ice_colour(layer, x), alpha=ice).clamp_(0, 1)
+    def __post_init__(self):
+        super().__post_init__()
+        if self.textures is not None and not isinstance(self.textures, _Textures):
+            object.__setattr__(self, "textures", _Textures(self.textures))
 
-# %% ../../nbs/api/stress/02_weather.ipynb #7ef23f92
-def _ice_colour(layer:Tensor, x:Tensor) -> Tensor:
-    "Ice from dark blue (none) to white, (N, C, H, W)."
-    return _colour((75., 100., 118.), x)*(1 - layer) + _colour((235., 243., 250.), x)*layer
+    def __repr__(self):
+        own = "" if self.textures is None else f", textures={self.textures!r}"
+        return f"Frost(constants={self.constants!r}{own})"
+
+    def perturb(self, x, severity, streams):
+        image, share = self.at(severity)
+        (h, w), cuts = x.shape[-2:], []
+        ice = _ice(self.textures, self.constants, (h, w))
+        which, place = streams.integers(0, len(ice), 1)[:, 0].tolist(), streams.uniform(2).tolist()
+        for k, (top, left) in zip(which, place):
+            t = ice[k] if x.shape[1] == 3 else _grey(ice[k][None])[0]
+            top, left = int(top*(t.shape[1] - h + 1)), int(left*(t.shape[2] - w + 1))
+            cuts.append(t[:, top:top + h, left:left + w].expand(x.shape[1], -1, -1))
+        return x.mul(image).add_(torch.stack(cuts).to(x.device), alpha=share).clamp_(0, 1)
 
 # %% ../../nbs/api/stress/02_weather.ipynb #13c00029
 def _levels(size:int, streams:CounterStreams) -> list[Tensor]:
@@ -193,6 +277,7 @@ def _finer(grid:Tensor, noise:Tensor) -> Tensor:
 class Fog(Corruption):
     "A cloud over the image (diamond–square fractal), the sum scaled back to the image's brightest value."
     imagenet = ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)) # thickness; smoothness (smaller is rougher)
+    tiny = ((.4, 3), (.7, 3), (1, 2.5), (1.5, 2), (2, 1.75))
     cifar = ((.2, 3), (.5, 3), (.75, 2.5), (1, 2), (1.5, 1.75))
     none = (0., 2.)
     measure = (0, "thickness, as a multiple of white")
@@ -213,6 +298,7 @@ class Rain(Corruption):
     # drops a pixel, half length, brightness, veil
     imagenet = ((.002, 8, .35, .06), (.004, 10, .4, .12), (.007, 12, .45, .18), (.011, 14, .5, .24),
                 (.016, 17, .55, .30))
+    tiny = ((.004, 3, .3, .05), (.007, 4, .35, .1), (.010, 5, .4, .15), (.015, 6, .45, .2), (.021, 7, .5, .25))
     cifar = ((.006, 2, .3, .05), (.010, 2.5, .35, .1), (.014, 3, .4, .15), (.02, 3.5, .45, .2), (.028, 4, .5, .25))
     none = (0., 1, 0., 0.)
     measure = (0, "drops a pixel")
@@ -243,35 +329,49 @@ def _box(x:Tensor) -> Tensor:
     rows = (wide[:, :, :h] + wide[:, :, 1:h + 1]).add_(wide[:, :, 2:])
     return (rows[..., :w] + rows[..., 1:w + 1]).add_(rows[..., 2:]).mul_(1/9)
 
-# %% ../../nbs/api/stress/02_weather.ipynb #5ebd6eed
-def _edges(x:Tensor, threshold:float) -> Tensor:
-    "Canny's edges (N, 1, H, W) of images in 0 … 255: Sobel, thinned across the edge, above one threshold."
+# %% ../../nbs/api/stress/02_weather.ipynb #7847d33b
+def _edges(x:Tensor, low:float=50., high:float=150.) -> Tensor:
+    "Canny's edges (N, 1, H, W) of images in 0 … 255, as OpenCV's: Sobel, thinned across the edge, two thresholds."
     sobel = [[-1., 0., 1.], [-2., 0., 2.], [-1., 0., 1.]]
     gx, gy = _slide(x, sobel, "nearest"), _slide(x, list(zip(*sobel)), "nearest")
     size, (h, w) = gx.abs() + gy.abs(), x.shape[-2:]
-    i = (size.flatten() > threshold).nonzero()[:, 0] # few pixels; only these are looked at
+    i = (size.flatten() > low).nonzero()[:, 0] # few pixels; only these are looked at
     gx, gy, wide = gx.flatten()[i], gy.flatten()[i], F.pad(size, (1, 1, 1, 1)).flatten()
     # down: to the lower right or upper left
-    flat, steep, down = gy.abs() < 0.41421*gx.abs(), gy.abs() > 2.41421*gx.abs(), gx*gy > 0
+    flat, steep, down = gy.abs() < 0.41421356*gx.abs(), gy.abs() > 2.41421356*gx.abs(), gx*gy >= 0
     step = torch.where(flat, 1, torch.where(steep, w + 2, torch.where(down, w + 3, w + 1)))
     j = i//(h*w)*(h + 2)*(w + 2) + (i//w % h + 1)*(w + 2) + i % w + 1 # the same pixels with the margin
-    edges = torch.zeros(x.numel(), dtype=torch.bool, device=x.device)
-    edges[i] = (wide[j] > wide[j - step]) & (wide[j] >= wide[j + step])
-    return edges.view_as(x)
+    here, before, after = wide[j], wide[j - step], wide[j + step]
+    thin = torch.zeros(x.numel(), dtype=torch.bool, device=x.device)
+    thin[i] = (here > before) & ((here > after) | (flat | steep) & (here == after))
+    return _grown((thin & (size.flatten() > high)).view_as(x), thin.view_as(x))
 
-# %% ../../nbs/api/stress/02_weather.ipynb #51ee6acb
+# %% ../../nbs/api/stress/02_weather.ipynb #47042a2b
+def _grown(strong:Tensor, weak:Tensor) -> Tensor:
+    "The strong pixels, and the weak ones that hang together with them."
+    while True:
+        more = (F.max_pool2d(strong.float(), 3, 1, 1) > 0) & weak
+        if torch.equal(more, strong): return strong
+        strong = more
+
+# %% ../../nbs/api/stress/02_weather.ipynb #3c324b0e
+_WAYS = ((0, 1, 65536), (1, 0, 65536), (1, 1, 91750), (1, -1, 91750), # rows, columns, and length in 1/65536
+         (1, 2, 143976), (1, -2, 143976), (2, 1, 143976), (2, -1, 143976))
+
 def _distance(edges:Tensor, far:int=20) -> Tensor:
-    "Distance of each pixel (N, 1, H, W) to the nearest edge, at most `far`."
-    row = (~edges).short().mul_(far + 1) # whole numbers of 16 bits: twice as many at once
-    for k in (2**i for i in range(far.bit_length())): # any way along a row is made of these steps
-        wide = F.pad(row, (k, k), value=far + 1)
-        row = torch.minimum(row, torch.minimum(wide[..., :-2*k], wide[..., 2*k:]).add_(k))
-    row = row.square_()
-    wide, best, h = F.pad(row, (0, 0, far, far), value=(far + 1)**2), row.clone(), row.shape[2]
-    for k in range(1, far + 1):
-        near = torch.minimum(wide[:, :, far - k:far - k + h], wide[:, :, far + k:far + k + h]).add_(k*k)
-        torch.minimum(best, near, out=best)
-    return best.float().sqrt_().clamp_(max=far)
+    "OpenCV's distance (5×5 mask) of each pixel (N, 1, H, W) to the nearest edge, at most `far`."
+    d, (h, w) = (~edges).int().mul_((far + 1)*65536), edges.shape[-2:]
+    for rows, columns, length in _WAYS:
+        k = 1 # steps at once; any number of them is a sum of powers of 2
+        while k*length <= far*65536 and k*rows < h and k*abs(columns) < w:
+            y, x = k*rows, k*abs(columns)
+            here, there = (d[..., :h - y, :w - x], d[..., y:, x:]) if columns >= 0 else \
+                          (d[..., :h - y, x:], d[..., y:, :w - x])
+            forth, back = here + k*length, there + k*length
+            torch.minimum(here, back, out=here)
+            torch.minimum(there, forth, out=there)
+            k *= 2
+    return d.clamp_(max=far*65536).float().mul_(1/65536)
 
 # %% ../../nbs/api/stress/02_weather.ipynb #5d40c5b0
 def _equalised(x:Tensor, levels:int) -> Tensor:
@@ -294,6 +394,8 @@ class Spatter(Corruption):
     # mean, σ, blur and threshold of the liquid; brightness of water or blur of mud; is it mud?
     imagenet = ((.65, .3, 4, .69, .6, 0), (.65, .3, 3, .68, .6, 0), (.65, .3, 2, .68, .5, 0),
                 (.65, .3, 1, .65, 1.5, 1), (.67, .4, 1, .65, 1.5, 1))
+    tiny = ((.62, .1, .7, .7, .6, 0), (.65, .1, .8, .7, .6, 0), (.65, .3, 1, .69, .6, 0), (.65, .1, .7, .68, .6, 1),
+            (.65, .1, .5, .67, .6, 1))
     cifar = ((.62, .1, .7, .7, .5, 0), (.65, .1, .8, .7, .5, 0), (.65, .3, 1, .69, .5, 0), (.65, .1, .7, .69, .6, 1),
              (.65, .1, .5, .68, .6, 1))
     none = (.65, .3, 4, .69, 0., 0)
@@ -321,8 +423,8 @@ def _mud(x:Tensor, covered:Tensor, blur:float) -> Tensor:
 def _water(x:Tensor, liquid:Tensor, bright:float) -> Tensor:
     "Images with drops of water (N, 1, H, W) that glint at their rims."
     liquid = (liquid*255).floor_().clamp_(0, 255)
-    rim = _box(_distance(_edges(liquid, 150))).add_(1e-4).floor_()
+    rim = _box(_distance(_edges(liquid))).add_(1e-4).floor_()
     rim = _slide(_equalised(rim, 21), [[-2., -1., 0.], [-1., 1., 1.], [0., 1., 2.]]).clamp_(0, 255)
-    m = liquid*_box(rim)
+    m = _box(rim).add_(0.5).floor_().mul_(liquid) # whole numbers, as published
     m = m.mul_(bright/m.amax((1, 2, 3), keepdim=True).clamp(min=1e-6))
     return (x + m*_colour((175., 238., 238.), x)).clamp_(0, 1)

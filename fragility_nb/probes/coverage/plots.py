@@ -6,7 +6,7 @@
 __all__ = ['criterion_label', 'plot_growth', 'plot_coverage_map', 'plot_generated', 'plot_sources', 'plot_coverage_scores']
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #ffdb90c4
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import matplotlib.pyplot as plt
@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 
 from ...core.checks import check_number
 from ...core.results import check_kind
-from ...figures.style import COLOURS, SERIES, chosen_names, dress_axes, spread_apart, text_points
+from ...figures.style import COLOURS, SERIES, chosen_names, dress_axes, signed_text, spread_apart, text_points
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #407854be
 def criterion_label(
@@ -30,6 +30,12 @@ def criterion_label(
     kind, *rest = str(name).split("_")
     if kind == "nc" and len(rest) == 2: return f"NC(t = {rest[1]}), {rest[0]}"
     return f"{kind.upper()}(k = {rest[0]})" if rest and kind in ("kmnc", "tknc", "tknp") else str(name).upper()
+
+def _one_criterion(criterion:str|None, known:Iterable) -> str:
+    "The criterion chosen, or the first one; a result of TKNP alone has none that counts units."
+    names = chosen_names("criterion", criterion, known)
+    if names: return names[0]
+    raise ValueError("Expected a result with a criterion that counts units, but it has none (TKNP counts patterns).")
 
 def _axes(ax:Axes|None, size:tuple[float, float]) -> Axes:
     "The given Axes, or those of a new figure of this size in inches."
@@ -102,7 +108,7 @@ def plot_coverage_map(
 ) -> Axes:
     "The units of every layer, covered or not."
     check_kind(coverage, "neuron_coverage", "coverage")
-    name = chosen_names("criterion", criterion, coverage.criterion.values)[0]
+    name = _one_criterion(criterion, coverage.criterion.values)
     one, n = coverage.sel(criterion=name), int(coverage.attrs.get("n", 0))
     layers = [str(v) for v in one.layer_name.values]
     ax = _axes(ax, (7.6, 1.5 + 0.34*len(layers)))
@@ -186,7 +192,7 @@ def plot_sources(
 ) -> np.ndarray: # 2 Axes
     "Coverage and disagreements of every source of inputs."
     check_kind(comparison, "source_comparison", "comparison")
-    name = chosen_names("criterion", criterion, comparison.criterion.values)[0]
+    name = _one_criterion(criterion, comparison.criterion.values)
     sources, n = [str(s) for s in comparison.source.values], int(comparison.attrs["n"])
     left, right = _two_axes(axs, len(sources))
     y, share = np.arange(len(sources)), comparison.coverage.sel(criterion=name)
@@ -242,11 +248,12 @@ def plot_coverage_scores(
     check_kind(table, "coverage_table", "table")
     if "score" not in table:
         raise ValueError("Expected `table` with scores (`coverage_table(coverage, scores)`), but it has none.")
-    one = table.sel(criterion=chosen_names("criterion", criterion, table.criterion.values)[0])
+    one = table.sel(criterion=_one_criterion(criterion, table.criterion.values))
     ax = _axes(ax, (6.4, 4.2))
     _draw_points(ax, one)
     rho, low, high = (float(one[k].sel({"with": "score"})) for k in _CORRELATION)
-    title = f"rank correlation {rho:+.2f} [{low:+.2f}, {high:+.2f}], {one.sizes['layer']} layers".replace("-", "−")
+    told = f"{signed_text(rho, 2)} [{signed_text(low, 2)}, {signed_text(high, 2)}]" if np.isfinite(rho) else "undefined"
+    title = f"rank correlation {told}, {one.sizes['layer']} layers"
     dress_axes(ax, title, f"coverage of the layer, {criterion_label(one.criterion.item())}",
                f"{table.attrs['score_kind']} score")
     return ax

@@ -23,6 +23,7 @@ from ...data.images import ImageData
 from ...data.sets import pick_device
 from ...models.wrap import batch_rows, evaluating, forward_in_blocks, match_data, model_hash, model_name
 from ...models.activations import submodule_paths
+from ...models.resume import answers_differ, answers_text
 from .units import Output, UnitReader, Units, coverage_units, find_outputs
 from .criteria import CRITERIA, NC, NEVER, TKNP, Criterion
 
@@ -52,8 +53,11 @@ def _check_profile(run:"Coverage") -> None:
     if facts["model_hash"] != run.hash:
         raise ValueError(f"Expected `profile` of this model ({run.hash}), but got one of {facts['model']} "
                          f"({facts['model_hash']}).")
+    if differ := answers_differ(facts.get("answers"), run.answers):
+        raise ValueError(f"Expected `profile` of this model, but got one of a model with the same weights: {differ}.")
     if facts["when"] != run.when:
         raise ValueError(f"Expected `profile` read {run.when} the activation, but got one read {facts['when']} it.")
+    if run.outputs: _same_units(run.profile, [o.words for o in run.outputs], "profile")
 
 def _check_finite(units:Units, outputs:Sequence[Output]) -> None:
     "An error that names the first layer with a value that is not finite."
@@ -73,10 +77,9 @@ class Coverage:
         profile:xr.Dataset|None=None, # of `activation_profile`; for KMNC, NBC and SNAC
     ):
         self.model, self.layers, self.profile = model, layers, profile
-        self.when = check_choice("when", when, ("before", "after"))
-        self.criteria = _checked_criteria(criteria)
+        self.when, self.criteria = check_choice("when", when, ("before", "after")), _checked_criteria(criteria)
         submodule_paths(model, layers)
-        self.hash, self.n = model_hash(model), 0
+        self.hash, self.answers, self.n = model_hash(model), "", 0
         self.outputs:list[Output] = [] # of `find_outputs`, once there was an image
         _check_profile(self)
 
@@ -85,7 +88,8 @@ class Coverage:
     ) -> "Coverage":
         "Finds the layers' outputs; `update` calls it with its first image."
         self.outputs = find_outputs(self.model, image, self.layers, self.when)
-        if self.profile is not None: _same_units(self.profile, [o.words for o in self.outputs], "profile")
+        self.answers = answers_text(self.model, image.shape[1:])
+        _check_profile(self)
         self.reset()
         return self
 
@@ -135,10 +139,11 @@ def _coverage_result(state:dict[str, np.ndarray], table:xr.Dataset, attrs:dict) 
     "First images (U, slots) or patterns (P,) by criterion as a labelled result; `table` has the units' coordinates."
     units = {k: v for k, v in state.items() if v.ndim == 2}
     patterns = {k: v for k, v in state.items() if v.ndim == 1}
-    share = np.array([(v >= 0).mean(1) for v in units.values()]).reshape(len(units), -1) # (criterion, unit)
-    first = np.array([_smallest(v) for v in units.values()], dtype=np.int32).reshape(len(units), -1)
+    shape = len(units), table.sizes["unit"] # no criterion that counts units: no rows
+    share = np.array([(v >= 0).mean(1) for v in units.values()], dtype=float).reshape(shape)
+    first = np.array([_smallest(v) for v in units.values()], dtype=np.int32).reshape(shape)
     mine = [table.layer.values == n for n in table.layer_name.values]
-    layers = np.array([[s[m].mean() for m in mine] for s in share]).reshape(len(units), -1)
+    layers = np.array([[s[m].mean() for m in mine] for s in share], dtype=float).reshape(len(units), len(mine))
     fields = dict(coverage=("criterion", share.mean(1) if len(units) else np.zeros(0)),
                   covered=(("criterion", "unit"), share.astype(np.float32)),
                   first=(("criterion", "unit"), first), layer_coverage=(("criterion", "layer_name"), layers))
@@ -172,14 +177,16 @@ def coverage_facts(run:Coverage) -> dict:
     "What two runs must share to be merged."
     p = run.profile
     profile_hash = None if p is None else array_hash(dict(low=p.low.values, high=p.high.values))
-    return dict(model=model_name(run.model), model_hash=run.hash, when=run.when,
+    return dict(model=model_name(run.model), model_hash=run.hash, answers=run.answers, when=run.when,
                 criteria="; ".join(c.name for c in run.criteria), profile_hash=profile_hash)
 
 def _same_run(result:xr.Dataset, facts:dict, what:str) -> None:
     "Refuses a result of another model, or of other criteria."
     check_kind(result, "neuron_coverage", what)
+    if differ := answers_differ(result.attrs.get("answers"), facts.get("answers")):
+        raise ValueError(f"Expected `{what}` of this model, but got one of a model with the same weights: {differ}.")
     for k, v in facts.items():
-        if str(result.attrs.get(k, None)) != str(v):
+        if k != "answers" and str(result.attrs.get(k, None)) != str(v):
             raise ValueError(f"Expected `{what}` with {k} = {v}, but got {result.attrs.get(k)}.")
 
 def _same_units(result:xr.Dataset, words:list[str], what:str) -> None:
@@ -276,7 +283,7 @@ def activation_profile(
     reader = lambda net: UnitReader(net, outputs, ranges=False)
     low, high, total = _unit_ends(coverage_passes(model, reader, data, batch_size, device, progress))
     attrs = provenance("activation_profile", model=model_name(model), model_hash=model_hash(model), data=data.name,
-                       data_hash=data.hash, when=when, n=len(data))
+                       data_hash=data.hash, answers=answers_text(model, data.shape[1:]), when=when, n=len(data))
     table = _unit_coords(outputs).assign(low=("unit", low), high=("unit", high), mean=("unit", total/len(data)))
     return table.assign_attrs(attrs)
 
@@ -294,7 +301,7 @@ def merge_coverage(
     "Coverage of all the images of several runs together."
     if not results: raise ValueError("Expected `results` to be at least one result, but got none.")
     one = check_kind(results[0], "neuron_coverage", "results")
-    facts = {k: one.attrs.get(k) for k in ("model", "model_hash", "when", "criteria", "profile_hash")}
+    facts = {k: one.attrs.get(k) for k in ("model", "model_hash", "answers", "when", "criteria", "profile_hash")}
     for r in results[1:]:
         _same_run(r, facts, "results")
         _same_units(r, [str(w) for w in one.output.values], "results")

@@ -104,6 +104,7 @@ def compare_sources(
     "Coverage, number of inputs on which the models disagree, and mean change of a pixel, at equal count."
     models, data = check_models(models, data)
     seeds = data.batch(0, len(data))
+    if not sources: raise ValueError("Expected `sources` to be at least one set of images, but got none.")
     for name, x in sources.items(): _check_source(name, x, seeds)
     found = [_compared(models, x, data, criteria, layers, batch_size, device) for x in sources.values()]
     names, coverage, disagreements = zip(*found)

@@ -27,6 +27,7 @@ from ...models.wrap import copy_model, evaluating, follow, home, match_data, mod
 from ...models.gradients import broken_gradients
 from ...models.create import load_checkpoint
 from ...models.activations import Layer, find_layers, kernel_weights
+from ...models.resume import question_of
 from ...stress.attacks import Attack
 from ...engine.job import Edits
 from ...measure.runner import Evaluator, SweepOptions, as_landscape, check_snapshots, provenance_of
@@ -308,8 +309,8 @@ def _dropout(model:nn.Module, data:ImageData, place:KernelPlace, remove:str, whi
     facts = dropout_facts(s) | dict(layer=place.layer.name, remove=remove, place=place.name)
     attrs = provenance_of("kernel_dropout", model, data, **facts,
                        parameters=sum(p.numel() for p in model.parameters()), device=str(s.device))
-    store = PartStore(resume, "kernels", attrs["model_hash"], attrs["data_hash"],
-                      sorted((k, str(v)) for k, v in facts.items()))
+    store = PartStore(resume, **question_of(resume, "kernel_dropout", model, data, s.device, title or ""), **facts
+                      | dict(attack=s.attack))
     bar.set_description(f"{title or attrs['model']}, {place.layer.name}")
     start = bar.n
     make = lambda: dict(correct=_removed_right(model, data, place, which, s, bar.update))

@@ -162,6 +162,10 @@ class _Freezer:
 
     def __repr__(self) -> str: return "selective(" + ", ".join(f"{k}={v}" for k, v in self.settings.items()) + ")"
 
+    def identity_facts(self) -> dict: # for `describe`
+        return self.settings | {k: v for k, v in self.how.items() if k not in ("device", "progress")} | dict(
+            rule=self.rule, names=self.names)
+
     def __call__(self, model:nn.Module, epoch:int) -> list[str]:
         every = self.settings["every"]
         at = (epoch - 1) // every * every
