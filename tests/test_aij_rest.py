@@ -2,10 +2,12 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from scipy.stats import beta
 from torch import nn
 
 from fragility_nb.data.images import ImageData
+from fragility_nb.measure.external import stress_scores
 from fragility_nb.stress.minimal import find_epsilon
 
 QUIET = dict(device="cpu", progress=False)
@@ -52,3 +54,53 @@ def test_an_attack_that_never_reaches_a_guess_has_the_end_of_the_search():
     with pytest.warns(UserWarning, match="No ε up to"):
         found = find_epsilon(Brightness(), bright([0.4]*100), bounds=True, max_epsilon=0.2, **QUIET)
     assert float(found.epsilon_max) == 0.2
+
+
+def planted_stress(correct, severities, classes=10):
+    "A stress sweep that has these right answers (stress, severity, sample)."
+    correct = np.asarray(correct, bool)[:, :, None]
+    dims, names = ("stress", "severity", "seed", "sample"), [f"s{i}" for i in range(len(correct))]
+    return xr.Dataset(dict(correct=(dims, correct)),
+                      dict(stress=names, severity=np.asarray(severities, float), seed=[0],
+                           sample=np.arange(correct.shape[-1])), dict(kind="stress_sweep", num_classes=classes))
+
+
+def test_the_words_for_stress_of_the_input_by_hand():
+    """80 of 100 right, then by severity 0, 1, 2, 4 (uneven on purpose):
+
+    kept: p̄ = 1, S = ½; lost at once: p̄ = 1, 0, 0, 0, S = 1/8 − ½; on the baseline: 1, ¾, ½, 0, S = 0.
+    """
+    curves = dict(kept=(80, 80, 80, 80), lost=(80, 0, 0, 0), line=(80, 60, 40, 0))
+    correct = [[np.arange(100) < c for c in curve] for curve in curves.values()]
+    s = stress_scores(planted_stress(correct, [0, 1, 2, 4]))
+    assert s.score.values == pytest.approx([0.5, 1/8 - 0.5, 0], abs=1e-12)
+    assert s.label.values.tolist() == ["antifragile", "fragile", "undecided"]
+    assert s.baseline.values.tolist() == [1, 0.75, 0.5, 0]
+    assert s.low.values[:2] == pytest.approx(s.score.values[:2])  # the ratio does not vary over images
+    wide = stress_scores(planted_stress(correct, [0, 1, 2, 4]), band=0.4)
+    assert wide.label.values.tolist() == ["antifragile", "robust", "robust"]
+
+
+def test_intervals_of_stress_scores_are_paired_with_the_clean_answers():
+    "Against a plain loop over draws that takes clean and stressed answers of the same images."
+    rng = np.random.default_rng(3)
+    correct = rng.random((2, 4, 80)) < np.array([0.9, 0.7, 0.5, 0.3])[:, None]
+    correct[:, 0] = correct[0, 0]
+    s = stress_scores(planted_stress(correct, [0, 1, 2, 3]), n_boot=4000)
+    draws = []
+    for _ in range(4000):
+        p = correct[:, :, rng.integers(0, 80, 80)].mean(-1)
+        p = p / p[:, :1]
+        draws.append([sum((q[i] + q[i + 1])/2 for i in range(3))/3 - 0.5 for q in p])
+    want = np.percentile(draws, [2.5, 97.5], axis=0)
+    assert s.low.values == pytest.approx(want[0], abs=0.012) and s.high.values == pytest.approx(want[1], abs=0.012)
+
+
+def test_a_guessing_network_has_no_word_under_stress_and_few_images_are_told():
+    correct = np.zeros((1, 3, 60), bool)
+    correct[..., :6] = True  # 1/10
+    s = stress_scores(planted_stress(correct, [0, 1, 2]))
+    assert s.label.item() == "undecided" and np.isinf([s.low.item(), s.high.item()]).all()
+    with pytest.warns(UserWarning, match="These intervals rest on 40 images"):
+        stress_scores(planted_stress(np.ones((1, 3, 40)), [0, 1, 2]))
+    with pytest.raises(ValueError, match="two severities"): stress_scores(planted_stress(np.ones((1, 1, 60)), [0]))
