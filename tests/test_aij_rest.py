@@ -1,13 +1,21 @@
 "The rest of AIJ's definitions: bounds of ε, words for stress of the input, several ε, what the authors' notebook does."
+import copy
+
 import numpy as np
 import pytest
 import torch
+import torchattacks
 import xarray as xr
 from scipy.stats import beta
 from torch import nn
 
 from fragility_nb.data.images import ImageData
 from fragility_nb.measure.external import stress_scores
+from fragility_nb.measure.scores import synaptic_scores
+from fragility_nb.measure.sweeps import filter_landscape, filter_sweep
+from fragility_nb.measure.targeted import targeted_weights
+from fragility_nb.models.checkpoints import save_checkpoint
+from fragility_nb.stress.attacks import FGSM
 from fragility_nb.stress.minimal import find_epsilon
 
 QUIET = dict(device="cpu", progress=False)
@@ -104,3 +112,70 @@ def test_a_guessing_network_has_no_word_under_stress_and_few_images_are_told():
     with pytest.warns(UserWarning, match="These intervals rest on 40 images"):
         stress_scores(planted_stress(np.ones((1, 3, 40)), [0, 1, 2]))
     with pytest.raises(ValueError, match="two severities"): stress_scores(planted_stress(np.ones((1, 1, 60)), [0]))
+
+
+EPSILONS = (0.02, 0.1)
+SWEEP = dict(layers=["conv1", "conv3"], filters=["high_pass", "pulse"], thresholds=5, **QUIET)
+
+
+@pytest.fixture(scope="module")
+def few(digits): return digits.take(range(120))
+
+
+@pytest.mark.parametrize("mode", ["adaptive", "fixed"])
+def test_a_sweep_at_several_epsilons_is_a_sweep_at_each(trained, few, mode):
+    options = SWEEP | dict(attack_mode=mode, control=2, control_nodes=3)
+    several = filter_sweep(trained, few, attack=FGSM(), epsilons=EPSILONS, **options)
+    assert several.epsilon.values.tolist() == list(EPSILONS)
+    assert several.attrs["attack"] == "FGSM(epsilon=0.02); FGSM(epsilon=0.1)"
+    scores = {b: synaptic_scores(several, baseline=b) for b in ("published", "random")}
+    for e in EPSILONS:
+        one, here = filter_sweep(trained, few, attack=FGSM(e), **options), several.sel(epsilon=e)
+        assert "epsilon" not in one.coords and set(one.data_vars) == set(several.data_vars)
+        for k in one.data_vars: assert np.array_equal(here[k].transpose(*one[k].dims), one[k]), k
+        for b, s in scores.items():
+            want = synaptic_scores(one, baseline=b)
+            for k in ("score", "low", "high"): assert s[k].sel(epsilon=e).values == pytest.approx(want[k].values), k
+            assert (s.label.sel(epsilon=e).values == want.label.values).all()
+    clean = scores["published"].score.sel(kind="clean")
+    assert (clean.isel(epsilon=0) == clean.isel(epsilon=1)).all()
+
+
+def test_several_epsilons_against_a_plain_loop(trained, few):
+    "FGSM by torchattacks on a plain copy whose weights are filtered by hand."
+    several = filter_sweep(trained, few, attack=FGSM(), epsilons=EPSILONS, **SWEEP)
+    x, y = few.batch(0, len(few)), few.labels
+    net = copy.deepcopy(trained).eval()
+    w = net.network.conv3.weight
+    w.data = torch.where(w > float(several.alpha.sel(layer="conv3", filter="high_pass", epsilon=0.1)[2]), w.data, 0)
+    for e in EPSILONS:
+        right = net(torchattacks.FGSM(net, eps=e)(x, y)).argmax(1) == y
+        got = several.correct.sel(stress="adversarial", layer="conv3", filter="high_pass", epsilon=e)[2].values
+        assert (got != right.numpy()).sum() <= 1  # a tie in the last bit
+
+
+def test_several_epsilons_resume_and_go_along_with_a_landscape(trained, few, tmp_path):
+    how = SWEEP | dict(attack=FGSM())
+    first = filter_sweep(trained, few, epsilons=(0.02,), resume=tmp_path, **how)
+    again = filter_sweep(trained, few, epsilons=EPSILONS, resume=tmp_path, **how)
+    assert (again.sel(epsilon=0.02).correct == first.sel(epsilon=0.02).correct).all()
+    save_checkpoint(trained, tmp_path/"a.safetensors")
+    land = filter_landscape(trained, {1: tmp_path/"a.safetensors", 2: tmp_path/"a.safetensors"}, few, epsilons=EPSILONS, **how)
+    assert dict(land.correct.sizes) == dict(again.correct.sizes) | dict(epoch=2)
+    assert (land.correct.sel(epoch=2) == again.correct).all()
+    scores = synaptic_scores(land)
+    assert scores.score.dims == ("kind", "layer", "filter", "epoch", "epsilon")
+    assert scores.score.sel(epoch=1).values == pytest.approx(synaptic_scores(again).score.values)
+
+
+def test_epsilons_that_cannot_be_are_refused_and_guessing_is_told_for_each(trained, few):
+    for bad, match in ((dict(epsilons=(0.1, 0.1), attack=FGSM()), "`epsilons` to increase"),
+                       (dict(epsilons=(0.1,)), "`attack` to be an attack"),
+                       (dict(epsilons=(-1.,), attack=FGSM()), "`epsilons`"),
+                       (dict(epsilons=(0.1,), attack=FGSM(), tolerance=0.1), "without `tolerance`")):
+        with pytest.raises(ValueError, match=match): filter_sweep(trained, few, **bad, **QUIET)
+    with pytest.warns(UserWarning, match="random guess .1/10. at ε = 0.5: relative"):
+        several = filter_sweep(trained, few, attack=FGSM(), epsilons=(0.02, 0.5), **SWEEP)
+    labels = synaptic_scores(several).label.sel(kind="adversarial")
+    assert (labels.sel(epsilon=0.5) == "undecided").all() and (labels.sel(epsilon=0.02) != "undecided").any()
+    with pytest.raises(ValueError, match="one network"): targeted_weights(several, "conv1")

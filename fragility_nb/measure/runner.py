@@ -7,7 +7,7 @@ __all__ = []
 
 # %% ../../nbs/api/measure/01_runner.ipynb #9c4828ff
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -119,6 +119,7 @@ class SweepOptions:
     filters:Sequence[str]=("high_pass", "low_pass", "pulse") # names of filters
     thresholds:int=25 # A: number of thresholds
     attack:Attack|None=None # for adversarial images; default none
+    epsilons:Sequence[float]|None=None # several ε, each in place of the attack's own; default: its own
     attack_mode:str="adaptive" # "adaptive": made on each filtered copy; "fixed": on the unfiltered network
     bn_mode:str="running" # BatchNorm by "running" statistics, or by those of the "batch"
     alpha_range:tuple[float, float]|None=None # of the thresholds; default smallest to largest weight
@@ -142,6 +143,11 @@ class SweepOptions:
         return dict(control=self.control, control_match=self.control_match, control_nodes=self.nodes) \
             if self.control else {}
 
+    def each_epsilon(self) -> list["SweepOptions"]:
+        "The options of the sweep at each ε; these alone without `epsilons`."
+        if self.epsilons is None: return [self]
+        return [replace(self, epsilons=None, attack=replace(self.attack, epsilon=e)) for e in self.epsilons]
+
     @property
     def nodes(self) -> int: # M
         "Thresholds at which the control is evaluated."
@@ -156,6 +162,7 @@ def _settle(s:SweepOptions) -> None:
     "Checks the options and completes those that may be given in short."
     _check_options(s)
     object.__setattr__(s, "filters", as_list(s.filters)) # frozen
+    object.__setattr__(s, "epsilons", _check_epsilons(s))
     object.__setattr__(s, "device", pick_device(s.device))
 
 def _option_facts(s:SweepOptions) -> dict:
@@ -193,6 +200,20 @@ def _check_control(s:SweepOptions) -> None:
         raise ValueError(f"Expected `control` to be 0 with `tolerance`, but got {s.control}: a score against it is "
                          f"resampled image by image, and a sweep with `tolerance` does not keep what is right for "
                          f"every image. Leave `tolerance` out.")
+
+# %% ../../nbs/api/measure/01_runner.ipynb #6d175a5c
+def _check_epsilons(s:SweepOptions) -> tuple[float, ...]|None:
+    "Several ε that increase, of an attack that has one."
+    if s.epsilons is None: return None
+    values = [float(check_number("epsilons", e, low=0)) for e in as_list(s.epsilons)]
+    if not values or values != sorted(set(values)):
+        raise ValueError(f"Expected `epsilons` to increase, but got {values}.")
+    if not isinstance(s.attack, Attack):
+        raise ValueError(f"Expected `attack` to be an attack with an ε, e.g. `FGSM()`, with `epsilons`, but got "
+                         f"{s.attack!r}.")
+    if s.tolerance is None: return tuple(values)
+    raise ValueError(f"Expected `epsilons` without `tolerance`, but got `tolerance` {s.tolerance:g}: each ε would stop "
+                     f"at other images, and its clean answers would differ. Leave one of them out.")
 
 # %% ../../nbs/api/measure/01_runner.ipynb #e1c702bd
 def filter_edits(

@@ -284,7 +284,7 @@ def _summed(result:xr.Dataset, w:xr.DataArray, flat:np.ndarray, outer:list[str],
 # %% ../../nbs/api/measure/04_scores.ipynb #253eb453
 @checked
 def synaptic_scores(
-    result:xr.Dataset, # of `filter_sweep`; may have dimensions `epoch` and `init`
+    result:xr.Dataset, # of `filter_sweep`; may have dimensions `epoch`, `init` and `epsilon`
     *,
     baseline:str="published", # "published": p̂ = 1 − η/N; "random": the sweep's control; "chance": p̂, without guessing
     simultaneous:bool=False, # intervals that hold for all layers and kinds of a filter at once, and `lowest`
@@ -303,7 +303,7 @@ def synaptic_scores(
     check_ci(ci, n_boot)
     check_number("band", band, low=0)
     _check_baseline(result, baseline, simultaneous)
-    outer = [d for d in ("epoch", "init") if d in result.dims]
+    outer = [d for d in ("epoch", "init", "epsilon") if d in result.dims]
     settings = dict(baseline=baseline, simultaneous=int(simultaneous), rule=rule, band=band, ci=ci, n_boot=n_boot,
                     bootstrap_seed=seed, interval_over=_interval_over(result, baseline))
     if baseline == "chance": settings["chance"] = chance_level(result)
