@@ -15,7 +15,7 @@ from fragility_nb.measure.scores import synaptic_scores
 from fragility_nb.measure.sweeps import filter_landscape, filter_sweep
 from fragility_nb.measure.targeted import targeted_weights
 from fragility_nb.models.checkpoints import save_checkpoint
-from fragility_nb.stress.attacks import FGSM
+from fragility_nb.stress.attacks import FGSM, PGD
 from fragility_nb.stress.minimal import find_epsilon
 
 QUIET = dict(device="cpu", progress=False)
@@ -160,7 +160,7 @@ def test_several_epsilons_resume_and_go_along_with_a_landscape(trained, few, tmp
     again = filter_sweep(trained, few, epsilons=EPSILONS, resume=tmp_path, **how)
     assert (again.sel(epsilon=0.02).correct == first.sel(epsilon=0.02).correct).all()
     save_checkpoint(trained, tmp_path/"a.safetensors")
-    land = filter_landscape(trained, {1: tmp_path/"a.safetensors", 2: tmp_path/"a.safetensors"}, few, epsilons=EPSILONS, **how)
+    land = filter_landscape(trained, dict.fromkeys((1, 2), tmp_path/"a.safetensors"), few, epsilons=EPSILONS, **how)
     assert dict(land.correct.sizes) == dict(again.correct.sizes) | dict(epoch=2)
     assert (land.correct.sel(epoch=2) == again.correct).all()
     scores = synaptic_scores(land)
@@ -179,3 +179,88 @@ def test_epsilons_that_cannot_be_are_refused_and_guessing_is_told_for_each(train
     labels = synaptic_scores(several).label.sel(kind="adversarial")
     assert (labels.sel(epsilon=0.5) == "undecided").all() and (labels.sel(epsilon=0.02) != "undecided").any()
     with pytest.raises(ValueError, match="one network"): targeted_weights(several, "conv1")
+
+
+PUBLISHED = dict(published=True, scope="both", filters=["high_pass", "pulse"], thresholds=5, batch_size=40, **QUIET)
+
+
+def as_in_the_notebook(model, data, weights, eps, batch=40):
+    "Clean and attacked answers of a network that is never set to eval: FGSM on normalised images, not clipped."
+    net, answers = copy.deepcopy(model).train(), []
+    for name, w in weights.items(): net.get_parameter(name).data = w
+    for i in range(0, len(data), batch):
+        x, y = data.batch(i, i + batch), data.labels[i:i + batch]
+        z = ((x - model.mean)/model.std).requires_grad_()
+        logits = net.network(z)
+        g, = torch.autograd.grad(nn.functional.cross_entropy(logits, y), z)
+        attacked = net.network((z + eps*g.sign()).detach())
+        answers.append(torch.stack([logits.argmax(1) == y, attacked.argmax(1) == y]))
+    return torch.cat(answers, 1).detach().numpy()
+
+
+def kept(w, filter, alpha, step):
+    if filter == "high_pass": return w > alpha
+    return (w < alpha - step/2) | (w >= alpha + step/2)
+
+
+def test_the_published_mode_is_what_the_notebook_does(trained, few):
+    "A plain loop: local and global, counts over all layers and only the last one written back, range [-1, 1]."
+    eps = 0.3
+    sweep = filter_sweep(trained, few, attack=FGSM(eps), **PUBLISHED)
+    assert sweep.attrs["published"] == 1 and sweep.attrs["bn_mode"] == "batch"
+    layers = {name: p.detach() for name, p in trained.named_parameters() if p.ndim > 1}
+    assert sweep.alpha.sel(layer="global", filter="high_pass").values == pytest.approx([-1, -0.5, 0, 0.5, 1])
+    differ = total = 0
+    for layer in ("conv3", "global"):
+        for f in ("high_pass", "pulse"):
+            for i in range(5):
+                a = float(sweep.alpha.sel(layer=layer, filter=f)[i])
+                some = layers if layer == "global" else {k: w for k, w in layers.items() if f".{layer}." in k}
+                first = next(iter(some.values())).double()
+                step = 0.5 if layer == "global" else float(first.max() - first.min())/4
+                masks = {k: kept(w.double(), f, a, step) for k, w in some.items()}
+                assert sum(int((~m).sum()) for m in masks.values()) == int(sweep.removed.sel(layer=layer, filter=f)[i])
+                last = list(some)[-1]
+                want = as_in_the_notebook(trained, few, {last: torch.where(masks[last], some[last], 0)}, eps)
+                got = sweep.correct.sel(layer=layer, filter=f).isel(threshold=i).transpose("stress", "sample").values
+                differ, total = differ + int((got != want).sum()), total + want.size
+    assert differ <= 0.002*total  # ties in the last bit
+
+
+def test_the_published_mode_changes_each_thing_that_it_names(trained, few):
+    sweep = filter_sweep(trained, few, attack=FGSM(0.3), **PUBLISHED)
+    local = filter_sweep(trained, few, bn_mode="batch", **PUBLISHED | dict(published=False, scope="local"))
+    assert (local.correct.sel(stress="clean") == sweep.correct.sel(stress="clean", layer=local.layer)).all()
+    whole = filter_sweep(trained, few, bn_mode="batch", alpha_range=(-1, 1),
+                         **PUBLISHED | dict(published=False, scope="global"))
+    assert (whole.removed == sweep.removed.sel(layer=["global"])).all()
+    assert (whole.correct.sel(stress="clean") != sweep.correct.sel(stress="clean", layer=["global"])).any()
+    plain = filter_sweep(trained, few, attack=FGSM(0.3), **PUBLISHED | dict(published=False, bn_mode="batch"))
+    assert (plain.reference_correct != sweep.reference_correct).any()  # the unit and the clipping of FGSM
+    scores = synaptic_scores(sweep)
+    assert scores.attrs["rule"] == "simpson" and synaptic_scores(plain).attrs["rule"] == "trapezoid"
+    assert scores.score.equals(synaptic_scores(sweep, rule="simpson").score)
+
+
+def test_the_published_mode_takes_several_epsilons_and_a_control(trained, few):
+    how = PUBLISHED | dict(control=2, control_nodes=3)
+    several = filter_sweep(trained, few, attack=FGSM(), epsilons=(0.1, 0.3), **how)
+    one = filter_sweep(trained, few, attack=FGSM(0.3), **how)
+    assert (several.correct.sel(epsilon=0.3) == one.correct).all()
+    assert (several.control_correct.sel(epsilon=0.3) == one.control_correct).all()
+    assert synaptic_scores(one, baseline="random").attrs["rule"] == "simpson"
+
+
+@pytest.mark.parametrize("other, match", [
+    (dict(bn_mode="running"), "`bn_mode`"), (dict(attack=FGSM(0.1), attack_mode="fixed"), "`attack_mode`"),
+    (dict(alpha_range=(-2, 2)), "`alpha_range`"), (dict(attack=PGD(0.1)), "`attack` to be `FGSM`"),
+    (dict(tolerance=0.1), "`tolerance`")])
+def test_what_the_published_mode_sets_is_refused_if_given_otherwise(trained, few, other, match):
+    with pytest.raises(ValueError, match=match): filter_sweep(trained, few, published=True, **other, **QUIET)
+
+
+def test_the_published_mode_needs_the_unit_of_the_attack_and_simpson(trained, few):
+    with pytest.raises(ValueError, match="`model` to be `Normalized"):
+        filter_sweep(trained.network, few, published=True, attack=FGSM(0.3), thresholds=3, **QUIET)
+    clean = filter_sweep(trained, few, published=True, layers="conv3", thresholds=3, **QUIET)
+    with pytest.raises(ValueError, match="`rule` to be \"simpson\""): synaptic_scores(clean, rule="trapezoid")

@@ -198,6 +198,12 @@ def _check_baseline(result:xr.Dataset, baseline:str, simultaneous:bool) -> None:
                          "Call `filter_sweep(..., control=2)`.")
     if "correct" in result: warn_few(result.sizes["sample"])
 
+def _rule_of(result:xr.Dataset, rule:str|None) -> str:
+    "The integration rule: Simpson's for a sweep as published, and no other."
+    if result.attrs.get("published") and rule not in (None, "simpson"):
+        raise ValueError(f'Expected `rule` to be "simpson" for a sweep with `published=True`, but got {rule!r}.')
+    return rule or ("simpson" if result.attrs.get("published") else "trapezoid")
+
 # %% ../../nbs/api/measure/04_scores.ipynb #49e85bef
 def control_performance(
     result:xr.Dataset, # of `filter_sweep` with `control`
@@ -288,7 +294,7 @@ def synaptic_scores(
     *,
     baseline:str="published", # "published": p̂ = 1 − η/N; "random": the sweep's control; "chance": p̂, without guessing
     simultaneous:bool=False, # intervals that hold for all layers and kinds of a filter at once, and `lowest`
-    rule:str="trapezoid", # "trapezoid" or "simpson"
+    rule:str|None=None, # "trapezoid" (default), or "simpson" (of a sweep with `published=True`)
     band:float=0.01, # τ: |S| ≤ τ counts as robust
     ci:float=0.95, # nominal coverage of the intervals
     n_boot:int=1000, # bootstrap draws
@@ -304,8 +310,8 @@ def synaptic_scores(
     check_number("band", band, low=0)
     _check_baseline(result, baseline, simultaneous)
     outer = [d for d in ("epoch", "init", "epsilon") if d in result.dims]
-    settings = dict(baseline=baseline, simultaneous=int(simultaneous), rule=rule, band=band, ci=ci, n_boot=n_boot,
-                    bootstrap_seed=seed, interval_over=_interval_over(result, baseline))
+    settings = dict(baseline=baseline, simultaneous=int(simultaneous), rule=_rule_of(result, rule), band=band, ci=ci,
+                    n_boot=n_boot, bootstrap_seed=seed, interval_over=_interval_over(result, baseline))
     if baseline == "chance": settings["chance"] = chance_level(result)
     return _scored(result, outer, settings)
 
