@@ -58,7 +58,7 @@ def _check_shape(table:dict) -> None:
     if "template" not in table:
         raise ValueError("Expected `template`, the name of a shipped template or the path of a notebook, but there is "
                          "none.")
-    if not re.fullmatch(r"[\w.-]+", table.get("name", "x")):
+    if not re.fullmatch(r"(?!\.)[\w.-]*\w[\w.-]*", table.get("name", "x")):
         raise ValueError(f"Expected `name` to be made of letters, digits, - and _, but got {table['name']!r}.")
     for key in ("exclude", "runs"):
         if not all(isinstance(row, dict) for row in table.get(key, [])):
@@ -164,6 +164,13 @@ def run_of(folder:Path, template:Path, params:dict, axes:dict, home:Path) -> Run
     return Run(folder/"runs"/f"{words[:90]}_{fingerprint[:8]}".strip("_"), params, axes, fingerprint)
 
 # %% ../../nbs/api/run/05_study_files.ipynb #854fec9a
+def _own_place(home:Path, folder:str) -> Path:
+    "The folder of a study: one of its own, not that of the study file nor one above it, where other things are."
+    if (place := (home/folder).resolve()) != home and place not in home.parents: return home/folder
+    raise ValueError(f"Expected `folder` to be a folder for this study alone, but got {folder!r}, which holds the "
+                     f"study file.")
+
+# %% ../../nbs/api/run/05_study_files.ipynb #1f355470
 def _expand(table:dict, path:Path) -> Study:
     "The runs of a study file."
     _check_shape(table)
@@ -178,7 +185,7 @@ def _expand(table:dict, path:Path) -> Study:
     several = _combinations(axes, table)
     for given in (*several, fixed):
         for k, value in given.items(): _check_value(k, value, known, home)
-    folder = home/table.get("folder", name)
+    folder = _own_place(home, table.get("folder", name))
     runs = tuple(run_of(folder, template, fixed | one, one, home) for one in several)
     return Study(name, template, folder, home, tuple(dict.fromkeys(k for one in several for k in one)), runs)
 
