@@ -5,8 +5,8 @@
 The work of a run is what its cells take, imports included, as any script would pay them; all else is overhead: a
 process, a kernel, the page, the checks.
 Bars: at most 3 s a run, at most 5 % of runs of 60 s, two workers 1.7 times as fast as one on two cores, and under 5 s
-for the list, the state and the collection of 1,000 planned runs. Counted from the command's first line to its last,
-its start shared by the runs.
+for the list, the state and the collection of 1,000 runs, planned or finished. Counted from the command's first line to
+its last, its start shared by the runs.
 """
 import argparse
 import json

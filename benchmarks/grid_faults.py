@@ -6,9 +6,14 @@ Twelve small networks are trained on digits and filtered, two at a time. The con
 SIGKILL at 20 random moments, and the command is run again. At the end every run must be complete, no finished run
 computed twice, no process left, and the collected result the same to the bit. `--quick`: six runs without torch, six
 kills.
+
+Before that, single runs in one folder: killed, or with a full disk, at every step that changes a folder; and six
+processes with wrong clocks that run different parameters into the same folder and are killed at random, on a disk
+with locks and on one without. No finished run may be lost, and none may be signed by another.
 """
 import argparse
 import contextlib
+import errno
 import json
 import os
 import random
@@ -22,9 +27,12 @@ from pathlib import Path
 import nbformat
 import psutil
 
+from fragility_nb.core import owner, whole
 from fragility_nb.core.results import load_result
+from fragility_nb.run import studies
 from fragility_nb.run.collect import collect_study
 from fragility_nb.run.grid import study_status
+from fragility_nb.run.studies import is_done, run_study
 from fragility_nb.run.study_files import load_study
 
 FRAGILITY = [sys.executable, "-c", "from fragility_nb.cli import app; app()"]
@@ -199,7 +207,7 @@ def check(file, reference):
                  if line.startswith("--- ") and "cell" not in line]
         assert lines.count("finished") == 1 and lines[-1] == "finished", f"{run.name}: {lines}"
         left = [p for p in run.folder.rglob("*") if p.suffix == ".part"
-                or p.name in ("running.json", "parts", ".jupyter")]
+                or p.name in ("running.json", "parts", ".jupyter", ".owner", ".work")]
         assert not left, run.name
     a, b = collect_study(file), collect_study(reference)
     for tree in (a, b):
@@ -207,7 +215,174 @@ def check(file, reference):
     assert a.identical(b), "the collected result is not that of the undisturbed study"
 
 
+SAVING = ("""
+a = 1  # number; a negative one fails after its save
+late = False  # as the clock of a file server may have it
+out = '.'  # folder for result.nc
+""", """
+import os
+from pathlib import Path
+import xarray as xr
+from fragility_nb.core.results import provenance, save_result
+home = Path(out)
+save_result(xr.Dataset(dict(y=float(a)), attrs=provenance("toy")), home/"result.nc")
+(home/"table.csv").write_text(f"a,{a}")
+(home/"training").mkdir(exist_ok=True)
+(home/"training"/"weights.bin").write_bytes(bytes(100) + bytes([abs(a)]))
+if late: os.utime(home/"result.nc", (0, 0))
+if a < 0: raise ValueError("after its save")
+""")
+
+
+def saving(path, work=SAVING[1]):
+    "A template that saves a number."
+    return template(path, SAVING[0], work)
+
+
+def in_process(path, running, given, progress, cwd, log):
+    "Executes the cells here and without a kernel, where the kernel is not what is tested."
+    nb, names = nbformat.read(path, 4), {}
+    for cell in nb.cells:
+        if cell.cell_type == "code": exec(cell.source, names)
+        if "parameters" in cell.metadata.get("tags", []): names.update(given)
+    nb.cells.insert(2, nbformat.v4.new_code_cell(f"out = {given['out']!r}"))
+    nbformat.write(nb, running)
+
+
+def numbers(folder):
+    "Every result that is anywhere in a folder."
+    return sorted(float(load_result(p).y) for p in Path(folder).rglob("result.nc"))
+
+
+def consistent(out, path, tried):
+    "No run is said to be done whose number is another's."
+    number = float(load_result(out / "result.nc").y) if (out / "result.nc").is_file() else None
+    for a in tried: assert not is_done(out, path, a=a) or number == a, f"{a} is signed, {number} is there"
+    run = whole.finished_run(out, path.stem)
+    if run and whole.is_intact(out, run, deep=True): assert number == float(run["params"]["a"])
+
+
+STEPS = [(os, "rename"), (os, "replace"), (os, "unlink"), (os, "mkdir"), (os, "open"), (os, "rmdir"), (os, "fsync")]
+
+
+def at_step(n, then):
+    "Calls `then` in the nth step that changes a folder; gives the count of them."
+    count = [0]
+    for module, name in STEPS:
+        real = getattr(module, name)
+
+        def step(*args, _real=real, _name=name, **kwargs):
+            if _name != "open" or (len(args) > 1 and args[1] & (os.O_CREAT | os.O_WRONLY | os.O_RDWR)):
+                count[0] += 1
+                if count[0] == n: then()
+            return _real(*args, **kwargs)
+        setattr(module, name, step)
+    return count
+
+
+def die(): os.kill(os.getpid(), signal.SIGKILL)
+
+
+def full(): raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def forked(work):
+    "The status of a copy of this process that does something."
+    pid = os.fork()
+    if pid: return os.waitpid(pid, 0)[1]
+    try: work()
+    except BaseException: os._exit(1)
+    os._exit(0)
+
+
+def steps_of(work):
+    "How many steps that change a folder a piece of work has."
+    read, write = os.pipe()
+
+    def counted():
+        count = at_step(0, die)
+        work()
+        os.write(write, str(count[0]).encode())
+    assert forked(counted) == 0
+    os.close(write)
+    with os.fdopen(read) as f: return int(f.read())
+
+
+def every_step(folder, path, then):
+    "Something happens at each step of a second run into a folder; how many steps there were."
+    def start(name):
+        run_study(path, folder / name, a=1, progress=False)
+        return folder / name
+    steps = steps_of(lambda: run_study(path, start("counted"), a=2, progress=False))
+    for n in range(1, steps + 1):
+        out = start(f"step{n}")
+        forked(lambda n=n, out=out: (at_step(n, then), run_study(path, out, a=2, progress=False)))
+        consistent(out, path, (1, 2))
+        assert 1. in numbers(out), f"lost at step {n}"
+        run_study(path, out, a=2, progress=False)
+        assert is_done(out, path, a=2) and 1. in numbers(out), f"not complete after step {n}"
+    return steps
+
+
+def signed(note):
+    "What a run.json says of a run that was put aside is what lies beside it."
+    for run in json.loads(note.read_text()).values():
+        assert float(load_result(note.parent / "result.nc").y) == float(run["params"]["a"])
+
+
+def shared(folder, path, seed, locks, seconds):
+    "Processes with wrong clocks share a folder and are killed: how many runs were finished, refused and killed."
+    out, notes, rng = folder / "shared", folder / "notes", random.Random(seed)
+    notes.mkdir(parents=True)
+
+    def life(i):
+        rng, wrong, real = random.Random(f"{seed} {i}"), random.uniform(-1e8, 1e8), time.time
+        time.time = lambda: real() + wrong
+        if not locks: owner.fcntl = None
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            a = rng.randint(1, 9)
+            try: run_study(path, out, a=a, progress=False)
+            except BlockingIOError: (notes / f"refused-{os.getpid()}-{rng.random()}").touch()
+            else: (notes / f"finished-{os.getpid()}-{rng.random()}").write_text(str(a))
+
+    def begin(i):
+        pid = os.fork()
+        if pid: return pid
+        with contextlib.suppress(BaseException):
+            life(i)
+            os._exit(0)
+        os._exit(1)
+    alive, kills, until = [begin(i) for i in range(6)], 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(rng.uniform(0.2, 0.6))
+        victim = alive.pop(rng.randrange(6))
+        os.kill(victim, signal.SIGKILL)
+        os.waitpid(victim, 0)
+        kills += 1
+        alive.append(begin(6 + kills))
+    ended = [os.waitpid(pid, 0)[1] for pid in alive]
+    assert not any(ended), f"a process ended with {ended}"
+    consistent(out, path, range(1, 10))
+    finished = {float(p.read_text() or 0) for p in notes.glob("finished-*")} - {0.}
+    assert finished <= set(numbers(out)), "a finished run is lost"
+    for aside in out.glob("earlier/*/run.json"): signed(aside)
+    return dict(finished=len(list(notes.glob("finished-*"))), refused=len(list(notes.glob("refused-*"))), killed=kills)
+
+
+def one_folder(folder, seed, seconds):
+    "Single runs in one folder, without kernels."
+    studies._execute, studies.notebook_page = in_process, lambda path: "<html>a page</html>"
+    path = saving(folder / "own.ipynb")
+    return dict(killed_at_steps=every_step(folder / "killed", path, die),
+                full_at_steps=every_step(folder / "full", path, full),
+                shared=shared(folder / "locks", path, seed, True, seconds),
+                shared_without_locks=shared(folder / "no locks", path, seed, False, seconds))
+
+
 def main(quick, seed):
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(one_folder(Path(folder), seed, 10 if quick else 60)))
     with tempfile.TemporaryDirectory() as folder:
         settings = dict(light=quick, runs=6 if quick else 12)
         files = [study(Path(folder) / name, **settings) for name in ("disturbed", "undisturbed")]

@@ -251,6 +251,8 @@ def differential(
     "Find images on which networks that agree come to disagree (DeepXplore), and say what they cover."
     given = locals()
     from fragility_nb.core.checks import check_choice
+    from fragility_nb.core.kept import put_aside
+    from fragility_nb.core.owner import own_folder
     from fragility_nb.core.results import save_result
     from fragility_nb.data.sets import load_data
     from fragility_nb.probes.coverage.constraints import CONSTRAINTS
@@ -268,8 +270,10 @@ def differential(
         nets = [_network(name, out, load, epochs, seed, device) for name in names]
         found = {k: generate_differential(nets, seeds, constraint=k, step=step, steps=steps, threshold=threshold,
                                           seed=seed, device=device) for k in kinds}
-        save_result(found, out/"result.nc")
-        _save_images(found, out)
+        with own_folder(out, f"Another run works in `{out}`"):
+            put_aside(out, ["result.nc", "generated", *(f"{k}.png" for k in found)])
+            save_result(found, out/"result.nc")
+            _save_images(found, out)
         for line in _differential_lines(found): typer.echo(line)
         typer.echo(f"\nThe numbers: {out/'result.nc'}\nThe images:  {out/'generated'}")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, environment
 
+from fragility_nb.run import cluster
 from fragility_nb.run.cluster import LocalEngine, WorkerDied
 from fragility_nb.run.dask_engine import DaskEngine, slurm_options, slurm_script
 from fragility_nb.run.machine import list_gpus, pick_gpus, thread_share
@@ -167,6 +168,81 @@ def test_a_process_sees_its_gpu():
 def count_gpus(_):
     import torch
     return torch.cuda.device_count()
+
+# --- macOS
+
+LACKING = """
+import ctypes, os, sys
+for name in ("pipe2", "sched_getaffinity", "memfd_create", "pidfd_open"):
+    if hasattr(os, name): delattr(os, name)
+class NoLibrary:
+    def __init__(self, *_): raise AttributeError("prctl")
+ctypes.CDLL = NoLibrary
+real = os.scandir
+def scandir(path="."):
+    if str(path).startswith("/proc"): raise FileNotFoundError(path)
+    return real(path)
+os.scandir = scandir
+from fragility_nb.run import cluster
+cluster._LINUX = False
+"""
+
+@pytest.fixture
+def macos(monkeypatch):
+    "Here and in the starter, what macOS lacks is missing: pipe2, prctl, /proc, the affinity."
+    for name in ("pipe2", "sched_getaffinity"): monkeypatch.delattr(os, name)
+    monkeypatch.setattr(cluster, "_LINUX", False)
+    def begin(env, fd):
+        code = f"import sys; sys.path[:] = {sys.path!r}\n{LACKING}\ncluster._serve({fd})"
+        return subprocess.Popen([sys.executable, "-c", code], env=env, stdin=subprocess.DEVNULL, pass_fds=[fd],
+                                start_new_session=True)
+    monkeypatch.setattr(cluster, "_begin_starter", begin)
+
+def test_what_macos_lacks_is_not_needed(macos):
+    "Calls, their errors and their deaths."
+    out = dict(LocalEngine(workers=2).run(who_or_fail, [0, "x", 0]))
+    assert len({out[0], out[2], os.getpid()}) == 3 and isinstance(out[1], TypeError)
+    assert isinstance(dict(LocalEngine().run(killed, [0]))[0], WorkerDied)
+
+def who_or_fail(seconds): return who(seconds + 0)
+
+def killed(_): os.kill(os.getpid(), signal.SIGKILL)
+
+def test_on_macos_a_workers_children_end_with_it(macos, capfd):
+    "Those of its group; a kernel leads its own, and looks itself whether its parent is there."
+    assert isinstance(dict(LocalEngine().run(child_of_its_group, [300]))[0], WorkerDied)
+    assert gone([int(capfd.readouterr().out)])
+
+def child_of_its_group(seconds):
+    print(subprocess.Popen(["sleep", str(seconds)]).pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def test_on_macos_workers_end_when_their_starter_is_killed(macos, tmp_path):
+    engine, out = LocalEngine(), {}
+    def kill():
+        until = time.monotonic() + 60
+        while not (tmp_path/"pid").exists() and time.monotonic() < until: time.sleep(0.05)
+        os.kill(int((tmp_path/"parent").read_text()), signal.SIGKILL)
+    threading.Thread(target=kill).start()
+    for index, outcome in engine.run(note_and_sleep, [str(tmp_path)]): out[index] = outcome
+    assert isinstance(out[0], WorkerDied) and gone([int((tmp_path/"pid").read_text())])
+
+def note_and_sleep(folder):
+    (Path(folder)/"parent").write_text(str(os.getppid()))
+    (Path(folder)/"part").write_text(str(os.getpid()))
+    (Path(folder)/"part").rename(Path(folder)/"pid")
+    time.sleep(60)
+
+def test_on_macos_processes_are_asked_for_by_ps(monkeypatch):
+    "The owner of a folder, without /proc: the same text for the same process, none for a dead one."
+    from fragility_nb.core import owner
+    monkeypatch.setattr(sys, "platform", "darwin")
+    dead = subprocess.Popen(["true"])
+    before = owner.process_start(os.getpid())
+    dead.wait()
+    assert before and before == owner.process_start(os.getpid()) and owner.process_start(dead.pid) == ""
+    monkeypatch.setenv("PATH", "") # no `ps`: it cannot be known
+    assert owner.process_start(os.getpid()) is None
 
 # --- dask
 

@@ -1,7 +1,6 @@
 """The ends of things: every command over every mixture of runs, hostile names on every page, and mistakes that are told
 before anything long begins."""
 import contextlib
-import fcntl
 import html
 import io
 import json
@@ -24,6 +23,7 @@ from typer.testing import CliRunner
 
 from fragility_nb.cli import app
 from fragility_nb.core.options import OPTIONS, check_options, find_option
+from fragility_nb.core.owner import own_folder
 from fragility_nb.core.results import provenance, save_result
 from fragility_nb.run import cluster, studies
 from fragility_nb.run.collect import collect_study, study_table
@@ -135,8 +135,7 @@ def mixture(file, names):
         for run, name in zip(plan.runs, names):
             if change := HAPPENS[name][1]: change(run.folder)
             if HAPPENS[name][0] == "running":
-                lock = locks.enter_context(open(run.folder / ".lock", "a+"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                locks.enter_context(own_folder(run.folder, "Another process computes this run"))
         (plan.folder / "study.json").unlink(missing_ok=True)
         yield plan
 
@@ -236,7 +235,7 @@ def test_the_command_line_refuses_before_it_trains(tmp_path, monkeypatch, comman
 def test_one_epoch_needs_no_word_on_snapshots(monkeypatch, tmp_path):
     given = {}
     monkeypatch.setattr(studies, "_trained", lambda *a, **_: given.update(a[3]) or tmp_path / "none")
-    monkeypatch.setattr(studies, "run_study", lambda *a, **_: tmp_path / "page.html")
+    monkeypatch.setattr(studies, "run_owned", lambda *a, **_: tmp_path / "page.html")
     studies.run_model("cnn3", tmp_path / "out", epochs=1, progress=False)
     assert given["snapshots"] == [1]
 

@@ -85,6 +85,17 @@ def test_files(explorer, tmp_path):
     for suffix in (".png", ".svg", ".csv"): assert explorer.save(tmp_path/f"x{suffix}").stat().st_size > 200
     assert pd.read_csv(tmp_path/"x.csv").layer.tolist() == explorer.subject.layers
     with pytest.raises(ValueError, match="pdf"): explorer.save(tmp_path/"x.pdf")
+    assert not (tmp_path/"x.pdf").exists()
+
+
+def test_files_are_not_overwritten_and_say_what_was_chosen(explorer, tmp_path):
+    for suffix in (".png", ".svg", ".csv"):
+        (tmp_path/f"x{suffix}").write_text("mine")
+        saved = explorer.save(tmp_path/f"x{suffix}")
+        assert saved == tmp_path/f"x-2{suffix}" and (tmp_path/f"x{suffix}").read_text() == "mine"
+    assert set(pd.read_csv(tmp_path/"x-2.csv").settings) == {repr(explorer)}
+    assert Image.open(tmp_path/"x-2.png").info["Description"] == repr(explorer)
+    assert explorer.call in (tmp_path/"x-2.svg").read_text()
 
 
 def test_only_the_last_of_many_requests_is_drawn(result):

@@ -87,7 +87,7 @@ def test_on_dask_from_the_command_line(undisturbed, tmp_path):
     file = faults.study(tmp_path, runs=3)
     command = faults.start(file, "--engine", "dask", "--workers", "2", env=environment(), stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, text=True)
-    run = next(r for r in load_study(file).runs if r.folder == partly(file).parent)
+    run = next(r for r in load_study(file).runs if r.folder in partly(file).parents)
     # run <- starter <- dask worker
     worker = psutil.Process(json.loads((run.folder / "running.json").read_text())["pid"]).parent().parent()
     worker.kill()
@@ -102,7 +102,7 @@ def test_on_dask_from_the_command_line(undisturbed, tmp_path):
 def partly(file, timeout=100):
     "Waits until a run has kept its first part; its folder of parts."
     until = time.time() + timeout
-    while not (found := list((file.parent / "study" / "runs").glob("*/parts/*/*.npz"))):
+    while not (found := list((file.parent / "study" / "runs").glob("*/.work/*/parts/*/*.npz"))):
         assert time.time() < until, "no run got so far"
         time.sleep(0.02)
     return found[0].parent.parent
@@ -122,8 +122,8 @@ def test_every_run_has_its_files(undisturbed):
     plan = load_study(undisturbed)
     status = study_status(plan)
     for run in plan.runs:
-        assert {p.name for p in run.folder.iterdir()} == {".lock", "log.txt", "params.json", "result.nc", "run.json",
-                                                          "work.html", "work.ipynb"}
+        assert {p.name for p in run.folder.iterdir()} == {".lock", ".result.copy", "log.txt", "params.json",
+                                                          "result.nc", "run.json", "work.html", "work.ipynb"}
         assert re.fullmatch(r"seed=\d_[0-9a-f]{8}", run.name)
         assert json.loads((run.folder / "params.json").read_text())["params"] == run.params
     assert (status.seconds > status.cell_seconds).all() and (status.cell_seconds > 1.2).all()

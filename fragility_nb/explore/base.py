@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['figure_png', 'check_result', 'Explorer']
 
-# %% ../../nbs/api/explore/00_base.ipynb #d2b27875
+# %% ../../nbs/api/explore/00_base.ipynb #e36b8125
 import asyncio
 import html
 import io
@@ -24,6 +24,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..core.checks import check_choice, unknown_name
+from ..core.kept import free_path
 from ..core.results import SCHEMA, check_kind
 from ..figures.style import own_style, plain_texts
 
@@ -192,12 +193,16 @@ class _Saved(_Drawn):
 
     def save(self,
         path:str|Path, # ends with .png, .svg or .csv
-    ) -> Path: # as given
-        "The figure as .png or .svg, or the numbers of what is chosen as .csv."
-        path = Path(path)
-        check_choice("suffix of `path`", path.suffix, (".png", ".svg", ".csv"))
-        if path.suffix == ".csv": self.table().to_csv(path, index=False)
-        else: self.figure().savefig(path, dpi=100)
+    ) -> Path: # as given, or, where a file is there already, with -2, -3, … before the suffix
+        "The figure as .png or .svg, or the numbers of what is chosen as .csv; each says inside what was chosen."
+        check_choice("suffix of `path`", Path(path).suffix, (".png", ".svg", ".csv"))
+        path = free_path(path)
+        try:
+            if path.suffix == ".csv": self.table().assign(settings=repr(self)).to_csv(path, index=False)
+            else: self.figure().savefig(path, dpi=100, metadata=dict(Description=repr(self)))
+        except BaseException:
+            path.unlink() # it is empty, or not whole
+            raise
         return path
 
     def __repr__(self): return f"{self.call}({', '.join(f'{k}={v!r}' for k, v in self.state.items())})"

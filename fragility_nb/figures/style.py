@@ -186,8 +186,8 @@ def chosen_names(
     return known if value is None else [check_choice(what, v, known) for v in as_list(value)]
 
 def check_one_network(result:xr.Dataset, what:str) -> xr.Dataset:
-    "Refuses several snapshots or initialisations where one is drawn."
-    for dim in ("epoch", "init"):
+    "Refuses several snapshots, initialisations or ε where one is drawn."
+    for dim in ("epoch", "init", "epsilon"):
         if dim in result.dims:
             raise ValueError(f"Expected `{what}` of one network, but it has {result.sizes[dim]} values of `{dim}`: "
                              f"choose one, e.g. `{what}.sel({dim}={result[dim].values[-1]})`.")

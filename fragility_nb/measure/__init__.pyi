@@ -1,5 +1,5 @@
 # Made by tools/public_names.py.
-from . import matrix, mce, runner, scores, sequential, severity, simultaneous, sweeps, targeted
+from . import external, matrix, mce, runner, scores, sequential, severity, simultaneous, sweeps, targeted
 from .sequential import PAIRS, count_pairs, accuracy_ratio, ratio_interval, look_slices
 from .sweeps import stress_sweep, filter_sweep, filter_landscape
 from .simultaneous import spread_of, simultaneous_interval, lowest_set
@@ -14,6 +14,7 @@ from .severity import (
 )
 from .matrix import StressPolicy, MixUp, CutMix, WorstOf, train_test_matrix, matrix_row
 from .targeted import targeted_weights, targeted_mask
+from .external import stress_scores
 from .mce import ALEXNET, ALEXNET_CLEAN, corruption_scores, corruption_error
 
 __all__ = [
@@ -23,6 +24,6 @@ __all__ = [
     "synaptic_scores", "relabel", "scale_scores", "labels_by_baseline", "score_summary", "average_inits",
     "compactness", "smallest_fraction", "result_summary", "calibration", "worst_class", "stress_summary",
     "auc_difference", "flip_rate", "minimal_summary", "matrix_summary", "matrix_minimal", "StressPolicy", "MixUp",
-    "CutMix", "WorstOf", "train_test_matrix", "matrix_row", "targeted_weights", "targeted_mask", "ALEXNET",
-    "ALEXNET_CLEAN", "corruption_scores", "corruption_error",
+    "CutMix", "WorstOf", "train_test_matrix", "matrix_row", "targeted_weights", "targeted_mask", "stress_scores",
+    "ALEXNET", "ALEXNET_CLEAN", "corruption_scores", "corruption_error",
 ]

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/api/measure/01_runner.ipynb #9c4828ff
+# %% ../../nbs/api/measure/01_runner.ipynb #6e0471d4
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,12 +21,13 @@ from ..core.checks import as_list, check_choice, check_number, check_range, warn
 from ..core.results import provenance
 from ..data.images import ImageData, generator
 from ..data.sets import pick_device
-from ..models.wrap import by_batch, model_hash, model_name, same_look
+from ..models.wrap import Normalized, by_batch, model_hash, model_name, same_look
+from ..models.answers import BLOCK
 from ..models.answers import BLOCK
 from ..models.gradients import broken_gradients
 from ..models.resume import answers_text
 from ..stress.stressors import stress_id
-from ..stress.attacks import Attack, attack_images
+from ..stress.attacks import FGSM, Attack, attack_images
 from ..stress.filters import FILTERS, FilterPlan
 from ..stress.control import MATCHES, ControlPlan
 from ..engine.job import Edits, parse_bytes
@@ -111,6 +112,57 @@ def warn_at_chance(
             warn_user(f"The unfiltered accuracy on {name} images is {p:.3f}, not above a random guess (1/{guess}): "
                       f"relative performance means nothing there.")
 
+# %% ../../nbs/api/measure/01_runner.ipynb #5166d03d
+@dataclass(frozen=True)
+class PublishedFGSM(FGSM):
+    "FGSM on normalised images, unclipped: ε in their units."
+    std: tuple[float, ...] = (1.,) # of the normalisation; one, or one for each channel
+
+    def step(self, x:Tensor, gradient:Tensor, severity:float=1.) -> Tensor:
+        "The attacked image in pixel units, from a gradient that is already there."
+        return x + self.strength(severity) * x.new_tensor(self.std)[:, None, None] * gradient.sign()
+
+def attack_of(
+    s:"SweepOptions", # with the attack
+    model:nn.Module, # that is attacked
+) -> Attack|None:
+    "The attack as it is made on a network."
+    if not s.published or s.attack is None: return s.attack
+    if not isinstance(model, Normalized):
+        raise ValueError("Expected `model` to be `Normalized(network, mean, std)` with `published=True`: the ε of the "
+                         "attack is in units of the normalised images. Mean 0 and std 1 leave the images as they are.")
+    return PublishedFGSM(s.attack.epsilon, tuple(model.std.flatten().tolist()))
+
+# %% ../../nbs/api/measure/01_runner.ipynb #9a693365
+_PUBLISHED = dict(bn_mode="batch", attack_mode="adaptive", alpha_range=(-1., 1.))
+
+def _settle_mode(s:"SweepOptions") -> None:
+    "Completes what `published` sets, and refuses it if given otherwise."
+    given = s.bn_mode, s.attack_mode, s.alpha_range and tuple(s.alpha_range)
+    for (name, want), value in zip(_PUBLISHED.items(), given):
+        if not s.published: continue
+        if value not in (None, want):
+            raise ValueError(f"Expected `{name}` to be {want!r} with `published=True`, but got {value!r}.")
+        object.__setattr__(s, name, want)
+    if s.bn_mode is None: object.__setattr__(s, "bn_mode", "running")
+    if s.published and s.attack is not None and type(s.attack) not in (FGSM, PublishedFGSM):
+        raise ValueError(f"Expected `attack` to be `FGSM`, its `epsilon` in units of the normalised images, with "
+                         f"`published=True`, but got {s.attack!r}.")
+
+# %% ../../nbs/api/measure/01_runner.ipynb #6d175a5c
+def _check_epsilons(s:"SweepOptions") -> tuple[float, ...]|None:
+    "Several ε that increase, of an attack that has one."
+    if s.epsilons is None: return None
+    values = [float(check_number("epsilons", e, low=0)) for e in as_list(s.epsilons)]
+    if not values or values != sorted(set(values)):
+        raise ValueError(f"Expected `epsilons` to increase, but got {values}.")
+    if not isinstance(s.attack, Attack):
+        raise ValueError(f"Expected `attack` to be an attack with an ε, e.g. `FGSM()`, with `epsilons`, but got "
+                         f"{s.attack!r}.")
+    if s.tolerance is None: return tuple(values)
+    raise ValueError(f"Expected `epsilons` without `tolerance`, but got `tolerance` {s.tolerance:g}: each ε would stop "
+                     f"at other images, and its clean answers would differ. Leave one of them out.")
+
 # %% ../../nbs/api/measure/01_runner.ipynb #f736cdcd
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions:
@@ -120,8 +172,9 @@ class SweepOptions:
     filters:Sequence[str]=("high_pass", "low_pass", "pulse") # names of filters
     thresholds:int=25 # A: number of thresholds
     attack:Attack|None=None # for adversarial images; default none
+    epsilons:Sequence[float]|None=None # several ε, each in place of the attack's own; default: its own
     attack_mode:str="adaptive" # "adaptive": made on each filtered copy; "fixed": on the unfiltered network
-    bn_mode:str="running" # BatchNorm by "running" statistics, or by those of the "batch"
+    bn_mode:str|None=None # BatchNorm by "running" statistics (default), or by those of the "batch"
     alpha_range:tuple[float, float]|None=None # of the thresholds; default smallest to largest weight
     tolerance:float|None=None # width of a relative performance's interval that is enough; default: all images
     precision:str="float32" # or "bfloat16"
@@ -131,6 +184,7 @@ class SweepOptions:
     control:int=0 # r: random orders in which as many weights are removed
     control_match:str="sign" # as many of each "sign" as the filter removes, or only in "count"
     control_nodes:int|None=9 # thresholds of each filter at which the control is evaluated; `None`: all
+    published:bool=False # what the authors' notebook does, set together
 
     def __post_init__(self): _settle(self)
 
@@ -142,6 +196,16 @@ class SweepOptions:
         "What the control's answers depend on besides; empty without one."
         return dict(control=self.control, control_match=self.control_match, control_nodes=self.nodes) \
             if self.control else {}
+
+    def range_of(self, scope:str) -> tuple[float, float]|None:
+        "The thresholds' range in a scope; `None`: from the smallest to the largest weight."
+        return self.alpha_range if scope == "global" or not self.published else None
+
+    def each_epsilon(self) -> list["SweepOptions"]:
+        "The options of the sweep at each ε; these alone without `epsilons`."
+        attack:Any = self.attack
+        if self.epsilons is None: return [self]
+        return [replace(self, epsilons=None, attack=replace(attack, epsilon=e)) for e in self.epsilons]
 
     @property
     def nodes(self) -> int: # M
@@ -155,8 +219,10 @@ class SweepOptions:
 # %% ../../nbs/api/measure/01_runner.ipynb #e1156764
 def _settle(s:SweepOptions) -> None:
     "Checks the options and completes those that may be given in short."
+    _settle_mode(s)
     _check_options(s)
     object.__setattr__(s, "filters", as_list(s.filters)) # frozen
+    object.__setattr__(s, "epsilons", _check_epsilons(s))
     object.__setattr__(s, "device", pick_device(s.device))
 
 def _option_facts(s:SweepOptions) -> dict:
@@ -164,14 +230,14 @@ def _option_facts(s:SweepOptions) -> dict:
     return dict(thresholds=s.thresholds, attack=repr(s.attack) if s.attack else None,
                 attack_mode=s.attack_mode if s.attack else None, bn_mode=s.bn_mode, alpha_range=s.alpha_range,
                 precision=s.precision, batch_size=s.batch_size if s.bn_mode == "batch" else None,
-                tolerance=s.tolerance)
+                tolerance=s.tolerance) | (dict(published=1) if s.published else {})
 
 # %% ../../nbs/api/measure/01_runner.ipynb #ed9099e0
 def _check_options(s:SweepOptions) -> None:
     "One clear error for the first option that cannot be."
     check_choice("scope", s.scope, ("local", "global", "both"))
     check_choice("attack_mode", s.attack_mode, ("fixed", "adaptive"))
-    check_choice("bn_mode", s.bn_mode, ("running", "batch"))
+    check_choice("bn_mode", str(s.bn_mode), ("running", "batch"))
     check_number("thresholds", s.thresholds, low=2, integer=True)
     for name in as_list(s.filters): check_choice("filter", name, FILTERS)
     if len(set(as_list(s.filters))) < len(as_list(s.filters)): # one that comes twice counts twice in "combined"
@@ -216,6 +282,16 @@ def control_edits(
     make = lambda j: dict(zip(paths, nodes[j][0].filtered(nodes[j][1], draw)))
     return Edits(tuple(paths), len(nodes), make, tuple(c.key(m, draw) for c, m in nodes))
 
+# %% ../../nbs/api/measure/01_runner.ipynb #6f9660fe
+def written_back(
+    edits:Edits, # of one scope
+    s:SweepOptions, # whether as published
+) -> Edits:
+    "The edits; as published only what they do to the last layer."
+    if not s.published: return edits
+    last = edits.paths[-1]
+    return Edits((last,), len(edits), lambda j: {last: edits.make(j)[last]}, tuple(map(edits.key, range(len(edits)))))
+
 # %% ../../nbs/api/measure/01_runner.ipynb #2c0f6453
 ORDER = "order of images" # names the random stream that orders the images where not all are used
 
@@ -236,11 +312,13 @@ class Evaluator:
         self.model, self.data, self.s = model if attacked is None else attacked, _in_order(data, settings), settings
         same_look(self.model, model)
         self.memory = parse_bytes(settings.memory)
-        self.engine = EditEngine(model, bn_mode=settings.bn_mode, precision=settings.precision, device=settings.device,
-                                 memory=self.memory - self.memory // 4) # the images have their quarter
+        memory = self.memory - self.memory // 4 # the images have their quarter
+        self.engine = EditEngine(model, bn_mode=str(settings.bn_mode), precision=settings.precision,
+                                 device=settings.device, memory=memory)
         few = data.batch(0, 3)
-        self.fixed:Any = settings.attack if settings.attack_mode == "fixed" else None
-        self.adaptive:Any = settings.attack if settings.attack_mode == "adaptive" else None
+        attack = attack_of(settings, self.model)
+        self.fixed:Any = attack if settings.attack_mode == "fixed" else None
+        self.adaptive:Any = attack if settings.attack_mode == "adaptive" else None
         self.at_once = self._at_once(4 * few[0].numel() * (2 if self.fixed else 1))
         self.rows = self.engine.rows_with_gradient(few) if self.fixed else BLOCK # images of an attack at once
         if by_batch(self.model): self.rows = settings.batch_size or 100

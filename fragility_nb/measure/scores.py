@@ -63,6 +63,14 @@ def check_ci(
     check_number("ci", ci, above=0, high=0.9999)
     check_number("n_boot", n_boot, low=100, integer=True)
 
+def warn_few(
+    n:int, # images that are resampled
+) -> None:
+    "Says below 50 images that intervals by resampling are too narrow."
+    if n < 50:
+        warn_user(f"These intervals rest on {n} images: below 50 a nominal 95 % interval covers the truth in 88 to "
+                  f"91 % only. Take more images, or read narrow decisions as undecided.")
+
 def derived_attrs(
     result:xr.Dataset, # what a new result is computed from
     kind:str, # of the new result
@@ -188,9 +196,13 @@ def _check_baseline(result:xr.Dataset, baseline:str, simultaneous:bool) -> None:
     if baseline == "random" and "control_correct" not in result:
         raise ValueError('Expected `result` of a sweep with a random control for baseline="random", but it has none. '
                          "Call `filter_sweep(..., control=2)`.")
-    if "correct" in result and result.sizes["sample"] < 50:
-        warn_user(f"These intervals rest on {result.sizes['sample']} images: below 50 a nominal 95 % interval covers "
-                  f"the truth in 88 to 91 % only. Take more images, or read narrow decisions as undecided.")
+    if "correct" in result: warn_few(result.sizes["sample"])
+
+def _rule_of(result:xr.Dataset, rule:str|None) -> str:
+    "The integration rule: Simpson's for a sweep as published, and no other."
+    if result.attrs.get("published") and rule not in (None, "simpson"):
+        raise ValueError(f'Expected `rule` to be "simpson" for a sweep with `published=True`, but got {rule!r}.')
+    return rule or ("simpson" if result.attrs.get("published") else "trapezoid")
 
 # %% ../../nbs/api/measure/04_scores.ipynb #49e85bef
 def control_performance(
@@ -278,11 +290,11 @@ def _summed(result:xr.Dataset, w:xr.DataArray, flat:np.ndarray, outer:list[str],
 # %% ../../nbs/api/measure/04_scores.ipynb #253eb453
 @checked
 def synaptic_scores(
-    result:xr.Dataset, # of `filter_sweep`; may have dimensions `epoch` and `init`
+    result:xr.Dataset, # of `filter_sweep`; may have dimensions `epoch`, `init` and `epsilon`
     *,
     baseline:str="published", # "published": p̂ = 1 − η/N; "random": the sweep's control; "chance": p̂, without guessing
     simultaneous:bool=False, # intervals that hold for all layers and kinds of a filter at once, and `lowest`
-    rule:str="trapezoid", # "trapezoid" or "simpson"
+    rule:str|None=None, # "trapezoid" (default), or "simpson" (of a sweep with `published=True`)
     band:float=0.01, # τ: |S| ≤ τ counts as robust
     ci:float=0.95, # nominal coverage of the intervals
     n_boot:int=1000, # bootstrap draws
@@ -297,9 +309,9 @@ def synaptic_scores(
     check_ci(ci, n_boot)
     check_number("band", band, low=0)
     _check_baseline(result, baseline, simultaneous)
-    outer = [d for d in ("epoch", "init") if d in result.dims]
-    settings = dict(baseline=baseline, simultaneous=int(simultaneous), rule=rule, band=band, ci=ci, n_boot=n_boot,
-                    bootstrap_seed=seed, interval_over=_interval_over(result, baseline))
+    outer = [d for d in ("epoch", "init", "epsilon") if d in result.dims]
+    settings = dict(baseline=baseline, simultaneous=int(simultaneous), rule=_rule_of(result, rule), band=band, ci=ci,
+                    n_boot=n_boot, bootstrap_seed=seed, interval_over=_interval_over(result, baseline))
     if baseline == "chance": settings["chance"] = chance_level(result)
     return _scored(result, outer, settings)
 

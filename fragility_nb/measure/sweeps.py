@@ -38,7 +38,8 @@ from ..engine.job import Edits
 from .sequential import accuracy_ratio, count_pairs, look_slices, ratio_interval
 from .runner import Evaluator, SweepOptions, as_landscape, check_seeds, check_severities
 from .runner import check_snapshots, control_edits, filter_edits, provenance_of, stress_names
-from .runner import sweep_bar, warn_at_chance, warn_interrupted, whole_inits
+from .runner import join_results, sweep_bar, warn_at_chance, warn_interrupted, whole_inits
+from .runner import written_back
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #1fe99810
 def _answers(
@@ -197,7 +198,8 @@ def _scopes(
 
 def _count_copies(model:nn.Module, s:SweepOptions) -> int:
     "Filtered copies of the network, all told."
-    return len(_scopes(model, s)) * len(s.filters) * (s.thresholds + s.control*s.nodes)
+    each = len(_scopes(model, s)) * len(s.filters) * (s.thresholds + s.control*s.nodes)
+    return each * len(s.each_epsilon())
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #ae36fcf9
 def _by_threshold(parts:Sequence[dict], name:str, s:SweepOptions) -> np.ndarray: # (layer, filter, threshold, …)
@@ -233,9 +235,9 @@ def _control_answers(run:Evaluator, plans:list[FilterPlan], layers:list[Layer], 
     if not s.control: return {}
     orders = RandomOrders(plans[0].theta, [layer.name for layer in layers], s.control_match)
     controls = [ControlPlan(p, orders, s.control_nodes) for p in plans]
-    right = [_stored_right(run, control_edits(controls, draw, _paths(layers)), store, bar,
-                           *key, "random control", s.control_match, s.nodes, draw)["correct"]
-             for draw in range(s.control)]
+    edits = lambda draw: written_back(control_edits(controls, draw, _paths(layers)), s)
+    key = *key, "random control", s.control_match, s.nodes
+    right = [_stored_right(run, edits(draw), store, bar, *key, draw)["correct"] for draw in range(s.control)]
     return dict(control_step=np.stack([c.steps for c in controls]), control_correct=np.stack(right))
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #7a773bea
@@ -248,6 +250,33 @@ def _control_variables(parts:Sequence[dict], s:SweepOptions) -> dict:
     return dict(control_step=(("layer", "filter", "node"), np.stack([p["control_step"] for p in parts])),
                 control_correct=(dims, right), control_accuracy=(dims[:-1], right.mean(-1)))
 
+# %% ../../nbs/api/measure/02_sweeps.ipynb #7fbf0a46
+def _warn_guessing(result:xr.Dataset) -> None:
+    "Says at which ε the unfiltered network only guesses."
+    guess = result.attrs["num_classes"]
+    at = (result.reference_accuracy <= 1/guess).any("stress")
+    if at.any():
+        weak = ", ".join(f"{e:g}" for e in result.epsilon.values[at])
+        warn_user(f"The unfiltered accuracy is not above a random guess (1/{guess}) at ε = {weak}: relative "
+                  f"performance means nothing there.")
+
+# %% ../../nbs/api/measure/02_sweeps.ipynb #c0bbfb5b
+def _sweep_each(model:nn.Module, data:ImageData, s:SweepOptions, resume, bar:tqdm, title:str|None=None) -> xr.Dataset:
+    "The sweep; of several ε one result, after an interruption of the finished ε."
+    if s.epsilons is None: return _sweep(model, data, s, resume, bar, title)
+    done:dict = {}
+    attrs:dict = {}
+    try:
+        for e, one in zip(s.epsilons, s.each_epsilon()):
+            done[e] = _sweep(model, data, one, resume, bar, ", ".join(filter(None, (title, f"ε = {e:g}"))))
+    except KeyboardInterrupt:
+        if title is not None or resume is not None or not done: raise
+        warn_interrupted(f"{len(done)} of {len(s.epsilons)} ε", list(done), attrs)
+    attrs["attack"] = "; ".join(r.attrs["attack"] for r in done.values())
+    result = join_results(list(done.values()), "epsilon", list(done)).assign_attrs(attrs)
+    if title is None: _warn_guessing(result)
+    return result
+
 # %% ../../nbs/api/measure/02_sweeps.ipynb #04cdc17f
 @checked
 def filter_sweep(
@@ -259,13 +288,17 @@ def filter_sweep(
     filters:Sequence[str]=("high_pass", "low_pass", "pulse"), # names of filters
     thresholds:int=25, # A: number of thresholds; more is more exact
     attack:Attack|None=None, # e.g. `FGSM(float(find_epsilon(model, data).epsilon))`; default: clean images only
+    epsilons:Sequence[float]|None=None, # a sweep at each ε of `attack`, along a dimension `epsilon`; default: its own ε
     # "adaptive": images made anew on each filtered copy, at about 3 times the cost; "fixed": made once, on the
     # unfiltered network. Fixed images fit no changed weights, so filtering seems to help: show their difference score
     # only beside that of the random control
     attack_mode:str="adaptive",
-    bn_mode:str="running", # BatchNorm by "running" statistics, or by those of the "batch" (the published code)
+    bn_mode:str|None=None, # BatchNorm by "running" statistics (default), or by those of the "batch"
     alpha_range:tuple[float, float]|None=None, # default: smallest to largest weight; published global loop: (−1, 1)
     tolerance:float|None=None, # stop adding images when a relative performance is known this well; default: use all
+    # what the authors' notebook does, set together: BatchNorm by the batch, adaptive FGSM in units of the normalised
+    # images and unclipped, global thresholds in [−1, 1] of which only the last layer is written back, Simpson's rule
+    published:bool=False,
     # r: also remove as many weights at random, in r random orders, for `synaptic_scores(..., baseline="random")`. Costs
     # r × control_nodes copies for each filter's `thresholds`: 2 draws at 9 of 25 thresholds are 72 % more
     control:int=0,
@@ -285,12 +318,13 @@ def filter_sweep(
     threshold at which each node stands (METHODS §2a).
     """
     options = SweepOptions(scope=scope, layers=layers, filters=filters, thresholds=thresholds, attack=attack,
-                           attack_mode=attack_mode, bn_mode=bn_mode, alpha_range=alpha_range, tolerance=tolerance,
-                           precision=precision, batch_size=batch_size, memory=memory, device=device, control=control,
-                           control_match=control_match, control_nodes=control_nodes)
+                           epsilons=epsilons, attack_mode=attack_mode, bn_mode=bn_mode, alpha_range=alpha_range,
+                           tolerance=tolerance, precision=precision, batch_size=batch_size, memory=memory,
+                           device=device, control=control, control_match=control_match, control_nodes=control_nodes,
+                           published=published)
     data = match_data(model, data)
     with sweep_bar(_count_copies(model, options), progress) as bar, broken_gradients(len(data)) as broken:
-        result = _sweep(model, data, options, resume, bar)
+        result = _sweep_each(model, data, options, resume, bar)
     return result.assign_attrs(signs="nan_gradients") if broken.images else result
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #3fa18295
@@ -325,9 +359,10 @@ def _sweep_scope(run:Evaluator, name:str, layers:list[Layer], reference:np.ndarr
     "The plans of one scope, and what came out for each threshold of each filter."
     s = run.s
     weights = [layer.weight.to(s.device) for layer in layers] # filtered where they are used
-    plans = [plan_filter(weights, f, s.thresholds, alpha_range=s.alpha_range, what=f"layer `{name}`")
+    plans = [plan_filter(weights, f, s.thresholds, alpha_range=s.range_of(name), what=f"layer `{name}`")
              for f in s.filters]
-    edits, key = filter_edits(plans, _paths(layers)), (name, *[layer.name for layer in layers], *s.filters)
+    edits = written_back(filter_edits(plans, _paths(layers)), s)
+    key = name, *[layer.name for layer in layers], *s.filters
     if s.tolerance is None: part = _stored_right(run, edits, store, bar, *key)
     else: part = _with_bar(bar, edits, lambda: store.get(lambda: _until_known(run, edits, reference, bar.update), *key))
     return plans, part | _control_answers(run, plans, layers, store, bar, *key)
@@ -422,6 +457,6 @@ def filter_landscape(
     todo = [(i, epoch, path) for i, paths in enumerate(inits) for epoch, path in paths.items()]
     attrs:dict = {}
     with sweep_bar(len(todo)*_count_copies(model, s), progress) as bar, broken_gradients(len(data)):
-        measure = lambda path, title: _sweep(load_checkpoint(path, net), data, s, resume, bar, title)
+        measure = lambda path, title: _sweep_each(load_checkpoint(path, net), data, s, resume, bar, title)
         done = _sweep_snapshots(measure, todo, attrs, keep=resume is not None)
     return as_landscape(done, isinstance(snapshots, Mapping), attrs)

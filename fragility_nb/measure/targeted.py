@@ -54,7 +54,7 @@ def _of_layer(result:xr.Dataset, layer:str, filter:str) -> xr.Dataset:
     check_kind(result, "filter_sweep")
     check_choice("layer", layer, map(str, result.layer.values))
     check_choice("filter", filter, map(str, result.filter.values))
-    if "correct" not in result or result.sizes["stress"] < 2 or {"epoch", "init"} & set(result.dims):
+    if "correct" not in result or result.sizes["stress"] < 2 or {"epoch", "init", "epsilon"} & set(result.dims):
         raise ValueError("Expected `result` of one network, with an attack and without `tolerance`: the interval pairs "
                          "the clean and the attacked answer of each image.")
     return result.sel(layer=layer, filter=filter).drop_vars(["layer", "filter"])

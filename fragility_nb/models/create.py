@@ -296,6 +296,23 @@ def create_model(
     if weights is not None and state is None: load_checkpoint(weights, model)
     return model
 
+# %% ../../nbs/api/models/05_create.ipynb #c2eb9251
+_SPEC = ("name", "num_classes", "in_chans", "image_size", "mean", "std", "stem", "resize", "norm")
+
+def _check_spec(spec, state:dict[str, Tensor], path:str|os.PathLike) -> None:
+    "Refuses to build what the weights in a file are not for, before anything is built."
+    if not isinstance(spec, dict) or (unknown := [k for k in spec if k not in _SPEC]):
+        asked = f"`{unknown[0]}`" if isinstance(spec, dict) else f"{spec!r}"
+        raise ValueError(f"`{path}` asks for a network built with {asked}, which a file may not do: pass `model`.")
+    widest = max((n for w in state.values() for n in w.shape), default=0)
+    depth = re.fullmatch(r"cnn(\d+)", str(spec.get("name")))
+    most = dict(num_classes=widest, in_chans=widest, image_size=4096, resize=4096)
+    large = [k for k, n in most.items() if isinstance(spec.get(k), (int, float)) and spec[k] > n]
+    if depth and len(depth[1].lstrip("0")) > len(str(len(state))) or (depth and int(depth[1]) > len(state)):
+        large.append("name")
+    if large: raise ValueError(f"`{path}` asks for a network with {large[0]} = {spec[large[0]]!r}, for which its "
+                               f"{len(state)} tensors are too small: it is damaged, or pass `model`.")
+
 # %% ../../nbs/api/models/05_create.ipynb #f5c01c23
 def load_checkpoint(
     path:str|os.PathLike, # `….safetensors` of this package or another, or a state dict in `….pt`/`….pth`
@@ -306,6 +323,7 @@ def load_checkpoint(
     if model is None:
         spec = json.loads(meta.get("spec") or "null")
         if spec is None: raise ValueError(f"`{path}` does not say how to build its network: pass `model`.")
+        _check_spec(spec, state, path)
         model = create_model(**spec)
     fit_state(model, state, path)
     return model

@@ -16,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..core.checks import check_number
+from ..core.owner import remove_left_over, temporary_name
 from .machine import pick_gpus, thread_share
 
 # %% ../../nbs/api/run/01_cluster.ipynb #170b0f90
@@ -40,24 +40,42 @@ def _why(status:int) -> WorkerDied:
     return WorkerDied(f"The worker process was killed by signal {-code} ({name}){hint}.")
 
 # %% ../../nbs/api/run/01_cluster.ipynb #dee01794
+_LINUX = sys.platform == "linux" # elsewhere there is no prctl, and no /proc
+
 def _prctl(option:int, value:int) -> None:
     "Linux's process controls; elsewhere nothing."
-    if sys.platform == "linux": ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+    if _LINUX: ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
+# %% ../../nbs/api/run/01_cluster.ipynb #bfa429a3
 def _children() -> set[int]:
-    "Processes whose parent is this one."
+    "Processes whose parent is this one, where that can be read."
     found = set()
-    for entry in os.scandir("/proc") if sys.platform == "linux" else ():
+    for entry in os.scandir("/proc") if _LINUX else ():
         if not entry.name.isdigit(): continue
         with contextlib.suppress(OSError, ValueError, IndexError):
             stat = Path(f"/proc/{entry.name}/stat").read_text()
             if int(stat.rpartition(")")[2].split()[1]) == os.getpid(): found.add(int(entry.name))
     return found
 
-def _kill(pids:Iterable[int], signum:int=signal.SIGKILL) -> None:
+def _kill(pids:Iterable[int], signum:int=9) -> None: # SIGKILL
     "Signals processes; those that are gone already are no error."
     for pid in pids:
         with contextlib.suppress(ProcessLookupError): os.kill(pid, signum)
+
+# %% ../../nbs/api/run/01_cluster.ipynb #f77b18b1
+def _lead_group(parent:int) -> None:
+    "Where Linux's controls are missing: a group of its own, which ends itself when the parent is gone."
+    if _LINUX: return
+    os.setpgid(0, 0)
+    def watch():
+        while os.getppid() == parent: time.sleep(0.5)
+        os.killpg(0, signal.SIGKILL)
+    threading.Thread(target=watch, daemon=True).start()
+
+def _kill_groups(pids:Iterable[int]) -> None:
+    "Kills what workers started, too."
+    for pid in () if _LINUX else pids:
+        with contextlib.suppress(OSError): os.killpg(pid, signal.SIGKILL)
 
 # %% ../../nbs/api/run/01_cluster.ipynb #1e7e9f2c
 def _answer(call, argument) -> bytes:
@@ -94,6 +112,7 @@ def _work(folder:Path, key:int, payload:bytes, env:Mapping[str, str], parent:int
     "The life of a fresh process: one call."
     _prctl(1, signal.SIGKILL) # PR_SET_PDEATHSIG: dies with the starter
     if os.getppid() != parent: os._exit(1)
+    _lead_group(parent)
     signal.set_wakeup_fd(-1)
     for s in (signal.SIGCHLD, signal.SIGTERM): signal.signal(s, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -122,6 +141,7 @@ def _reap(running:dict[int, int]) -> list[tuple[int, int]]:
         except ChildProcessError: break
         if not pid: break
         any_ended = True
+        _kill_groups([pid])
         if pid in running: ended.append((running.pop(pid), status))
     if any_ended: _kill(_children() - set(running))
     return ended
@@ -154,9 +174,11 @@ def _listen(link, ear:int, folder:Path, running:dict[int, int]) -> None:
             with contextlib.suppress(BlockingIOError): os.read(ear, 4096)
         if link in ready: _obey(link, folder, running, *link.recv())
 
+# %% ../../nbs/api/run/01_cluster.ipynb #da0ff6d4
 def _end_all(running:dict[int, int]) -> None:
     "Kills the workers, and what they started, until none is left."
     while _children() or running:
+        _kill_groups(running)
         _kill(_children() | set(running))
         running.clear()
         time.sleep(0.01)
@@ -166,7 +188,8 @@ def _end_all(running:dict[int, int]) -> None:
 def _serve(fd:int) -> NoReturn:
     "The starter: imports what calls need, forks a process for each, and says how each ended, until its parent is gone."
     link = multiprocessing.connection.Connection(fd)
-    ear, mouth = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    ear, mouth = os.pipe()
+    for end in (ear, mouth): os.set_blocking(end, False)
     signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) # forks have it blocked, too, until their call begins
@@ -254,8 +277,12 @@ class Starter:
 
     def open(self) -> None:
         "Begins the starter process, which imports while its parent works on."
-        if not hasattr(os, "fork"): raise OSError("Engines need a system with fork: Linux or macOS.")
-        self.folder = Path(tempfile.mkdtemp(prefix="fragility-"))
+        if not hasattr(os, "fork"):
+            raise OSError("Studies and engines begin their processes by fork, which Windows does not have: use Linux, "
+                          "macOS or WSL. A single run (`fragility run`, `run_study`) works on Windows.")
+        remove_left_over()
+        self.folder = temporary_name("starter")
+        self.folder.mkdir(0o700)
         self.link, theirs = multiprocessing.connection.Pipe()
         self.process = _begin_starter(self.env, theirs.fileno())
         theirs.close()

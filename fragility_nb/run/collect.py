@@ -5,23 +5,27 @@
 # %% auto #0
 __all__ = ['collect_study', 'study_table', 'save_collection', 'report_study']
 
-# %% ../../nbs/api/run/07_collect.ipynb #59f0a408
+# %% ../../nbs/api/run/07_collect.ipynb #73d1dac9
 import base64
 import contextlib
 import html
 import io
+import json
 import math
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..core.results import SCHEMA, load_result, provenance, save_result, write_atomic
+from ..core.copies import load_copied
+from ..core.kept import write_kept
+from ..core.results import SCHEMA, load_result, provenance, save_result
+from ..core.whole import finished_run
 from .grid import axis_value, study_status
 from .study_files import Study, as_study, value_word
 
@@ -92,7 +96,9 @@ def _axis_coords(axes:Sequence[Mapping], names:Sequence[str]) -> dict:
 
 def _results(study:Study, status:pd.DataFrame) -> dict:
     "The results of the runs that are done."
-    return {r.name: load_result(r.folder/"result.nc") for r, s in zip(study.runs, status.state) if s == "done"}
+    done = [r for r, s in zip(study.runs, status.state) if s == "done"]
+    copies = [finished_run(r.folder, study.template.stem).get("copy", "") for r in done]
+    return {r.name: load_copied(r.folder/"result.nc", r.folder/".result.copy", c) for r, c in zip(done, copies)}
 
 def _planned(study:Study, results:Mapping) -> xr.Dataset:
     "Every planned run with its axes, and whether it is collected."
@@ -111,6 +117,12 @@ def _collected_group(name:str, parts:Mapping[str, xr.Dataset], study:Study) -> d
     return {name: whole.assign_coords(_axis_coords([axes[n] for n in parts], study.axes)).assign_attrs(schema=SCHEMA)}
 
 # %% ../../nbs/api/run/07_collect.ipynb #93bd04cf
+def _fixed(study:Study) -> dict:
+    "The parameters that all runs have alike."
+    first, *others = [r.params for r in study.runs]
+    return {k: v for k, v in first.items() if k not in study.axes and all(k in p and p[k] == v for p in others)}
+
+# %% ../../nbs/api/run/07_collect.ipynb #2711421a
 def collect_study(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
     results:Mapping|None=None, # name of a run -> its result, where they were read already; default: those that are done
@@ -121,7 +133,8 @@ def collect_study(
     if not results: raise ValueError(f"No run of `{study.folder}` is done yet: there is nothing to collect.")
     found = {r.name: _groups(results[r.name]) for r in study.runs if r.name in results}
     facts:dict[str, Any] = dict(study=study.name, template=study.template.stem, planned=len(study.runs),
-                                collected=len(found), complete=len(found) == len(study.runs))
+                                collected=len(found), complete=len(found) == len(study.runs),
+                               parameters=json.dumps(_fixed(study)))
     tree = {"runs": _planned(study, results).assign_attrs(provenance("study", **facts))}
     for group in dict.fromkeys(g for groups in found.values() for g in groups):
         parts = {name: groups[group] for name, groups in found.items() if group in groups}
@@ -156,16 +169,32 @@ def study_table(
     return pd.concat([status[first], figures[own], cost], axis=1)
 
 # %% ../../nbs/api/run/07_collect.ipynb #g5200037
+def _same_but_time(old:xr.DataTree, new:xr.DataTree) -> bool:
+    "Whether two collections differ at most in when they were made."
+    pair = [tree.copy() for tree in (old, new)]
+    for node in (n for tree in pair for n in tree.subtree): node.attrs.pop("created_at", None)
+    return pair[0].identical(pair[1])
+
+def _save_whole(whole:xr.DataTree, path:Path) -> None:
+    "Keeps a collection that says the same; another one goes to `earlier/<time>`."
+    with contextlib.suppress(OSError, ValueError):
+        if _same_but_time(cast(xr.DataTree, load_result(path)), whole): return
+    with write_kept(path) as part: save_result(whole, part)
+
+# %% ../../nbs/api/run/07_collect.ipynb #64c9460b
 def save_collection(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
 ) -> tuple[Path, Path, int, int]: # collected.nc and collected.csv in the study's folder; runs collected, and planned
-    "Writes `collect_study` and `study_table`."
+    "Writes `collect_study` and `study_table`, with the parameters of all runs; earlier files go to `earlier/<time>`."
     study = as_study(study)
     results = _results(study, study_status(study))
     whole = collect_study(study, results)
-    path = save_result(whole, study.folder/"collected.nc")
-    with write_atomic(study.folder/"collected.csv") as part: study_table(study, results).to_csv(part)
-    return path, study.folder/"collected.csv", whole.attrs["collected"], whole.attrs["planned"]
+    path, csv = study.folder/"collected.nc", study.folder/"collected.csv"
+    _save_whole(whole, path)
+    settings = {f"parameters.{k}": json.dumps(v) for k, v in _fixed(study).items()}
+    table = study_table(study, results).assign(template=study.template.stem, **settings)
+    with write_kept(csv) as part: table.to_csv(part)
+    return path, csv, whole.attrs["collected"], whole.attrs["planned"]
 
 # %% ../../nbs/api/run/07_collect.ipynb #e6a196ea
 _STYLE = """<style>
@@ -330,5 +359,5 @@ def report_study(
     results = _results(study, study_status(study))
     table = study_table(study, results)
     page = _page(study.name, _head_parts(study, table) + _figure_parts(study, table, results))
-    with write_atomic(study.folder/"report.html") as part: part.write_text(page, encoding="utf-8")
+    with write_kept(study.folder/"report.html") as part: part.write_text(page, encoding="utf-8")
     return study.folder/"report.html"

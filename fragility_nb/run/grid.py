@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['PRELOAD', 'study_status', 'time_left', 'run_grid']
 
-# %% ../../nbs/api/run/06_grid.ipynb #243c5bb9
+# %% ../../nbs/api/run/06_grid.ipynb #e679a91a
 import contextlib
-import fcntl
 import glob
 import json
 import math
@@ -26,44 +25,14 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.identity import remember_folders
+from ..core.owner import own_folder, owner_of
 from ..core.results import write_atomic
+from ..core.whole import finished_run, is_intact, read_json
 from .cluster import Engine, LocalEngine
-from .studies import CellError, changed_since, finished_run, is_intact, read_facts, run_checked
-from .studies import run_identity, time_stamp
+from .studies import CellError, changed_since, run_identity, run_owned, time_stamp
 from .study_files import Run, Study, as_study, axis_column, check_study, keep_plan, run_of
 
-# %% ../../nbs/api/run/06_grid.ipynb #g5200018
-@contextlib.contextmanager
-def _locked(path:Path, wait:float, what:str) -> Iterator[None]:
-    "Holds a lock that ends with the process; `BlockingIOError` if another one keeps it for more than `wait` seconds."
-    path.parent.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + wait
-    with open(path, "a+", encoding="utf-8") as f:
-        while True:
-            try:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise BlockingIOError(f"{what} ({path.read_text().strip() or 'by another process'}).") from None
-                time.sleep(0.05)
-        f.truncate(0)
-        f.write(f"process {os.getpid()} on {socket.gethostname()}")
-        f.flush()
-        try: yield
-        finally: f.truncate(0)
-
-# %% ../../nbs/api/run/06_grid.ipynb #2b26ed04
-def _is_locked(path:Path) -> bool:
-    "Whether a process holds this lock. Holds it for a moment itself, which those who want it wait out."
-    try: f = open(path, encoding="utf-8")
-    except OSError: return False
-    with f:
-        try: fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError: return True
-    return False
-
-# %% ../../nbs/api/run/06_grid.ipynb #g5200019
+# %% ../../nbs/api/run/06_grid.ipynb #e9ac4831
 def _state(run:Run, stem:str) -> dict:
     "State of one run: planned, done, running, failed, interrupted or damaged; with its times or its error."
     if not run.folder.is_dir(): return dict(state="planned")
@@ -71,9 +40,8 @@ def _state(run:Run, stem:str) -> dict:
     ours = facts.get("fingerprint") == run.fingerprint
     if ours and "result.nc" in facts["files"] and is_intact(run.folder, facts):
         return dict(state="done") | _told(facts.get("resources", {}) | facts)
-    if (run.folder/"running.json").is_file() and _is_locked(run.folder/".lock"):
-        return dict(state="running") | _told(read_facts(run.folder/"running.json"))
-    if failed := read_facts(run.folder/"failed.json"):
+    if owner_of(run.folder): return dict(state="running") | _told(read_json(run.folder/"running.json"))
+    if failed := read_json(run.folder/"failed.json"):
         return dict(state="failed", error="no error was kept", traceback="") | _told(failed)
     return dict(state="damaged" if ours else "interrupted")
 
@@ -122,7 +90,7 @@ def time_left(
     nearest = alike == alike.max(1, keepdims=True)
     return float(((nearest * took).sum(1) / nearest.sum(1)).sum() / min(workers, len(left)))
 
-# %% ../../nbs/api/run/06_grid.ipynb #5fc980e4
+# %% ../../nbs/api/run/06_grid.ipynb #8e76bf8d
 def _is_full(error:str) -> bool: return re.search(r"No space left|Disk quota|Errno 28\b|Errno 122\b", error) is not None
 
 def _keep_failure(folder:Path, cell:int|None, error:str, trace:str) -> None:
@@ -131,9 +99,10 @@ def _keep_failure(folder:Path, cell:int|None, error:str, trace:str) -> None:
         part.write_text(json.dumps(dict(cell=cell, error=line, traceback=trace, failed_at=time_stamp()), indent=1),
                         encoding="utf-8")
 
-def _attempt(folder:Path, template:Path, job:dict) -> dict:
+def _attempt(folder:Path, template:Path, job:dict, still_ours:Callable[[], None]) -> dict:
     "The run, with its end in words."
-    try: run_checked(template, folder, job["params"], cwd=Path(job["home"]), needs_result=True)
+    try: run_owned(template, folder, job["params"], still_ours, cwd=Path(job["home"]), needs_result=True)
+    except BlockingIOError: raise # another process has the folder: it is not ours to write a word in it
     except Exception as e:
         error = e.line if isinstance(e, CellError) else f"{type(e).__name__}: {e}"
         if _is_full(error): return dict(state="no space", error=error)
@@ -146,14 +115,14 @@ def _attempt(folder:Path, template:Path, job:dict) -> dict:
 @contextlib.contextmanager
 def _under_way(folder:Path, template:Path, job:dict) -> Iterator[None]:
     "Says what is going on in a run's folder, for as long as it is."
-    for name in ("failed.json", ".usage.json"): (folder/name).unlink(missing_ok=True)
+    (folder/"failed.json").unlink(missing_ok=True)
     facts = dict(started=time.time(), pid=os.getpid(), host=socket.gethostname())
     with write_atomic(folder/"running.json") as part: part.write_text(json.dumps(facts))
     given = dict(template=template.name, params=job["params"], fingerprint=job["fingerprint"])
     with write_atomic(folder/"params.json") as part: part.write_text(json.dumps(given, indent=1))
     try: yield
     finally:
-        (folder/"running.json").unlink(missing_ok=True)
+        if read_json(folder/"running.json") == facts: (folder/"running.json").unlink(missing_ok=True)
         shutil.rmtree(folder/".jupyter", ignore_errors=True)
 
 # %% ../../nbs/api/run/06_grid.ipynb #a09f76b5
@@ -165,8 +134,9 @@ def _work(job:dict) -> dict:
     if Path(job["stop"]).exists(): return dict(state="stopped")
     os.environ["JUPYTER_RUNTIME_DIR"] = str(folder/".jupyter") # a killed kernel leaves its file here, not at home
     try:
-        with _locked(folder/".lock", 30, "Another process computes this run"), _under_way(folder, template, job):
-            return _attempt(folder, template, job)
+        with own_folder(folder, "Another process computes this run", 30) as still_ours, \
+             _under_way(folder, template, job):
+            return _attempt(folder, template, job, still_ours)
     except BlockingIOError as e: return dict(state="elsewhere", error=str(e))
     except OSError as e: return dict(state="no space" if _is_full(str(e)) else "failed", error=str(e))
 
@@ -181,6 +151,7 @@ def _line(run:Run, end:dict, done:int, total:int) -> str:
     what = f"{end['state']:8} {run.name}"
     return f"[{done}/{total}] {what}" + (f"\n    {end['error'].strip().splitlines()[0]}" if end.get("error") else "")
 
+# %% ../../nbs/api/run/06_grid.ipynb #e32300c8
 def _died(run:Run, end:dict, deaths:dict) -> list[Run]:
     "A run again, or at the third death a failure."
     deaths[run.name] += 1
@@ -231,7 +202,7 @@ def _run_all(study:Study, todo:list[Run], engine:Engine, tell, stop:threading.Ev
             todo = again
     if full: raise OSError(f"{full[0]} Nothing is lost: make room in `{study.folder}`, and the same command goes on.")
 
-# %% ../../nbs/api/run/06_grid.ipynb #09a12db2
+# %% ../../nbs/api/run/06_grid.ipynb #056bd7fb
 def _renewed(study:Study) -> Study:
     "The runs as they are named now: versions, and files that parameters name, may have changed since the plan."
     with remember_folders():
@@ -246,13 +217,13 @@ def _say_what_changed(study:Study, tell:Callable[[str], None]) -> None:
         if run.folder.is_dir() or not words: continue
         for other in study.folder.glob(f"runs/{glob.escape(words)}_{'?'*8}"):
             if (facts := finished_run(other, study.template.stem)): found.append(facts)
-        if found: changed.append((run, max(found, key=lambda facts: facts["finished_at"])))
+        if found: changed.append((run, max(found, key=lambda facts: str(facts.get("finished_at")))))
     if not changed: return
     run, last = changed[0]
     now = run_identity(study.template, run.params, study.home)
     tell(f"{len(changed)} finished runs are not used again and run anew; of {run.name}: {changed_since(last, now)}.")
 
-# %% ../../nbs/api/run/06_grid.ipynb #g5200025
+# %% ../../nbs/api/run/06_grid.ipynb #aad3a548
 # for engines whose workers are forks of one process: what every run needs is imported once
 PRELOAD = ("fragility_nb.run.grid", "fragility_nb.run.studies:warm_up")
 
@@ -270,7 +241,7 @@ def run_grid(
     check_study(study, engine)
     engine = engine or LocalEngine(workers, preload=PRELOAD)
     # a cluster that does not answer leaves no folder
-    with engine, _locked(study.folder/".lock", 2, f"Another `fragility grid` works in `{study.folder}`"):
+    with engine, own_folder(study.folder, f"Another `fragility grid` works in `{study.folder}`", 2):
         (study.folder/".stop").unlink(missing_ok=True)
         _say_what_changed(study, tell)
         kept = keep_plan(study)

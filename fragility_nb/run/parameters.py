@@ -194,7 +194,7 @@ def parameter_contents(
     "What stands in the files, folders and data sets that a run's parameters name; `out` and `root` are not looked at."
     values, about = _with_defaults(template, expand_paths(params))
     inputs = {k: v for k, v in values.items() if k not in ("out", "root")}
-    there = {text: cwd/text for text in sorted(_texts(list(inputs.values()))) if (cwd/text).exists()}
+    there = {text: cwd/text for text in sorted(_texts(list(inputs.values()))) if os.path.exists(cwd/text)}
     root = cwd/Path(values.get("root") or os.environ.get("FRAGILITY_DATA") or "data").expanduser()
     sets = {v for k, v in inputs.items() if isinstance(v, str) and "data set" in about.get(k, "")}
     there |= {f"{v}: {p.name}": p for v in sorted(sets) for p in _set_folders(v, root)}
@@ -216,7 +216,7 @@ def own_modules(
     folders:Iterable[Path], # where modules may be: beside it, and where it runs
 ) -> dict[str, Path]: # name below its folder -> file
     "The user's own Python files that a template imports, and those that these import."
-    cells = json.loads(template.read_text(encoding="utf-8"))["cells"]
+    cells = read_notebook(template)["cells"]
     todo = _imported("\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code"))
     found: dict[str, Path] = {}
     done: set[str] = set()

@@ -6,18 +6,16 @@
 __all__ = ['run_modules', 'is_done', 'changed_since', 'notebook_page', 'run_study', 'warm_up', 'run_cells', 'run_model',
            'summary_table', 'run_demo']
 
-# %% ../../nbs/api/run/04_studies.ipynb #9d23210f
+# %% ../../nbs/api/run/04_studies.ipynb #0861cca0
 import contextlib
 import functools
-import hashlib
 import html
 import json
 import logging
 import os
 import re
-import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,13 +24,18 @@ from typing import Any, cast
 import pandas as pd
 
 from ..core.checks import warn_user
+from ..core.copies import keep_copy
 from ..core.identity import RESULTS_VERSION, description_changes, file_digests, remembered, text_digest
+from ..core.kept import file_digest
+from ..core.options import check_options
+from ..core.owner import own_folder, remove_left_over, temporary_name
 from ..core.results import load_result, write_atomic
+from ..core.whole import drop_work, finished_run, is_intact, made_files, open_log, private_folder
+from ..core.whole import read_json, take_in, take_in_whole, write_json
 from .machine import kernel_interpreter
 from .parameters import check_parameters, check_template, expand_paths, find_template
 from .parameters import import_papermill, own_modules, parameter_contents, plain_value
 from .parameters import quiet_papermill, read_notebook, tags_of, template_parameters
-from ..core.options import check_options
 
 # %% ../../nbs/api/run/04_studies.ipynb #a390beb6
 @functools.lru_cache(maxsize=1)
@@ -44,7 +47,7 @@ def run_modules(template:Path, cwd:Path) -> dict[str, Path]:
     folders = list(dict.fromkeys([cwd.resolve(), template.resolve().parent]))
     return remembered(("modules", template, cwd), lambda: own_modules(template, folders))
 
-# %% ../../nbs/api/run/04_studies.ipynb #d1dc4cdf
+# %% ../../nbs/api/run/04_studies.ipynb #314c89b9
 @functools.lru_cache(maxsize=32)
 def template_cells(template:Path, mtime:int) -> tuple[list, str]:
     "Source and type of each cell, and the whole text."
@@ -63,76 +66,60 @@ def run_identity(template:Path, params:Mapping, cwd:Path|None=None) -> dict[str,
                  kernel=remembered(("kernel",), kernel_interpreter))
     return json.loads(json.dumps(facts, default=str)) # as run.json will hold it
 
+def _identity_digest(identity:Mapping) -> str: return text_digest(json.dumps(identity, sort_keys=True))
+
 def run_fingerprint(template:Path, params:Mapping, cwd:Path|None=None) -> str:
     "Names a run."
-    return text_digest(json.dumps(run_identity(template, params, cwd), sort_keys=True))
+    return _identity_digest(run_identity(template, params, cwd))
 
-# %% ../../nbs/api/run/04_studies.ipynb #696d15fc
-def read_facts(path:Path) -> dict:
-    "A small JSON file of a run; empty if it is not there, half written, or anything but a table."
-    try: facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError): return {}
-    return facts if isinstance(facts, dict) else {}
-
-def finished_run(out:Path, name:str) -> dict:
-    "What run.json says of a finished run; empty if there is none."
-    run = read_facts(out/"run.json").get(name)
-    if not isinstance(run, dict) or not isinstance(run.get("files"), list): return {}
-    tables = all(isinstance(run.get(k, {}), dict) for k in ("hashes", "resources", "params"))
-    return run if tables and all(isinstance(f, str) for f in run["files"]) else {}
-
-def is_intact(out:Path, run:Mapping) -> bool:
-    "Whether the files of a run are there, and its results, to the byte, as they were when they were checked."
-    if not run or not all((out/f).is_file() for f in run["files"]): return False
-    results, known = [f for f in run["files"] if f.endswith(".nc")], run.get("hashes", {})
-    try: return all(_hash(out/f) == known[f] if f in known else load_result(out/f) is not None for f in results)
-    except (ValueError, OSError): return False
-
-def _hash(path:Path) -> str:
-    "Read anew: this asks whether the disk still has it."
-    with open(path, "rb") as f: return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
-
-# %% ../../nbs/api/run/04_studies.ipynb #5e1dc4d5
-def _is_done(out:Path, path:Path, params:Mapping, cwd:Path|None=None) -> bool:
-    run = finished_run(out, path.stem)
-    return run.get("fingerprint") == run_fingerprint(path, params, cwd) and is_intact(out, run)
+# %% ../../nbs/api/run/04_studies.ipynb #2f49d6ec
+def _is_done(out:Path, name:str, fingerprint:str) -> bool:
+    run = finished_run(out, name)
+    return run.get("fingerprint") == fingerprint and is_intact(out, run, deep=True)
 
 def is_done(
     out:str|os.PathLike, # folder of the run
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
     **params, # of the run
 ) -> bool:
-    "Whether this very run is finished and all its files can be read."
-    return _is_done(Path(out), find_template(template), {k: plain_value(k, v) for k, v in params.items()})
+    "Whether this very run is finished and all its files are as they were."
+    path = find_template(template)
+    return _is_done(Path(out), path.stem, run_fingerprint(path, {k: plain_value(k, v) for k, v in params.items()}))
 
-# %% ../../nbs/api/run/04_studies.ipynb #2464627f
+# %% ../../nbs/api/run/04_studies.ipynb #7d17e44a
 def changed_since(run:Mapping, identity:Mapping) -> str:
     "What is another now than it was for a finished run, in words."
     if "identity" not in run: return "it was made by an earlier version, which did not keep what it belongs to"
     found = description_changes(run["identity"], identity) or ["its files are not as they were written"]
     return "; ".join(found[:3]) + (f", and {len(found) - 3} more" if len(found) > 3 else "")
 
-def _set_aside(out:Path, name:str, identity:Mapping) -> None:
-    "Moves the files of an earlier, different run to `earlier/<time>/`: nothing computed is lost."
+def _tell_what_changed(out:Path, name:str, identity:Mapping) -> None:
+    "One line, where a finished run of this name is not used again."
     run = finished_run(out, name)
     if run: warn_user(f"The finished run in `{out}` is not used again: {changed_since(run, identity)}. It runs anew.")
-    there = [f for f in run.get("files", []) if (out/f).exists()]
-    if not there: return
-    aside = out/"earlier"/re.sub(r"[^0-9T]", "", run.get("finished_at", "unknown"))
-    aside.mkdir(parents=True, exist_ok=True)
-    for f in there: shutil.move(out/f, aside/f)
 
-# %% ../../nbs/api/run/04_studies.ipynb #38f655a9
-def _make_writable(out:Path) -> None:
-    "A folder that can be written, or one clear error before anything long begins; half-written files are removed."
-    with write_atomic(out/".probe"): pass
-    (out/".probe").unlink()
-    for part in out.glob(".*.part"): part.unlink(missing_ok=True)
+# %% ../../nbs/api/run/04_studies.ipynb #2464627f
+def _clear(work:Path, name:str) -> None:
+    "Removes what an attempt that failed had finished: results and pages, not parts."
+    for left in (f"{name}.ipynb", f"{name}.html", f"{name}.running.ipynb", "result.nc", ".result.copy", ".usage.json"):
+        (work/left).unlink(missing_ok=True)
+
+# %% ../../nbs/api/run/04_studies.ipynb #838d57fe
+def _told_elsewhere(running:Path, executed:Path, work:Path, out:Path) -> None:
+    "The notebook under its own name; where it names the folder that it worked in, it names that of its results."
+    text = running.read_text(encoding="utf-8")
+    for plain in (False, True): # as text may stand in JSON: é or \\u00e9
+        here, there = (json.dumps(str(p.resolve()), ensure_ascii=plain)[1:-1] for p in (work, out))
+        text = text.replace(here, there)
+    executed.write_text(text, encoding="utf-8")
+    running.unlink()
 
 # %% ../../nbs/api/run/04_studies.ipynb #g50kern
 _IN_KERNEL = """
-import atexit, ctypes, json, os, resource, signal, sys
+import atexit, ctypes, json, os, signal, sys
 def usage(path):
+    try: import resource
+    except ImportError: return # Windows
     own, children = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     memory = own.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     seconds = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
@@ -143,13 +130,13 @@ def usage(path):
 atexit.register(usage, PATH)
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL) # PR_SET_PDEATHSIG
-    if os.getppid() == 1: os._exit(1)
+    if os.getppid() != PARENT: os._exit(1)
 """
 
-# %% ../../nbs/api/run/04_studies.ipynb #2ec7183c
+# %% ../../nbs/api/run/04_studies.ipynb #49dc2918
 def _kernel_arguments(out:Path) -> list[str]:
     "Quiet, without a history file that kernels side by side would wait for."
-    code = _IN_KERNEL.replace("PATH", repr(str(out.resolve()/".usage.json")))
+    code = _IN_KERNEL.replace("PATH", repr(str(out.resolve()/".usage.json"))).replace("PARENT", str(os.getpid()))
     return ["--IPKernelApp.log_level=50", "--HistoryManager.enabled=False",
             f"--IPKernelApp.exec_lines=exec({code!r}, {{}})"]
 
@@ -157,7 +144,13 @@ def _braced(path:Path) -> str:
     "A path for papermill, which would put parameters where there are braces."
     return str(path).replace("{", "{{").replace("}", "}}")
 
-# %% ../../nbs/api/run/04_studies.ipynb #15e8f273
+# %% ../../nbs/api/run/04_studies.ipynb #144bd1cc
+def _connection():
+    "Where a kernel's ports and key are noted: a name that says whose it is, for a killed kernel leaves it behind."
+    from traitlets.config import Config
+    return Config(KernelManager=dict(connection_file=str(temporary_name("kernel")) + ".json"))
+
+# %% ../../nbs/api/run/04_studies.ipynb #05878167
 def _execute(path:Path, running:Path, given:Mapping, progress:bool, cwd:Path, log) -> None:
     "papermill's run of the cells; a kernel that does not come up is tried again."
     for attempt in range(3):
@@ -167,7 +160,8 @@ def _execute(path:Path, running:Path, given:Mapping, progress:bool, cwd:Path, lo
                                            language="python", # which a notebook may leave unsaid
                                            progress_bar=progress, cwd=str(cwd), stdout_file=log, stderr_file=log,
                                            iopub_timeout=86400, # seconds to read what a cell printed: it is not lost
-                                           extra_arguments=_kernel_arguments(running.parent))
+                                           extra_arguments=_kernel_arguments(running.parent),
+                                           config=_connection())
             return
         except RuntimeError as e: # nbclient's; a failed cell is another class
             if "before replying to kernel_info" not in str(e) or attempt == 2: raise
@@ -194,11 +188,11 @@ def _cell_error(error, path:Path, failed:Path, log) -> CellError:
                      error.exec_count, line, trace)
 
 @contextlib.contextmanager
-def _failing(path:Path, running:Path, log) -> Iterator[None]:
+def _failing(path:Path, running:Path, out:Path, log) -> Iterator[None]:
     "What goes wrong: in the log with its traceback, and the notebook up to there under a name that says so."
     try: yield
     except Exception as e:
-        failed = running.with_name(f"{path.stem}.failed.ipynb")
+        failed = out/f"{path.stem}.failed.ipynb"
         if running.is_file(): running.replace(failed)
         if hasattr(e, "ename"): raise _cell_error(e, path, failed, log) from e
         with contextlib.suppress(OSError): print(f"--- {time_stamp()} failed: {type(e).__name__}: {e}", file=log)
@@ -262,61 +256,72 @@ def notebook_page(
     return page.replace("</head>", _PAGE_STYLE, 1)
 
 # %% ../../nbs/api/run/04_studies.ipynb #c1ca4949
-def _resources(out:Path, name:str, began:float) -> dict[str, float]:
+def _resources(work:Path, name:str, began:float) -> dict[str, float]:
     "Seconds in all, in the cells, and of CPU; peak memory of the kernel, and on its GPU, in bytes."
-    cells = json.loads((out/f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads((work/f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     inside = sum(c["metadata"].get("papermill", {}).get("duration") or 0 for c in cells)
-    used = read_facts(out/".usage.json")
-    return {k: round(v, 3) for k, v in (dict(seconds=time.time() - began, cell_seconds=inside) | used).items()}
+    used = read_json(work/".usage.json")
+    return {k: round(v, 3) for k, v in (dict(seconds=time.monotonic() - began, cell_seconds=inside) | used).items()}
 
-def _made_files(out:Path, path:Path, began:float, needs_result:bool) -> list[str]:
-    "What this run wrote, its result read once more."
-    made = [f for f in (f"{path.stem}.ipynb", f"{path.stem}.html", "result.nc") if (out/f).is_file()
-            and (out/f).stat().st_mtime >= began - 1]
-    if "result.nc" in made: load_result(out/"result.nc")
-    elif needs_result:
-        raise RuntimeError(f"`{path.name}` ran to its end but wrote no result.nc into `out`: call `save_result(…, "
-                           f"Path(out)/\"result.nc\")`.")
-    return made
+def _read_once_more(work:Path, path:Path, files:Sequence[str], needs_result:bool) -> str:
+    "Reads the result of a run, and keeps a copy of it for those who read many: its digest."
+    if "result.nc" in files: return keep_copy(load_result(work/"result.nc"), work/".result.copy")
+    if not needs_result: return ""
+    raise RuntimeError(f"`{path.name}` ran to its end but wrote no result.nc into `out`: call `save_result(…, "
+                       f"Path(out)/\"result.nc\")`.")
 
-# %% ../../nbs/api/run/04_studies.ipynb #1c2ebd61
+# %% ../../nbs/api/run/04_studies.ipynb #c9f3af9d
+def whole_run(work:Path, path:Path, params:Mapping, fingerprint:str, began:float, needs_result:bool) -> dict:
+    "Reads what a run made once more, and gives what run.json shall say of it; began by `time.monotonic`."
+    files = made_files(work)
+    copy = _read_once_more(work, path, files, needs_result)
+    return dict(fingerprint=fingerprint, params={k: str(v) for k, v in params.items()}, files=files,
+                hashes={f: file_digest(work/f) for f in files}, sizes={f: (work/f).stat().st_size for f in files},
+                copy=copy, versions=_versions(), resources=_resources(work, path.stem, began),
+                finished_at=time_stamp())
+
+# %% ../../nbs/api/run/04_studies.ipynb #1b357d83
 def finish_run(out:Path, path:Path, params:Mapping, fingerprint:str, began:float, needs_result:bool,
-               identity:Mapping|None=None) -> None:
-    "Reads the result once more and writes the run into run.json, last of all."
-    made = _made_files(out, path, began, needs_result)
-    runs = read_facts(out/"run.json")
-    hashes = {f: _hash(out/f) for f in made if f.endswith(".nc")}
-    runs[path.stem] = dict(fingerprint=fingerprint, **(dict(identity=identity) if identity else {}),
-                           params={k: str(v) for k, v in params.items()}, files=made, hashes=hashes,
-                           versions=_versions(), resources=_resources(out, path.stem, began),
-                           finished_at=time_stamp())
-    with write_atomic(out/"run.json") as part: part.write_text(json.dumps(runs, indent=1), encoding="utf-8")
+               work:Path|None=None, still_ours:Callable[[], None]=lambda: None, identity:Mapping|None=None) -> None:
+    "Notes a whole run in run.json, last of all; one that worked apart is moved in before."
+    run = whole_run(work or out, path, params, fingerprint, began, needs_result) | (
+        dict(identity=identity) if identity else {})
+    if work: take_in(out, work, path.stem, run, still_ours)
+    else: write_json(out/"run.json", read_json(out/"run.json") | {path.stem: run})
     for name in (f"{path.stem}.failed.ipynb", "failed.json", ".usage.json"): (out/name).unlink(missing_ok=True)
-    shutil.rmtree(out/"parts", ignore_errors=True) # all of it is in result.nc now
 
-# %% ../../nbs/api/run/04_studies.ipynb #g50run
-def run_checked(path:Path, out:Path, params:Mapping, progress:bool=False, cwd:Path|None=None,
-                needs_result:bool=False) -> Path:
-    "The run itself, with checked parameters; `cwd` is the folder that relative paths in them start from."
-    page = out/f"{path.stem}.html"
-    if _is_done(out, path, params, cwd): return page
-    _make_writable(out)
-    identity = run_identity(path, params, cwd)
-    _set_aside(out, path.stem, identity)
-    running, executed = out/f"{path.stem}.running.ipynb", out/f"{path.stem}.ipynb"
-    there = {"out": str(out.resolve())} if "out" in template_parameters(path).index else {}
-    began, given = time.time(), expand_paths(dict(params)) | there
-    with open(out/"log.txt", "a", encoding="utf-8") as log, _failing(path, running, log):
-        print(f"--- {time_stamp()} started: {path.stem} {json.dumps(params)}", file=log, flush=True)
-        _execute(path, running, given, progress, cwd or Path.cwd(), log)
-        running.replace(executed)
-        with write_atomic(page) as part: part.write_text(notebook_page(executed), encoding="utf-8")
-        fingerprint = text_digest(json.dumps(identity, sort_keys=True))
-        finish_run(out, path, params, fingerprint, began, needs_result, identity)
+# %% ../../nbs/api/run/04_studies.ipynb #e74db58f
+def _computed(path:Path, out:Path, work:Path, params:Mapping, progress:bool, cwd:Path, log) -> None:
+    "The cells of a run, executed in its folder apart, and their page."
+    running, executed = work/f"{path.stem}.running.ipynb", work/f"{path.stem}.ipynb"
+    there = {"out": str(work.resolve())} if "out" in template_parameters(path).index else {}
+    print(f"--- {time_stamp()} started: {path.stem} {json.dumps(params)}", file=log, flush=True)
+    _execute(path, running, expand_paths(dict(params)) | there, progress, cwd, log)
+    _told_elsewhere(running, executed, work, out)
+    with write_atomic(work/f"{path.stem}.html") as part: part.write_text(notebook_page(executed), encoding="utf-8")
+
+# %% ../../nbs/api/run/04_studies.ipynb #041dce19
+def run_owned(path:Path, out:Path, params:Mapping, still_ours:Callable[[], None], progress:bool=False,
+              cwd:Path|None=None, needs_result:bool=False) -> Path:
+    "The run itself, with checked parameters, in a folder that is ours; relative paths in them start from `cwd`."
+    page, identity, began = out/f"{path.stem}.html", run_identity(path, params, cwd), time.monotonic()
+    fingerprint = _identity_digest(identity)
+    if _is_done(out, path.stem, fingerprint):
+        drop_work(out, fingerprint) # of a run that was killed when all was done
+        return page
+    work = private_folder(out, fingerprint)
+    if take_in_whole(out, work, path.stem, still_ours) and _is_done(out, path.stem, fingerprint): return page
+    work = private_folder(out, fingerprint)
+    _tell_what_changed(out, path.stem, identity)
+    _clear(work, path.stem)
+    remove_left_over()
+    with open_log(out) as log, _failing(path, work/f"{path.stem}.running.ipynb", out, log):
+        _computed(path, out, work, params, progress, cwd or Path.cwd(), log)
+        finish_run(out, path, params, fingerprint, began, needs_result, work, still_ours, identity)
         print(f"--- {time_stamp()} finished", file=log)
     return page
 
-# %% ../../nbs/api/run/04_studies.ipynb #b89243c5
+# %% ../../nbs/api/run/04_studies.ipynb #2c35c3d4
 def run_study(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
     out:str|os.PathLike, # folder of the run
@@ -328,7 +333,11 @@ def run_study(
     path, params = find_template(template), {k: plain_value(k, v) for k, v in params.items()}
     check_parameters(path, params)
     check_template(path, params)
-    return run_checked(path, Path(out), params, progress)
+    fingerprint = run_fingerprint(path, params)
+    if _is_done(Path(out), path.stem, fingerprint) and not (Path(out)/".work"/fingerprint).exists():
+        return Path(out)/f"{path.stem}.html" # also where nothing can be written
+    with own_folder(out, f"Another run works in `{out}`") as still_ours:
+        return run_owned(path, Path(out), params, still_ours, progress)
 
 # %% ../../nbs/api/run/04_studies.ipynb #g50warm
 def _find_kernel() -> None:
@@ -393,7 +402,7 @@ def _trained(model:str, folder:Path, network:Mapping, training:Mapping, *, data:
     fit(net, train, seed=seed, test=load("test"), folder=folder, progress=progress, **training)
     return snapshot_path(folder, training["epochs"])
 
-# %% ../../nbs/api/run/04_studies.ipynb #0e1e5dd0
+# %% ../../nbs/api/run/04_studies.ipynb #77ecff32
 def run_model(
     model:str, # name for `create_model`, or the path of a checkpoint
     out:str|os.PathLike, # folder of the run
@@ -424,17 +433,18 @@ def run_model(
     check_template("model_report", plain(**params))
     if snapshots is None: snapshots = min(4, epochs)
     where:dict[str, Any] = dict(data=data, root=root, image_size=image_size)
-    report = dict(progress=progress, device=device, **where, **params)
-    if Path(model).is_file():
-        return run_study("model_report", out, checkpoint=str(Path(model).resolve()), **report)
-    find_architecture(model)
-    _make_writable(out)
-    training = dict(epochs=epochs, lr=lr, batch_size=batch_size, device=device,
-                    snapshots=_snapshot_epochs(epochs, snapshots))
-    final = _trained(model, out/"training", dict(stem=stem, resize=resize), training, **where, download=download,
-                     seed=seed, progress=progress)
-    return run_study("model_report", out, checkpoint=str(final.resolve()),
-                     snapshots=str((out/"training").resolve()) if snapshots else "", **report)
+    if not Path(model).is_file(): find_architecture(model)
+    report:dict[str, Any] = dict(device=device, **where, **params)
+    with own_folder(out, f"Another run works in `{out}`") as still_ours:
+        where_from = dict(checkpoint=str(Path(model).resolve()))
+        if not Path(model).is_file():
+            training = dict(epochs=epochs, lr=lr, batch_size=batch_size, device=device,
+                            snapshots=_snapshot_epochs(epochs, snapshots))
+            final = _trained(model, out/"training", dict(stem=stem, resize=resize), training, **where,
+                             download=download, seed=seed, progress=progress)
+            where_from = dict(checkpoint=str(final.resolve()),
+                              snapshots=str((out/"training").resolve()) if snapshots else "")
+        return run_owned(find_template("model_report"), out, plain(**report, **where_from), still_ours, progress)
 
 # %% ../../nbs/api/run/04_studies.ipynb #592438c0
 def summary_table(

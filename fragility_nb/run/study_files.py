@@ -64,7 +64,7 @@ class Study:
         "The axes as columns of tables."
         return tuple(map(axis_column, self.axes))
 
-# %% ../../nbs/api/run/05_study_files.ipynb #g5200008
+# %% ../../nbs/api/run/05_study_files.ipynb #8999ea0a
 _KEYS = {"name": str, "template": str, "folder": str, "axes": dict, "parameters": dict, "exclude": list, "runs": list}
 
 def _check_shape(table:dict) -> None:
@@ -76,7 +76,7 @@ def _check_shape(table:dict) -> None:
     if "template" not in table:
         raise ValueError("Expected `template`, the name of a shipped template or the path of a notebook, but there is "
                          "none.")
-    if not re.fullmatch(r"[\w.-]+", table.get("name", "x")):
+    if not re.fullmatch(r"(?!\.)[\w.-]*\w[\w.-]*", table.get("name", "x")):
         raise ValueError(f"Expected `name` to be made of letters, digits, - and _, but got {table['name']!r}.")
     for key in ("exclude", "runs"):
         if not all(isinstance(row, dict) for row in table.get(key, [])):
@@ -184,7 +184,14 @@ def _defaults(known:pd.DataFrame) -> dict:
     "Defaults that other values are checked against: there are no more snapshots than epochs."
     return {k: ast.literal_eval(known.default[k]) for k in ("epochs", "snapshots") if k in known.index}
 
-# %% ../../nbs/api/run/05_study_files.ipynb #ca23887c
+# %% ../../nbs/api/run/05_study_files.ipynb #a03b380c
+def _own_place(home:Path, folder:str) -> Path:
+    "The folder of a study: one of its own, not that of the study file nor one above it, where other things are."
+    if (place := (home/folder).resolve()) != home and place not in home.parents: return home/folder
+    raise ValueError(f"Expected `folder` to be a folder for this study alone, but got {folder!r}, which holds the "
+                     f"study file.")
+
+# %% ../../nbs/api/run/05_study_files.ipynb #41e045eb
 def _expand(table:dict, path:Path) -> Study:
     "The runs of a study file."
     _check_shape(table)
@@ -200,7 +207,7 @@ def _expand(table:dict, path:Path) -> Study:
     for given in (*several, fixed):
         for k, value in given.items(): _check_value(k, value, known, home)
     for one in several: check_template(template, _defaults(known) | fixed | one)
-    folder = home/table.get("folder", name)
+    folder = _own_place(home, table.get("folder", name))
     with remember_folders(): runs = tuple(run_of(folder, template, fixed | one, one, home) for one in several)
     return Study(name, template, folder, home, tuple(dict.fromkeys(k for one in several for k in one)), runs)
 

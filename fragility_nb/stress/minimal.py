@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import xarray as xr
+from scipy.stats import binomtest
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -261,6 +262,19 @@ def _edge(t:_Trials, holds:Callable[[int], bool], top:float) -> tuple[float, flo
         low, first = (middle, first) if holds(t.count(middle)) else (low, middle)
     return low, first
 
+# %% ../../nbs/api/stress/06_minimal.ipynb #d02b7c17
+def _clearly_above(right:int, n:int, k:int) -> bool:
+    "Whether the exact 95 % interval of an accuracy (Clopper & Pearson 1934) lies above a random guess, 1/k."
+    return bool(binomtest(right, n).proportion_ci(0.95, "exact").low > 1/k)
+
+def _bounds(t:_Trials, top:float) -> dict[str, float]:
+    "The first ε that costs an image, and the ε up to which the accuracy is clearly above a guess (AIJ Defs. 7, 8)."
+    clean, holds = t.count(0.), lambda right: _clearly_above(right, t.n, t.k)
+    if not holds(clean):
+        warn_user(f"The clean accuracy of {clean/t.n:.3f} on {t.n} images is not clearly above a random guess "
+                  f"(1/{t.k}): `epsilon_max` is 0. Take more images.")
+    return dict(epsilon_min=_edge(t, lambda right: right >= clean, top)[1], epsilon_max=_edge(t, holds, top)[0])
+
 # %% ../../nbs/api/stress/06_minimal.ipynb #aac01c17
 def _common_share(trials:dict[str, _Trials], rho:float) -> float:
     "ρ, or the smallest share above it that leaves every network more than a random guess."
@@ -302,9 +316,7 @@ def _found(t:_Trials, rho:float, top:float, bounds:bool) -> tuple[xr.Dataset, di
     left = t.count(eps)
     values = dict(epsilon=eps, accuracy=left/n, clean_accuracy=clean/n, relative_accuracy=left/clean,
                   target=rho*clean/n, costs_accuracy=left < clean, beats_guess=left > guess)
-    if bounds:
-        values |= dict(epsilon_min=_edge(t, lambda c: c >= clean, top)[1],
-                       epsilon_max=_edge(t, lambda c: c > guess, top)[0])
+    if bounds: values |= _bounds(t, top)
     signs, tried = _trial_signs(t, eps), list(t.right)
     path = dict(epsilon_tried=("step", tried), accuracy_tried=("step", [t.count(e)/n for e in tried]))
     attrs = provenance("find_epsilon", model=model_name(t.model), model_hash=model_hash(t.model), data=t.data.name,
@@ -334,7 +346,9 @@ def find_epsilon(
     relative_accuracy:float=0.5, # ρ: the share of the clean accuracy that is left, in (0, 1)
     attack:Attack|None=None, # its `epsilon` is what is varied; default FGSM
     max_epsilon:float|None=None, # end of the search; default 1 (L∞), or the diagonal of the image space (L2)
-    bounds:bool=False, # also the smallest ε that costs an image, and the largest that leaves more than a guess
+    # also `epsilon_min`, the smallest ε that costs an image, and `epsilon_max`, up to which the 95 % interval of the
+    # accuracy lies above a guess
+    bounds:bool=False,
     seed:int=0, # of random starts
     batch_size:int=256, # images at once; does not change the result
     device:torch.device|str|None=None, # default: a GPU if there is one
