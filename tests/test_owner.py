@@ -123,6 +123,34 @@ def test_two_templates_with_files_of_the_same_name(own, tmp_path):
     assert is_done(out, other, a=2) and is_done(out, tmp_path/"third.ipynb")
 
 
+def test_what_changed_is_told_and_the_earlier_run_keeps_what_it_belongs_to(own, tmp_path):
+    "Another parameter, another template, and then a damaged file: one line each, and all runs are kept."
+    out = tmp_path/"run"
+    run_study(own, out, a=1, progress=False)
+    first = whole.finished_run(out, "own")
+    with pytest.warns(UserWarning, match=r"not used again: parameters\.a: 1 → 2\. It runs anew"):
+        run_study(own, out, a=2, progress=False)
+    aside, = out.glob("earlier/*")
+    assert whole.finished_run(aside, "own") == first and first["identity"]["parameters"] == dict(a=1)
+    template(own, faults.SAVING[1] + "\nb = 1")
+    assert not is_done(out, own, a=2)
+    with pytest.warns(UserWarning, match="not used again: template"): run_study(own, out, a=2, progress=False)
+    (out/"table.csv").write_text("")
+    with pytest.warns(UserWarning, match="files are not as they were"): run_study(own, out, a=2, progress=False)
+    assert is_done(out, own, a=2) and numbers(out) == [1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"token": "x"}',
+                                  '{"token": 1, "pid": "x", "began": 1, "host": 1}'])
+def test_a_damaged_claim_is_nobodys(own, tmp_path, monkeypatch, text):
+    monkeypatch.setattr(owner, "PATIENCE", 0.2)
+    (tmp_path/"run").mkdir()
+    (tmp_path/"run"/".owner").write_text(text)
+    assert owner.owner_of(tmp_path/"run") == {}
+    run_study(own, tmp_path/"run", a=1, progress=False)
+    assert is_done(tmp_path/"run", own, a=1) and not (tmp_path/"run"/".owner").exists()
+
+
 def test_names_of_earlier_runs_do_not_collide(own, tmp_path, monkeypatch):
     "A clock that stands still."
     monkeypatch.setattr(studies, "time_stamp", lambda: "2026-01-31T00:00:00+00:00")
