@@ -90,7 +90,10 @@ SAME_WEIGHTS = [dict(act=torch.sigmoid), dict(act=torch.tanh), dict(levels=1), d
                 dict(levels=255, ste=True), dict(act=nn.LeakyReLU(0.2))]
 
 
-@pytest.mark.parametrize("how", SAME_WEIGHTS, ids=str)
+def words(how): return " ".join(f"{k}={getattr(v, '__name__', v)}" for k, v in how.items())
+
+
+@pytest.mark.parametrize("how", SAME_WEIGHTS, ids=words)
 def test_another_network_with_the_same_weights_is_another_question(net, few, tmp_path, how):
     other = like(net, **how)
     assert model_hash(other) == model_hash(net)
