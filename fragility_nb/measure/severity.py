@@ -117,7 +117,8 @@ def _likelihood(result:xr.Dataset, ci:float, n_boot:int, seed:int) -> dict:
 
 def _beside(result:xr.Dataset, how:dict) -> dict:
     "What stands beside accuracy (stress, severity), with intervals: calibration error, likelihood, worst class."
-    parts = [worst_class(result, **how), *([calibration(result, **how)] if "confidence" in result else [])]
+    parts = [worst_class(result, **how)] if "label" in result.coords else []
+    if "confidence" in result: parts.append(calibration(result, **how))
     return {k: (("stress", "severity"), p[k].values) for p in parts for k in p
             if re.fullmatch("(ece|nll|worst_class)(_low|_high)?", str(k))}
 

@@ -306,15 +306,19 @@ def retraining_sentence(
                     f"{change} points ({low} … {high})")
     return f"**Retraining.** Against plain training, {'; '.join(told)}."
 
+# %% ../../nbs/api/run/08_report.ipynb #b88b434a
 def found_text(
     sentences:Sequence[str], # Markdown
     ci:float=0.95, # nominal coverage of the intervals
+    images:int|None=None, # that they rest on; few ones are told
 ) -> str: # Markdown
     "The section with what was found, and how sure it is."
+    few = "" if images is None or images >= 50 else (f" These are {images} images only: below 50, a nominal 95 % "
+                                                     f"interval covers the truth in 88 to 91 % of cases.")
     return ("## What was found\n\n" + "\n".join(f"- {s}" for s in sentences)
             + f"\n\nBrackets hold {percent(ci, 0)} bootstrap intervals over the test images; those of layers hold for "
               f"all layers and kinds of scores together. They say how well *this "
-              f"trained network* was measured, not how another training of it would turn out.")
+              f"trained network* was measured, not how another training of it would turn out.{few}")
 
 # %% ../../nbs/api/run/08_report.ipynb #bc16efe3
 def stress_table(
