@@ -49,6 +49,6 @@ def coverage(n=200, seed=0):
 
 def reports():
     "Filter sweeps of three networks."
-    made = {f"seed{i}": landscape(4 + i, 1, samples=30, seed=i).isel(epoch=0, drop=True) for i in range(3)}
+    made = {f"seed{i}": landscape(4 + i, 1, samples=60, seed=i).isel(epoch=0, drop=True) for i in range(3)}
     return {name: r.assign_attrs(r.attrs | dict(model=f"cnn{3 + i % 2}", data=("digits", "digits", "mnist")[i],
                                                 seed=i)) for i, (name, r) in enumerate(made.items())}

@@ -19,7 +19,7 @@ from fragility_nb import *
 model, data = create_model("cnn3"), load_data("digits").take(range(100))
 fit(model, load_data("digits", "train"), epochs=2, lr=3e-3, progress=False)
 kernels = kernel_dropout(model, data, progress=False)"""
-EXPLORERS = dict(scores="explore_scores(landscape(21, 10, samples=20))", coverage="explore_coverage(coverage())",
+EXPLORERS = dict(scores="explore_scores(landscape(21, 10, samples=60))", coverage="explore_coverage(coverage())",
                  runs="explore_runs(reports())",
                  stress="explore_stress(model, data, [GaussianNoise(), GaussianBlur()], severity=2.5)",
                  kernels="explore_kernels(kernels, model, data)",
