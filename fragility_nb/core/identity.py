@@ -59,11 +59,14 @@ def array_hash(
 # %% ../../nbs/api/core/01_identity.ipynb #fb1ef08c
 RESULTS_VERSION = 1 # raised whenever the package computes another number than before
 
-@functools.lru_cache(maxsize=64)
 def installed_version(
     package:str, # as `pip` calls it
 ) -> str:
     "The version of an installed package, or 'unknown'."
+    return _version(package)
+
+@functools.lru_cache(maxsize=64)
+def _version(package:str) -> str:
     try: return version(package)
     except PackageNotFoundError: return "unknown"
 

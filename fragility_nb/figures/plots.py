@@ -27,11 +27,11 @@ from .style import chosen_names, draw_colour_bar, draw_key, draw_scores, draw_st
 from .style import draw_subtitle, dress_axes, fill_areas, in_first_column, label_handles
 from .style import label_line_ends, make_panels, one_or_array, panel_points, percent_text
 from .style import pretty_name, score_limits, score_text, series_look, shared_names, text_points
-from .style import in_own_style
+from .style import checked_plot
 from .style import thin_ticks
 
 # %% ../../nbs/api/figures/01_plots.ipynb #888188e4
-@in_own_style
+@checked_plot
 def plot_training(
     log:xr.Dataset, # of `fit`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -59,7 +59,7 @@ def _draw_accuracy(ax:Axes, s:xr.Dataset, x:np.ndarray, look:dict, label:str|Non
     ax.plot(x, s.accuracy, lw=2.2, ms=5.5, label=label, **look)
 
 # %% ../../nbs/api/figures/01_plots.ipynb #8753f538
-@in_own_style
+@checked_plot
 def plot_stress(
     result:xr.Dataset, # of `stress_sweep` or `stress_summary`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
@@ -89,7 +89,7 @@ def _comparison_panel(ax:Axes, curves:dict[str, xr.Dataset]) -> None:
     draw_stress_axis(ax, first, ticks=same)
 
 # %% ../../nbs/api/figures/01_plots.ipynb #823dc15e
-@in_own_style
+@checked_plot
 def plot_comparison(
     results:Mapping[str, xr.Dataset], # name of a network -> its `stress_sweep` or `stress_summary`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
@@ -109,7 +109,7 @@ def plot_comparison(
     return one_or_array(axs)
 
 # %% ../../nbs/api/figures/01_plots.ipynb #1d53402b
-@in_own_style
+@checked_plot
 def plot_filter_response(
     result:xr.Dataset, # of `filter_sweep`
     layer:str, # name of a layer, or "global"
@@ -162,7 +162,7 @@ def _control_of(result:xr.Dataset, which:dict) -> np.ndarray: # (1, threshold), 
     return control_performance(result).sel(which).values[None]
 
 # %% ../../nbs/api/figures/01_plots.ipynb #b89cc6bd
-@in_own_style
+@checked_plot
 def plot_scores(
     scores:xr.Dataset, # of `synaptic_scores` (or `scale_scores`)
     ax:Axes|Sequence[Axes]|None=None, # one Axes per kind; default: a new figure, as high as the layers need
@@ -197,7 +197,7 @@ def _score_panel(ax:Axes, scores:xr.Dataset, random:xr.Dataset|None, kind:str, r
     ax.tick_params(axis="y", labelsize=text_points(1.1 if scores.sizes["layer"] <= 25 else 0.85), length=0)
 
 # %% ../../nbs/api/figures/01_plots.ipynb #2ba08f8f
-@in_own_style
+@checked_plot
 def plot_depth(
     scores:Mapping[str, xr.Dataset], # name of a network -> its `synaptic_scores`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -237,7 +237,7 @@ LANDSCAPE = LinearSegmentedColormap.from_list( # from fragile over 0 to antifrag
 SIGNS = dict(fragile="Fr", robust="Ro", antifragile="Af", undecided="–") # label -> letters in a landscape
 
 # %% ../../nbs/api/figures/01_plots.ipynb #0eaffe2a
-@in_own_style
+@checked_plot
 def plot_landscape(
     scores:xr.Dataset, # of `synaptic_scores`, with a dimension `epoch`
     kind:str="clean", # "clean", "adversarial" or "difference"
@@ -303,7 +303,7 @@ def _landscape_bar(ax:Axes, s:xr.Dataset, mesh, rows:int) -> None:
     bar.set_label(f"score {SYMBOLS[str(s.kind.values)]}", fontsize=text_points(1.1))
 
 # %% ../../nbs/api/figures/01_plots.ipynb #englrn01
-@in_own_style
+@checked_plot
 def plot_learning(
     scores:xr.Dataset, # of `synaptic_scores`, with a dimension `epoch`; with `init`: mean ± sd over initialisations
     layers:Sequence[str]|str|None=None, # at most 7; default: first, middle and last
@@ -346,7 +346,7 @@ def _finite_range(*values:xr.DataArray) -> tuple[float, float]:
     return v.min() - room, v.max() + room
 
 # %% ../../nbs/api/figures/01_plots.ipynb #engtarg2
-@in_own_style
+@checked_plot
 def plot_targets(
     result:xr.Dataset, # of `filter_landscape`, with an attack
     layer:str, # name of a layer, or "global"
@@ -384,7 +384,7 @@ def _targets_panel(ax:Axes, z:np.ndarray, result:xr.Dataset, look:dict, title:st
     dress_axes(ax, pretty_name(title), "epoch", "normalised threshold" if in_first_column(ax) else "")
 
 # %% ../../nbs/api/figures/01_plots.ipynb #7dc0bad9
-@in_own_style
+@checked_plot
 def plot_compactness(
     result:xr.Dataset, # of `filter_sweep`
     layer:str, # name of a layer, or "global"
@@ -420,7 +420,7 @@ def _draw_kept(ax:Axes, s:xr.Dataset, smallest:float, look:dict) -> Line2D:
     return line
 
 # %% ../../nbs/api/figures/01_plots.ipynb #engcomp2
-@in_own_style
+@checked_plot
 def plot_smallest_fraction(
     result:xr.Dataset, # of `filter_landscape`
     layer:str, # name of a layer, or "global"

@@ -21,7 +21,7 @@ from ..core.results import check_kind
 from ..measure.severity import calibration, flip_rate, matrix_minimal, matrix_summary, minimal_summary
 from .style import COLOURS, SERIES, as_summary, check_named, chosen_names, draw_key
 from .style import draw_subtitle, dress_axes, make_panels, one_or_array, one_or_named
-from .style import in_own_style
+from .style import checked_plot
 from .style import percent_text, pretty_name, series_look, shared_names, short_numbers, text_points
 
 # %% ../../nbs/api/figures/02_stress.ipynb #aa6f5ae9
@@ -43,7 +43,7 @@ def _draw_map(ax:Axes, values:np.ndarray, rows:Sequence[str], columns:Sequence[s
     bar.outline.set_visible(False) # type: ignore[operator]
 
 # %% ../../nbs/api/figures/02_stress.ipynb #665701b9
-@in_own_style
+@checked_plot
 def plot_stress_map(
     result:xr.Dataset, # of `stress_sweep` or `stress_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -85,7 +85,7 @@ def _draw_measures(ax:Axes, measured:Mapping[str, dict[str, xr.DataArray]], stre
     if zero: ax.axhline(0, color="0.5", lw=1.2, ls=":")
 
 # %% ../../nbs/api/figures/02_stress.ipynb #61abab9d
-@in_own_style
+@checked_plot
 def plot_severity(
     results:Mapping[str, xr.Dataset], # name of a network -> its `stress_sweep`
     measure:str="flips", # "accuracy", "flips", "ece" or "gap" (mean confidence minus accuracy)
@@ -108,7 +108,7 @@ def plot_severity(
     return one_or_array(axs)
 
 # %% ../../nbs/api/figures/02_stress.ipynb #05569290
-@in_own_style
+@checked_plot
 def plot_areas(
     results:Mapping[str, xr.Dataset], # name of a network -> its `stress_sweep` or `stress_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -151,7 +151,7 @@ def _draw_bars(ax:Axes, y:np.ndarray, values:np.ndarray, height:float, colour:st
     ax.barh(y, x, height, xerr=error, color=colour, ecolor="0.25", label=label)
 
 # %% ../../nbs/api/figures/02_stress.ipynb #5ce00002
-@in_own_style
+@checked_plot
 def plot_corruption_error(
     results:Mapping[str, xr.Dataset]|xr.Dataset, # of `corruption_error`, or several by the networks' names
     measure:str="ce", # "ce", "relative_ce" (against a reference) or "error"
@@ -188,7 +188,7 @@ def _draw_example(ax:Axes, image:np.ndarray, answer:str, right:bool|None) -> Non
                   color="black" if right is None else "#00724f" if right else COLOURS["fragile"])
 
 # %% ../../nbs/api/figures/02_stress.ipynb #85ef7efd
-@in_own_style
+@checked_plot
 def plot_examples(
     images:np.ndarray, # (rows, columns, C, H, W) in [0, 1]
     answers:np.ndarray, # (rows, columns) names of the classes answered
@@ -223,7 +223,7 @@ def _draw_reliability(ax:Axes, r:xr.Dataset) -> None:
     ax.set(xlim=(0, 1), ylim=(0, 1.02))
 
 # %% ../../nbs/api/figures/02_stress.ipynb #63a0d275
-@in_own_style
+@checked_plot
 def plot_reliability(
     result:xr.Dataset, # of `calibration`, or of `stress_sweep`
     stress:str, # one stress
@@ -245,7 +245,7 @@ def plot_reliability(
     return one_or_array(axs)
 
 # %% ../../nbs/api/figures/02_stress.ipynb #57ecf085
-@in_own_style
+@checked_plot
 def plot_matrix(
     result:xr.Dataset, # of `train_test_matrix` or `matrix_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -270,7 +270,7 @@ def _tested_with(result:xr.Dataset, stress:str|None) -> xr.Dataset:
     return s.sel(stress=check_choice("stress", stress or names[0], names))
 
 # %% ../../nbs/api/figures/02_stress.ipynb #ed53efbd
-@in_own_style
+@checked_plot
 def plot_matrix_lines(
     result:xr.Dataset, # of `train_test_matrix` or `matrix_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -297,7 +297,7 @@ def plot_matrix_lines(
 _UNITS = dict(mean_change="mean |Δ| per pixel (of 255)", epsilon="ε (pixel values in [0, 1])",
               l2_change="L2 distance (pixel values in [0, 1])")
 
-@in_own_style
+@checked_plot
 def plot_minimal(
     results:Mapping[str, xr.Dataset]|xr.Dataset, # of `minimal_perturbation`, or several by name
     of:str="mean_change", # "mean_change", "epsilon" or "l2_change"
@@ -327,7 +327,7 @@ def _draw_fooled(ax:Axes, name:str, result:xr.Dataset, of:str, colour:str) -> No
     if np.isfinite(median): ax.plot(median, 0.5, "o", color=colour, ms=7)
 
 # %% ../../nbs/api/figures/02_stress.ipynb #bd4440c0
-@in_own_style
+@checked_plot
 def plot_matrix_minimal(
     results:Mapping[str, xr.Dataset]|xr.Dataset, # of `train_test_matrix`, or several (architectures) by name
     ax:Axes|None=None, # where to draw; default: a new figure

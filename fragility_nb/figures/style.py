@@ -91,15 +91,21 @@ _Plot = TypeVar("_Plot", bound=Callable)
 def in_own_style(
     plot:_Plot, # returns Axes, or an array of them
 ) -> _Plot:
-    "Decorator: arguments are `checked`, the function draws in the style of the house, and no name is read as TeX."
-    sound = checked(plot)
+    "Decorator: the function draws in the style of the house, and no name is read as TeX."
     @functools.wraps(plot)
     def drawn(*args, **kwargs):
-        with mpl.rc_context(own_style()): made = sound(*args, **kwargs)
+        with mpl.rc_context(own_style()): made = plot(*args, **kwargs)
         axs = [ax for ax in np.ravel(np.array(made, dtype=object)) if isinstance(ax, Axes)]
         plain_texts(*axs, *(key for ax in axs for key in ax.figure.legends))
         return made
     return cast(_Plot, drawn)
+
+# %% ../../nbs/api/figures/00_style.ipynb #dab83f87
+def checked_plot(
+    plot:_Plot, # returns Axes, or an array of them
+) -> _Plot:
+    "Decorator: as `in_own_style`, and each argument is `checked` against the signature."
+    return in_own_style(checked(plot))
 
 # %% ../../nbs/api/figures/00_style.ipynb #483e0263
 def make_panels(

@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -154,8 +155,8 @@ def plain_value(
 
 # %% ../../nbs/api/run/03_parameters.ipynb #ee546ed5
 def expand_paths(
-    value, # of a parameter
-): # of the same kind
+    value:Any, # of a parameter
+) -> Any: # of the same kind
     "A value with `~` at the start of paths replaced by the user's folder."
     if isinstance(value, str): return os.path.expanduser(value) if value.startswith("~") else value
     if isinstance(value, list): return [expand_paths(v) for v in value]

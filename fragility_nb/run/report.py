@@ -59,7 +59,11 @@ def told_interval(
     "A number, and its interval after it."
     return f"{form(value)} ({form(low)} … {form(high)})"
 
-def inside_brackets(value:float, low:float, high:float) -> str:
+def inside_brackets(
+    value:float, # a number
+    low:float, # bounds of its interval
+    high:float, # the upper one
+) -> str:
     "A score with its interval, inside brackets."
     return f"{signed_text(value)}; {signed_text(low)} … {signed_text(high)}"
 

@@ -42,7 +42,10 @@ from .parameters import quiet_papermill, read_notebook, tags_of, template_parame
 def _versions() -> dict[str, Any]:
     return {p: version(p) for p in ("fragility_nb", "torch")} | dict(results=RESULTS_VERSION)
 
-def run_modules(template:Path, cwd:Path) -> dict[str, Path]:
+def run_modules(
+    template:Path, # the notebook
+    cwd:Path, # where it runs
+) -> dict[str, Path]: # name -> file
     "The user's own modules that a run imports: from where it runs, else from beside the template."
     folders = list(dict.fromkeys([cwd.resolve(), template.resolve().parent]))
     return remembered(("modules", template, cwd), lambda: own_modules(template, folders))
@@ -87,7 +90,10 @@ def is_done(
     return _is_done(Path(out), path.stem, run_fingerprint(path, {k: plain_value(k, v) for k, v in params.items()}))
 
 # %% ../../nbs/api/run/04_studies.ipynb #7d17e44a
-def changed_since(run:Mapping, identity:Mapping) -> str:
+def changed_since(
+    run:Mapping, # what run.json says of a finished run
+    identity:Mapping, # of the run that is asked for
+) -> str:
     "What is another now than it was for a finished run, in words."
     if "identity" not in run: return "it was made by an earlier version, which did not keep what it belongs to"
     found = description_changes(run["identity"], identity) or ["its files are not as they were written"]

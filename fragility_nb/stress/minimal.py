@@ -10,6 +10,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,7 +147,7 @@ class GradientWalk:
 def minimal_perturbation(
     model:nn.Module, # images in [0, 1] -> logits
     data, # anything that `as_data` takes
-    search:str|FGSMSearch|GradientWalk="fgsm", # "fgsm", "gradient", or one of these with its settings
+    search:Any="fgsm", # "fgsm", "gradient", or one of these with its settings
     *,
     batch_size:int=256, # images at once; does not change the result
     device:torch.device|str|None=None, # default: a GPU if there is one

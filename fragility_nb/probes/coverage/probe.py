@@ -185,11 +185,11 @@ def coverage_facts(run:Coverage) -> dict:
 def _same_run(result:xr.Dataset, facts:dict, what:str) -> None:
     "Refuses a result of another model, or of other criteria."
     check_kind(result, "neuron_coverage", what)
-    if differ := answers_differ(result.attrs.get("answers"), facts.get("answers")):
-        raise ValueError(f"Expected `{what}` of this model, but got one of a model with the same weights: {differ}.")
     for k, v in facts.items():
         if k != "answers" and str(result.attrs.get(k, None)) != str(v):
             raise ValueError(f"Expected `{what}` with {k} = {v}, but got {result.attrs.get(k)}.")
+    if differ := answers_differ(result.attrs.get("answers"), facts.get("answers")):
+        raise ValueError(f"Expected `{what}` of this model, but got one of a model with the same weights: {differ}.")
 
 def _same_units(result:xr.Dataset, words:list[str], what:str) -> None:
     "Refuses other layers, or layers read elsewhere."
