@@ -290,7 +290,8 @@ def test_small_batches_send_no_more_images_and_give_the_same_bits(trained, digit
     for b in (1, 7, 32, 256):
         net = Counting(trained).eval()
         sent[b] = SENT[call](net, few, b), sum(net.seen)
-    assert len({n for _, n in sent.values()}) == 1 and sent[1][1] <= 32 + 84  # a block, and looks at the first images
+    # a block, looks at the first images, and 4 whose answers the result keeps
+    assert len({n for _, n in sent.values()}) == 1 and sent[1][1] <= 32 + 88
     assert all(torch.equal(z, sent[256][0]) for z, _ in sent.values())
 
 

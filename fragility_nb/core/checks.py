@@ -110,6 +110,7 @@ def _series(value:object, item:Any) -> bool:
     if isinstance(value, range) and item in (int, float, Any): return True
     if not isinstance(value, Sized): return True # a stream can be looked at only once
     array = np.asarray(value) if hasattr(value, "__array__") else None
+    if array is not None and not array.ndim: return fits(array.item(), item) # one number as an array
     if array is not None and array.dtype.kind in "iu": return item in (int, float, Any)
     return all(fits(v, item) for v in (value if array is None else array.tolist()))
 
