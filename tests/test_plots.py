@@ -264,6 +264,8 @@ def test_scores_against_random_removal_stand_below_and_a_star_marks_words_that_d
     assert all(u.get_ydata()[0] < low.get_ydata()[0] for u, low in zip(upper, lower)) # the axis points down
     stars = [round(t.get_position()[1]) for t in ax.texts if t.get_text() == "*"]
     assert stars == [1]
+    low, high = ax.get_xlim()
+    assert low < min(a.low.min(), b.low.min()) and high > max(a.high.max(), b.high.max()) # all whiskers are seen
     words = [t.get_text() for t in ax.get_legend().get_texts()]
     assert "small: against random removal" in words and "word depends on the baseline" in words
     with pytest.raises(ValueError, match="same sweep"): plot_scores(scores, random=random.isel(layer=[0]))
@@ -276,6 +278,11 @@ def test_a_difference_under_a_fixed_attack_does_not_stand_alone():
     assert "compare with a random control" in plot_scores(scores, kind="difference").get_xlabel()
     assert "compare" not in plot_scores(scores, kind="clean").get_xlabel()
     assert "compare" not in plot_scores(scores, kind="difference", random=random).get_xlabel()
+
+
+def test_the_symbol_of_the_adversarial_score_is_a_formula():
+    (ax,) = drawn(plot_scores(synaptic_scores(fake_sweep(), n_boot=100), kind="adversarial"))
+    assert ax.get_xlabel() == "score $S_ε$" and ax.xaxis.label.get_parse_math()
 
 
 def test_a_response_has_its_random_control_beside_it():

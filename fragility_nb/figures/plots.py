@@ -188,8 +188,10 @@ def plot_scores(
 # %% ../../nbs/api/figures/01_plots.ipynb #7ab4ab2a
 def _score_panel(ax:Axes, scores:xr.Dataset, random:xr.Dataset|None, kind:str, rows:int) -> None:
     "One kind of scores, of one filter; `rows`: of the key above it."
-    other = None if random is None else random.sel(kind=kind, filter=scores.filter.item())
-    draw_scores(ax, scores.sel(kind=kind), score_limits(scores, kind), other)
+    if random is not None: random = random.sel(filter=scores.filter.item())
+    other = None if random is None else random.sel(kind=kind)
+    lows, highs = zip(*[score_limits(s, kind) for s in (scores, random) if s is not None])
+    draw_scores(ax, scores.sel(kind=kind), (min(lows), max(highs)), other)
     told = ", scaled" if scores.attrs.get("scaled") else ""
     if kind == "difference" and other is None and scores.attrs.get("attack_mode") == "fixed":
         told += "\nfixed attack: any change of weights unfits it;\ncompare with a random control" # never alone

@@ -82,8 +82,9 @@ def plain_texts(
     *artists:Artist, # figures, axes, texts
 ) -> None:
     "No name is read as TeX: only our own symbols are."
+    ours = [symbol for symbol in SYMBOLS.values() if "$" in symbol]
     for text in (t for a in artists for t in a.findobj(Text)):
-        rest = functools.reduce(lambda left, symbol: left.replace(symbol, ""), SYMBOLS.values(), text.get_text())
+        rest = functools.reduce(lambda left, symbol: left.replace(symbol, ""), ours, text.get_text())
         text.set_parse_math("$" not in rest)
 
 _Plot = TypeVar("_Plot", bound=Callable)

@@ -142,6 +142,15 @@ class GradientWalk:
         z = z.index_copy(0, last, end)
         return z, (z - x).flatten(1).abs().amax(1), fooled, flat
 
+# %% ../../nbs/api/stress/06_minimal.ipynb #78ec85d3
+def _as_search(search:Any) -> Any:
+    "A search by its name, or the one that came, which must have a method `search`."
+    found = SEARCHES[search]() if isinstance(search, str) else search
+    if isinstance(found, type) or not callable(getattr(found, "search", None)):
+        raise TypeError(f"Expected `search` to be one of {', '.join(map(repr, SEARCHES))}, or an object with a method "
+                        f"`search`, but got {search!r}.")
+    return found
+
 # %% ../../nbs/api/stress/06_minimal.ipynb #a1a1c026
 @checked
 def minimal_perturbation(
@@ -158,7 +167,7 @@ def minimal_perturbation(
     `pred` and `fooled_pred` are the answers before and after. Where `nan_gradient` is true, the slope of a step of the
     network was NaN or infinite and counted as 0: the change found is one, but perhaps not the smallest.
     """
-    search = SEARCHES[search]() if isinstance(search, str) else search
+    search = _as_search(search)
     data, device = match_data(model, data), pick_device(device)
     parts = []
     bar = tqdm(total=len(data), desc=f"smallest changes, {model_name(model)}", unit="image", disable=not progress)
