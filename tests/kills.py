@@ -1,4 +1,4 @@
-"""Kill a training at a chosen moment, resume it, and compare it with one that nothing happened to: what tests share."""
+"""Kill a training or stop a sweep at a chosen moment, resume it, and compare it with one that nothing happened to."""
 import os
 import signal
 from pathlib import Path
@@ -7,6 +7,18 @@ HERE = Path(__file__).parent
 
 
 def die(): os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Stop:
+    "Ctrl-C in the k-th call of the engine, as long as `patch` holds."
+    def __init__(self, patch, k):
+        from fragility_nb.engine.engine import EditEngine
+        self.left, evaluate = k, EditEngine.evaluate
+        def stopping(engine, *args, **kwargs):
+            self.left -= 1
+            if self.left < 0: raise KeyboardInterrupt
+            return evaluate(engine, *args, **kwargs)
+        patch.setattr(EditEngine, "evaluate", stopping)
 
 
 class Steps:

@@ -7,12 +7,12 @@ import pytest
 import torch
 import xarray as xr
 from control_results import fake_sweep
+from kills import Stop
 from torch import nn
 
 from fragility_nb.core.identity import stable_seed
 from fragility_nb.core.results import load_result, provenance, save_result
 from fragility_nb.data.images import ImageData
-from fragility_nb.engine.engine import EditEngine
 from fragility_nb.measure.scores import average_inits, chance_level, relabel, score_summary, synaptic_scores
 from fragility_nb.measure.sweeps import filter_landscape, filter_sweep
 from fragility_nb.measure.targeted import targeted_mask, targeted_weights
@@ -167,17 +167,6 @@ def test_nodes_stand_along_the_path():
         a, b = steps[right - 1], steps[right]
         share = (length[i] - length[a]) / (length[b] - length[a])
         assert matrix[i] @ y[steps] == pytest.approx((1 - share)*y[a] + share*y[b])
-
-
-class Stop:
-    "Ctrl-C in the k-th call of the engine."
-    def __init__(self, patch, k):
-        self.left, evaluate = k, EditEngine.evaluate
-        def stopping(engine, *args, **kwargs):
-            self.left -= 1
-            if self.left < 0: raise KeyboardInterrupt
-            return evaluate(engine, *args, **kwargs)
-        patch.setattr(EditEngine, "evaluate", stopping)
 
 
 def test_control_is_interrupted_and_resumed(trained, few, monkeypatch, tmp_path):

@@ -6,12 +6,12 @@ import warnings
 
 import numpy as np
 import pytest
+from kills import Stop
 
 from fragility_nb.stress.attacks import FGSM
 from fragility_nb.core.results import provenance
 from fragility_nb.data.images import ImageData
 from fragility_nb.data.sets import load_data
-from fragility_nb.engine.engine import EditEngine
 from fragility_nb.models.create import create_model
 from fragility_nb.models.answers import predict
 from fragility_nb.measure.scores import area_weights, average_inits, synaptic_scores
@@ -36,17 +36,6 @@ def snapshots(tmp_path_factory):
         model = create_model("cnn4", seed=seed)
         fit(model, train, epochs=6, snapshots=(2, 4, 6), folder=folders[-1], seed=seed, progress=False)
     return [list_snapshots(f) for f in folders], model
-
-
-class Stop:
-    "Ctrl-C in the k-th call of the engine."
-    def __init__(self, patch, k):
-        self.left, evaluate = k, EditEngine.evaluate
-        def stopping(engine, *args, **kwargs):
-            self.left -= 1
-            if self.left < 0: raise KeyboardInterrupt
-            return evaluate(engine, *args, **kwargs)
-        patch.setattr(EditEngine, "evaluate", stopping)
 
 
 @pytest.mark.parametrize("bn_mode", ["running", "batch"])

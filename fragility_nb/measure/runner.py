@@ -23,7 +23,6 @@ from ..data.images import ImageData, generator
 from ..data.sets import pick_device
 from ..models.wrap import Normalized, by_batch, model_hash, model_name, same_look
 from ..models.answers import BLOCK
-from ..models.answers import BLOCK
 from ..models.gradients import broken_gradients
 from ..models.resume import answers_text
 from ..stress.stressors import stress_id
