@@ -42,7 +42,7 @@ $(STAMP): settings.ini setup.py pyproject.toml
 	( while sleep 20 >/dev/null 2>&1; do t=$$(( $${t:-0} + 20 )); \
 	  echo "  $$t s  $$(sed -nE 's/^ *((Collecting|Downloading|Building|Installing).{0,70}).*/\1/p' $$log | tail -n 1)"; done ) & ticker=$$!; \
 	trap "kill $$ticker 2>/dev/null || true" EXIT; \
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e '.[dev,cluster]' >$$log 2>&1 || { \
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -e '.[dev,cluster,attacks]' >$$log 2>&1 || { \
 	  tail -n 25 $$log >&2; echo "The installation failed; all of it is in $$log" >&2; exit 1; }
 	@touch $@
 
