@@ -5,8 +5,8 @@ from .training import train
 from .listing import list_names
 from .disagreement import differential
 from .studies import grid, status, collect, report
-from .main import app
+from .main import GROUPS, app
 
 __all__ = [
-    "demo", "run", "train", "list_names", "differential", "grid", "status", "collect", "report", "app",
+    "demo", "run", "train", "list_names", "differential", "grid", "status", "collect", "report", "GROUPS", "app",
 ]
