@@ -3,6 +3,7 @@ import ast
 import inspect
 import json
 import re
+import sys
 from pathlib import Path
 
 import fragility_nb
@@ -10,7 +11,7 @@ import fragility_nb.cli
 import pytest
 import site_renderer
 import yaml
-from conftest import ROOT, copy_sources, python
+from conftest import ROOT, copy_sources, run
 
 PROCESS = """
 from nbdev.config import get_config
@@ -25,7 +26,8 @@ if __name__ == "__main__":
 def site(tmp_path_factory):
     "A copy of the repository after the first steps of the docs build, and nbdev's processed folder in it."
     root = copy_sources(tmp_path_factory.mktemp("site"))
-    return root, Path(python(PROCESS, cwd=root, PYTHONPATH=str(ROOT/"tools")).splitlines()[-1])
+    printed = run(sys.executable, "-c", PROCESS, cwd=root, timeout=900, PYTHONPATH=str(ROOT/"tools"))
+    return root, Path(printed.strip().splitlines()[-1])
 
 
 def merged(*documents):
