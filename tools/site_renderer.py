@@ -8,7 +8,7 @@ import inspect
 import re
 import textwrap
 
-from fragility_nb.core.docments import parsed_definition, parts_of
+from fragility_nb.core.docments import parsed_definition, parts_of, source_of
 from nbdev.doclinks import NbdevLookup
 
 WIDTH = 88  # of a line of code
@@ -26,7 +26,7 @@ def annotations(thing):
     found = {}
     for cls in reversed(thing.__mro__) if isinstance(thing, type) else [thing]:
         if not getattr(cls, "__module__", "").startswith("fragility_nb"): continue
-        node = parsed_definition(inspect.getsource(inspect.unwrap(cls)))
+        node = parsed_definition(source_of(cls))
         makers = [n for n in getattr(node, "body", []) if getattr(n, "name", "") == "__init__"] if \
             isinstance(thing, type) else [node]
         if isinstance(thing, type):
@@ -80,7 +80,7 @@ def parameter_table(parts, types, lookup):
 
 def plain_doc(thing):
     "The docstring as it is written, without the help that is added to it when it is asked for."
-    node = parsed_definition(inspect.getsource(inspect.unwrap(thing)))
+    node = parsed_definition(source_of(thing))
     text = inspect.cleandoc(ast.get_docstring(node) or "")
     return re.sub(r"^\*", r"\\*", text)
 
@@ -111,9 +111,11 @@ class SiteRenderer:
     def body(self, lookup):
         "Everything under the title."
         if is_command(self.sym): return f"```text\n{command_help(self.sym)}\n```"
-        try: *parts, returned = parts_of(self.sym)
-        except (OSError, TypeError, SyntaxError, IndexError): return inspect.getdoc(self.sym) or ""
-        text = [f"```python\n{call(self.name, self.sym, parts)}\n```", lookup.linkify(plain_doc(self.sym))]
+        try:
+            *parts, returned = parts_of(self.sym)
+            code = call(self.name, self.sym, parts)
+        except (OSError, TypeError, SyntaxError, IndexError, ValueError): return inspect.getdoc(self.sym) or ""
+        text = [f"```python\n{code}\n```", lookup.linkify(plain_doc(self.sym))]
         if parts: text.append(parameter_table(parts, annotations(self.sym), lookup))
         if returned.name:
             about = f": {lookup.linkify(cell(returned.comment))}" if returned.comment else ""
