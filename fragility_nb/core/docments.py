@@ -63,7 +63,7 @@ def _arguments(args) -> list[tuple]: # (stars, argument, default)
     return sorted(found, key=lambda part: (part[1].lineno, part[1].col_offset))
 
 # %% ../../nbs/api/core/04_docments.ipynb #848ff74b
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def source_of(
     thing, # a function or class
 ) -> str: # as it stands in its file; Python parses the whole file to find a class, so it is kept
