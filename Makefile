@@ -83,7 +83,7 @@ docs: $(STAMP) ## the site in _docs/ (needs Quarto)
 	@command -v quarto >/dev/null || { \
 	  echo "The site needs the Quarto program, which is not installed: see https://quarto.org/docs/get-started/" >&2; exit 1; }
 	@python tools/readme.py
-	@nbdev_docs --n_workers $(WORKERS)
+	@PYTHONPATH="$(CURDIR)/tools" nbdev_docs --n_workers $(WORKERS)
 
 clean: ## remove what can be made again (not .venv, not runs/)
 	@rm -rf _docs _proc build dist *.egg-info .pytest_cache .hypothesis nbs/nbdev.yml nbs/sidebar.yml nbs/sidebar.yml.bak

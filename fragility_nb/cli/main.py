@@ -13,8 +13,9 @@ from .base import commands
 GROUPS = (reports, training, listing, disagreement, studies) # each adds its commands to the program when it is imported
 
 def _rank(command) -> int:
-    "Where a command stands in the help: as its module in `GROUPS`."
-    return [module.__name__ for module in GROUPS].index(command.callback.__module__)
+    "Where a command stands in the help: as its module in `GROUPS`; one of a notebook comes last."
+    names = [module.__name__ for module in GROUPS]
+    return names.index(module) if (module := command.callback.__module__) in names else len(names)
 
 app = commands
 app.registered_commands.sort(key=_rank)

@@ -8,6 +8,7 @@ __all__ = ['help_text']
 # %% ../../nbs/api/core/04_docments.ipynb #d0c50004
 import ast
 import dataclasses
+import functools
 import inspect
 import io
 import linecache
@@ -61,6 +62,14 @@ def _arguments(args) -> list[tuple]: # (stars, argument, default)
     found += [(stars, a, None) for stars, a in (("*", args.vararg), ("**", args.kwarg)) if a]
     return sorted(found, key=lambda part: (part[1].lineno, part[1].col_offset))
 
+# %% ../../nbs/api/core/04_docments.ipynb #848ff74b
+@functools.cache
+def source_of(
+    thing, # a function or class
+) -> str: # as it stands in its file; Python parses the whole file to find a class, so it is kept
+    "The source of a function or class."
+    return inspect.getsource(inspect.unwrap(thing))
+
 # %% ../../nbs/api/core/04_docments.ipynb #d0c5000b
 def signature_parts(
     source:str, # of a function, indented or not
@@ -103,17 +112,17 @@ def parts_of(
     thing, # a function or class
 ) -> list[Part]: # the last one is what is returned; without a name for classes
     "What its comments say about a function, or about what makes an object of a class."
-    if not isinstance(thing, type): return signature_parts(inspect.getsource(inspect.unwrap(thing)))
+    if not isinstance(thing, type): return signature_parts(source_of(thing))
     root = thing.__module__.split(".")[0]
     fields: dict[str, Part] = {}
     for cls in thing.__mro__:
         if cls.__module__.split(".")[0] != root: break
         if isinstance(init := vars(cls).get("__init__"), FunctionType) and not _is_generated(cls):
-            fields = {p.name: p for p in signature_parts(inspect.getsource(init))[:-1]} | fields
+            fields = {p.name: p for p in signature_parts(source_of(init))[:-1]} | fields
             break
         if _is_generated(cls):
             own = {f.name for f in dataclasses.fields(cls) if f.init}
-            fields = {p.name: p for p in field_parts(inspect.getsource(cls)) if p.name in own} | fields
+            fields = {p.name: p for p in field_parts(source_of(cls)) if p.name in own} | fields
     return [*fields.values(), Part("", None, "")]
 
 def _is_generated(cls:type) -> bool:
@@ -166,7 +175,7 @@ def errors_of(
 ) -> list[tuple[str, str]]: # ("ValueError", "Expected …")
     "The errors of a function and of those that it calls by name, in its own package."
     if (function := _body(thing)) is None: return []
-    parsed = lambda f: parsed_definition(inspect.getsource(f))
+    parsed = lambda f: parsed_definition(source_of(f))
     nodes, root = [parsed(function)], function.__module__.split(".")[0]
     calls = [n.func.id for n in ast.walk(nodes[0]) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
     for name in dict.fromkeys(calls):
