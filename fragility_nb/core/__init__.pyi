@@ -9,7 +9,7 @@ from .identity import (
 from .results import SCHEMA, write_atomic, provenance, save_result, check_kind, load_result, question_folder, PartStore
 from .streams import CounterStreams, poisson_quantile
 from .docments import help_text
-from .options import OPTIONS, Option, check_option, find_option, check_options
+from .options import OPTIONS, TRAINING, Option, check_option, find_option, check_options
 from .owner import own_folder, owner_of
 from .kept import free_path, time_name, put_aside, write_kept
 
@@ -19,6 +19,7 @@ __all__ = [
     "folder_digest", "remember_folders", "remembered", "text_digest", "CannotDescribe", "code_digest", "as_array",
     "describe_structure", "describe", "changed_fields", "description_changes", "Rows", "Near", "row_digests",
     "SCHEMA", "write_atomic", "provenance", "save_result", "check_kind", "load_result", "question_folder",
-    "PartStore", "CounterStreams", "poisson_quantile", "help_text", "OPTIONS", "Option", "check_option",
-    "find_option", "check_options", "own_folder", "owner_of", "free_path", "time_name", "put_aside", "write_kept",
+    "PartStore", "CounterStreams", "poisson_quantile", "help_text", "OPTIONS", "TRAINING", "Option",
+    "check_option", "find_option", "check_options", "own_folder", "owner_of", "free_path", "time_name",
+    "put_aside", "write_kept",
 ]

@@ -6,8 +6,10 @@
 __all__ = ['F', 'unknown_name', 'check_choice', 'check_number', 'checked', 'Registry']
 
 # %% ../../nbs/api/core/00_checks.ipynb #d05adcc8
+import ast
 import difflib
 import functools
+import importlib
 import inspect
 import math
 import numbers
@@ -218,11 +220,16 @@ class Registry(dict):
     "Named things of one kind; an unknown name is a clear error."
     def __init__(self,
         what:str, # the kind of thing, as an argument is called: "stressor"
+        *homes:str, # modules that add names; imported where one is not found without them
     ):
         super().__init__()
-        self.what = what
+        self.what, self.homes = what, homes
 
-    def __missing__(self, name): raise unknown_name(self.what, name, self)
+    def __missing__(self, name):
+        if not self.homes: raise unknown_name(self.what, name, self)
+        homes, self.homes = self.homes, ()
+        for home in homes: importlib.import_module(home)
+        return self[name]
 
     def register(self,
         name:str, # what it is called on the command line and in notebooks' parameters
@@ -232,3 +239,65 @@ class Registry(dict):
             self[name] = thing
             return thing
         return file
+
+# %% ../../nbs/api/core/00_checks.ipynb #b1a2215e
+_FORMS = "a text like 'name' or 'name(option=1)', a table with `name`, or a list of these"
+
+def _read_calls(what:str, text:str) -> list[tuple[str, dict]]:
+    "Names and options in a text like 'crop, mixup(alpha=0.4)'."
+    wrong = ValueError(f"Expected `{what}` to be {_FORMS}, but got {text!r}.")
+    try: calls = ast.parse(f"[{text}]", mode="eval").body.elts # type: ignore[attr-defined]
+    except SyntaxError: calls = [None]
+    if all(isinstance(c, ast.Name | ast.Call) for c in calls):
+        try: return [_read_call(c) for c in calls]
+        except ValueError: raise wrong from None
+    if any(sign in text for sign in "()={}'\""): raise wrong
+    return [(part.strip(), {}) for part in text.split(",") if part.strip()] # a name with signs of its own
+
+def _read_call(call) -> tuple[str, dict]:
+    if isinstance(call, ast.Name): return call.id, {}
+    plain = isinstance(call.func, ast.Name) and not call.args and all(k.arg for k in call.keywords)
+    if not plain: raise ValueError("options have names")
+    return call.func.id, {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+
+# %% ../../nbs/api/core/00_checks.ipynb #8a75e7e5
+def named_parts(
+    what:str, # the argument's name
+    value:str|Mapping|Sequence|None, # "crop, mixup(alpha=0.4)", {"name": "mixup", "alpha": 0.4}, or a list of these
+) -> list[tuple[str, dict]]: # name and options of each; none for `None` and ""
+    "What a text, a table or a list asks for by name, with options."
+    if value is None: return []
+    if isinstance(value, str): return _read_calls(what, value)
+    if isinstance(value, list|tuple): return [part for v in value for part in named_parts(what, v)]
+    if not isinstance(value, Mapping): raise TypeError(f"Expected `{what}` to be {_FORMS}, but got {value!r}.")
+    if not isinstance(value.get("name"), str):
+        raise ValueError(f"Expected a table in `{what}` to have a `name`, but got {dict(value)!r}.")
+    return [(value["name"], {k: v for k, v in value.items() if k != "name"})]
+
+def named_text(
+    name:str, # of the thing
+    options:Mapping, # by name
+) -> str: # "mixup(alpha=0.4)"
+    "A name with its options as one text, which `named_parts` reads."
+    return f"{name}({', '.join(f'{k}={v!r}' for k, v in options.items())})" if options else name
+
+# %% ../../nbs/api/core/00_checks.ipynb #7b81aeb9
+def _plain(value):
+    "Lists as tuples: they stand in frozen things."
+    return tuple(map(_plain, value)) if isinstance(value, list) else value
+
+def build_named(
+    registry:Registry, # of classes
+    value:str|Mapping|Sequence|None, # as `named_parts` reads it
+    what:str, # the argument's name
+) -> list: # empty for `None` and ""
+    "The things that a text, a table or a list asks for."
+    made = []
+    for name, options in named_parts(what, value):
+        kind = registry[name]
+        known = inspect.signature(kind).parameters
+        for k in options:
+            if k not in known: raise unknown_name(f"option of {name} in {what}", k, known)
+        try: made.append(kind(**{k: _plain(v) for k, v in options.items()}))
+        except (TypeError, ValueError) as e: raise type(e)(f"`{what}`, {name}: {e}") from None
+    return made

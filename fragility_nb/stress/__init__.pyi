@@ -1,5 +1,8 @@
 # Made by tools/public_names.py.
-from . import attack_check, attacks, control, corruptions, filters, minimal, noise_blur, path, stressors, weather
+from . import (
+    adversarial, attack_check, attacks, control, corruptions, filters, minimal, noise_blur, path, stressors,
+    weather,
+)
 from .stressors import (
     BARTSCHAT_SIGMAS, BARTSCHAT_NOISE, BARTSCHAT_BLUR, Stressor, GaussianNoise, stress_id, apply_stress,
     border_index, pad_border, gaussian_filter, GaussianBlur, Rotation, Translation, Scale, Shear, Perspective,
@@ -22,6 +25,7 @@ from .minimal import SEARCHES, FGSMSearch, GradientWalk, minimal_perturbation, f
 from .filters import FILTERS, high_pass, low_pass, pulse, magnitude, threshold_grid, FilterPlan, plan_filter, baseline
 from .path import path_length, control_steps, between_nodes
 from .control import MATCHES, weight_groups, random_ranks, RandomOrders, ControlPlan
+from .adversarial import Adversarial
 
 __all__ = [
     "BARTSCHAT_SIGMAS", "BARTSCHAT_NOISE", "BARTSCHAT_BLUR", "Stressor", "GaussianNoise", "stress_id",
@@ -34,5 +38,5 @@ __all__ = [
     "loss_gradient", "AttackWarning", "check_attack", "SEARCHES", "FGSMSearch", "GradientWalk",
     "minimal_perturbation", "find_epsilon", "FILTERS", "high_pass", "low_pass", "pulse", "magnitude",
     "threshold_grid", "FilterPlan", "plan_filter", "baseline", "path_length", "control_steps", "between_nodes",
-    "MATCHES", "weight_groups", "random_ranks", "RandomOrders", "ControlPlan",
+    "MATCHES", "weight_groups", "random_ranks", "RandomOrders", "ControlPlan", "Adversarial",
 ]
