@@ -294,8 +294,9 @@ def build_named(
     "The things that a text, a table or a list asks for."
     made = []
     for name, options in named_parts(what, value):
-        kind = registry[name]
-        known = inspect.signature(kind).parameters
+        title = registry.what if what == registry.what else f"{registry.what} in {what}"
+        try: known = inspect.signature(kind := registry[name]).parameters
+        except ValueError: raise unknown_name(title, name, registry) from None
         for k in options:
             if k not in known: raise unknown_name(f"option of {name} in {what}", k, known)
         try: made.append(kind(**{k: _plain(v) for k, v in options.items()}))

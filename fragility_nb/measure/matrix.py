@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
-from ..core.checks import build_named, check_number, checked
+from ..core.checks import check_number, checked
 from ..core.streams import CounterStreams
 from ..core.identity import Rows, stable_seed
 from ..core.results import provenance, question_folder
@@ -33,17 +33,11 @@ from ..models.augment import AUGMENTS, as_augment
 from ..models.training import fit
 from ..stress.stressors import Stressor, apply_stress, stress_id
 from ..stress.attacks import Attack
-from ..stress.corruptions import STRESSORS
+from ..stress.corruptions import as_stressors
 from ..stress.minimal import SEARCHES, minimal_perturbation
 from .sweeps import stress_sweep
 
 # %% ../../nbs/api/measure/06_matrix.ipynb #ef624e37
-def _stressors(stressors) -> list:
-    "Stressors as they are, and those that are given by name."
-    several = list(stressors) if isinstance(stressors, (list, tuple)) else [stressors]
-    by_name = lambda s: isinstance(s, str | Mapping)
-    return [one for s in several for one in (build_named(STRESSORS, s, "stressors") if by_name(s) else [s])]
-
 def _listed(severities) -> list:
     "One severity, or several."
     return list(np.atleast_1d(np.array(severities, dtype=object)))
@@ -66,7 +60,7 @@ class StressPolicy:
 
     def __post_init__(self):
         put = lambda k, v: object.__setattr__(self, k, v) # frozen
-        put("stressors", tuple(_stressors(self.stressors)))
+        put("stressors", tuple(as_stressors(self.stressors)))
         put("severities", tuple(check_number("severities", s, low=0) for s in _listed(self.severities)))
         if not self.severities: raise ValueError("Expected `severities` to be at least one, but got none.")
         _check_stressors(self.stressors)
