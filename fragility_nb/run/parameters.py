@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['list_templates', 'find_template', 'template_parameters', 'check_parameters', 'is_shipped', 'check_template',
-           'plain_value', 'expand_paths', 'parameter_contents', 'own_modules']
+           'plain_value', 'expand_paths', 'parameter_contents', 'own_modules', 'training_params', 'training_folders']
 
 # %% ../../nbs/api/run/03_parameters.ipynb #95163fed
 import ast
@@ -285,7 +285,7 @@ def training_params(
     rest, inits = dict(params), params.get("inits", 1)
     check_option("inits", inits, OPTIONS["inits"])
     taken = {k: rest.pop(k) for k in TRAINING if k in rest}
-    built = {k: v for k, v in taken.items() if k in BUILD and v is not None}
+    built = {k: v for k, v in taken.items() if k in BUILD and v}
     return built, {k: v for k, v in taken.items() if k not in BUILD and k != "inits"}, inits, rest
 
 def training_folders(

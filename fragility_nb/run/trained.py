@@ -21,7 +21,8 @@ def training_words(
     "Optimiser, rate, epochs, augmentation, norm and initialisations in one line."
     a = log.attrs
     rate = f"learning rate {a['lr']:g}" + ("" if a["schedule"] == "constant" else f" ({a['schedule']})")
-    parts = [f"by {_optimiser(a)}, {rate}, {log.sizes['epoch']} epochs of {a['n']} images, "
+    epochs = "1 epoch" if log.sizes["epoch"] == 1 else f"{log.sizes['epoch']} epochs"
+    parts = [f"by {_optimiser(a)}, {rate}, {epochs} of {a['n']} images, "
              f"{a['batch_size']} per step", f"augmentation: {a['augment'] or 'none'}"]
     parts += [f"{name}: {a[k]}" for name, k in _BUILT.items() if a.get(k)]
     if log.sizes.get("init", 1) > 1: parts.append(f"{log.sizes['init']} initialisations, seeds {a['seed']}")

@@ -15,6 +15,7 @@ from .noise_blur import (
 from .weather import Snow, Frost, Fog, Rain, Spatter
 from .corruptions import (
     STRESSORS, COMMON, EXTRA, Brightness, Contrast, Saturate, Elastic, Pixelate, JPEG, common_corruptions,
+    as_stressors,
 )
 from .attacks import (
     ATTACKS, NORMS, Attack, check_unit, cross_entropy, FGSM, PGD, RandomNoise, frozen_parameters, attack_images,
@@ -33,10 +34,11 @@ __all__ = [
     "Scale", "Shear", "Perspective", "Occlusion", "Hue", "Chain", "CONSTANTS", "constants_for", "Corruption",
     "GaussianNoiseC", "ShotNoise", "ImpulseNoise", "SpeckleNoise", "GaussianBlurC", "DefocusBlur", "GlassBlur",
     "MotionBlur", "ZoomBlur", "Snow", "Frost", "Fog", "Rain", "Spatter", "STRESSORS", "COMMON", "EXTRA",
-    "Brightness", "Contrast", "Saturate", "Elastic", "Pixelate", "JPEG", "common_corruptions", "ATTACKS", "NORMS",
-    "Attack", "check_unit", "cross_entropy", "FGSM", "PGD", "RandomNoise", "frozen_parameters", "attack_images",
-    "loss_gradient", "AttackWarning", "check_attack", "SEARCHES", "FGSMSearch", "GradientWalk",
-    "minimal_perturbation", "find_epsilon", "FILTERS", "high_pass", "low_pass", "pulse", "magnitude",
-    "threshold_grid", "FilterPlan", "plan_filter", "baseline", "path_length", "control_steps", "between_nodes",
-    "MATCHES", "weight_groups", "random_ranks", "RandomOrders", "ControlPlan", "Adversarial",
+    "Brightness", "Contrast", "Saturate", "Elastic", "Pixelate", "JPEG", "common_corruptions", "as_stressors",
+    "ATTACKS", "NORMS", "Attack", "check_unit", "cross_entropy", "FGSM", "PGD", "RandomNoise",
+    "frozen_parameters", "attack_images", "loss_gradient", "AttackWarning", "check_attack", "SEARCHES",
+    "FGSMSearch", "GradientWalk", "minimal_perturbation", "find_epsilon", "FILTERS", "high_pass", "low_pass",
+    "pulse", "magnitude", "threshold_grid", "FilterPlan", "plan_filter", "baseline", "path_length",
+    "control_steps", "between_nodes", "MATCHES", "weight_groups", "random_ranks", "RandomOrders", "ControlPlan",
+    "Adversarial",
 ]
