@@ -227,9 +227,7 @@ class Registry(dict):
 
     def __missing__(self, name):
         if not self.homes: raise unknown_name(self.what, name, self)
-        homes, self.homes = self.homes, ()
-        for home in homes: importlib.import_module(home)
-        return self[name]
+        return whole_registry(self)[name]
 
     def register(self,
         name:str, # what it is called on the command line and in notebooks' parameters
@@ -239,6 +237,15 @@ class Registry(dict):
             self[name] = thing
             return thing
         return file
+
+# %% ../../nbs/api/core/00_checks.ipynb #b7c4d0dd
+def whole_registry(
+    registry:Registry, # whose names are asked for
+) -> Registry: # the same, with the names of modules that nobody has imported yet
+    "Imports what else adds names."
+    homes, registry.homes = registry.homes, ()
+    for home in homes: importlib.import_module(home)
+    return registry
 
 # %% ../../nbs/api/core/00_checks.ipynb #b1a2215e
 _FORMS = "a text like 'name' or 'name(option=1)', a table with `name`, or a list of these"
