@@ -148,7 +148,8 @@ def test_policies_of_other_floors_are_found_by_name_alone():
     ("mixup(alpha=0)", "`augment`, mixup: Expected `alpha`"), ("mixpu", "Did you mean 'mixup'"),
     ("adversarial(norm='l1')", "adversarial: Unknown `norm`"), ("adversarial(steps=0)", "`steps`"),
     ("adversarial(epsilon=-0.1)", "`epsilon`"), ("stress(stressors=[])", "at least one"),
-    ("stress(stressors='fgsm')", "stressor in stressors`: 'fgsm'"), ("crop(padding=__import__('os'))", "'name(option=1)'"),
+    ("stress(stressors='fgsm')", "stressor in stressors`: 'fgsm'"),
+    ("crop(padding=__import__('os'))", "'name(option=1)'"),
     (dict(alpha=1), "to have a `name`"), (3, "`augment`"),
 ], ids=lambda v: v if isinstance(v, str) and "__" not in v else None)
 def test_wrong_policies_are_one_clear_error(wrong, message):
