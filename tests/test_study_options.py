@@ -79,9 +79,8 @@ def test_a_checkpoint_knows_how_it_was_built(tmp_path, digits):
     again, few = load_checkpoint(save_checkpoint(net, tmp_path / "a.safetensors")), digits.take(range(20))
     assert again.spec == net.spec and torch.equal(again(few.batch(0, 9)), net(few.batch(0, 9)))
     swept = filter_sweep(net, few, thresholds=2, layers=["conv2"], filters=["low_pass"], control=0, **QUIET)
-    kept = net.network.conv2.weight.abs() > 0  # at threshold 0 and 1 by hand: all weights, and none
-    assert bool(kept.any()) and float(swept.reference_accuracy.squeeze()) == float(
-        (net(few.batch(0, 20)).argmax(1) == few.labels).double().mean())
+    with torch.no_grad(): right = (net(few.batch(0, 20)).argmax(1) == few.labels).double().mean()
+    assert float(swept.reference_accuracy.squeeze()) == float(right)
 
 
 # Recipes
