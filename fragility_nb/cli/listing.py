@@ -6,6 +6,8 @@
 __all__ = ['list_names']
 
 # %% ../../nbs/api/cli/03_listing.ipynb #e56e0a5b
+import inspect
+
 import typer
 
 from .base import commands, plain_errors
@@ -13,7 +15,7 @@ from .base import commands, plain_errors
 # %% ../../nbs/api/cli/03_listing.ipynb #6c02fd1e
 @commands.command("list")
 def list_names():
-    "Names of models, data sets, stressors, attacks, filters and templates."
+    "Names of models, data sets, stressors, attacks, changes of training images, filters and templates."
     with plain_errors():
         for title, lines in _names().items():
             typer.secho(title, bold=True)
@@ -28,15 +30,23 @@ def _strengths(registry) -> list[str]:
     "Each stressor with what severity 1 means."
     return [f"{name:20}{cls()!r}: {cls().unit} = {cls().strength(1):g} at severity 1" for name, cls in registry.items()]
 
+def _options(registry) -> list[str]:
+    "Each augmentation with its options."
+    return [f"{k:20}{_about(v)} Options: {', '.join(inspect.signature(v).parameters)}." for k, v in registry.items()]
+
 def _names() -> dict[str, list[str]]:
     "What can be named, with one line about each."
+    from fragility_nb.core.checks import whole_registry
     from fragility_nb.data.sets import DATASETS
+    from fragility_nb.models.augment import AUGMENTS
     from fragility_nb.models.create import list_models
     from fragility_nb.run.parameters import list_templates
     from fragility_nb.stress.attacks import ATTACKS
     from fragility_nb.stress.filters import FILTERS
     from fragility_nb.stress.corruptions import STRESSORS
     sets = [*(f"{k:20}{_about(v)}" for k, v in DATASETS.items()), "any folder with one subfolder of images per class"]
+    changes = _options(whole_registry(AUGMENTS))
     return {"models": list_models(), "data sets": sets, "stressors": _strengths(STRESSORS),
-            "attacks": _strengths(ATTACKS), "filters": [f"{k:20}{_about(v)}" for k, v in FILTERS.items()],
+            "changes of training images": changes, "attacks": _strengths(ATTACKS),
+            "filters": [f"{k:20}{_about(v)}" for k, v in FILTERS.items()],
             "templates": list_templates()}

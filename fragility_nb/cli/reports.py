@@ -7,7 +7,7 @@ __all__ = ['demo', 'run']
 
 # %% ../../nbs/api/cli/01_reports.ipynb #434e8ec4
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -71,6 +71,17 @@ def run(
     batch_size: Annotated[int, BATCH] = 32,
     snapshots: Annotated[int | None, table_option("snapshots")] = None,
     seed: Annotated[int, table_option("seed")] = 0,
+    optimizer: Annotated[str, table_option("optimizer")] = "adam",
+    momentum: Annotated[float | None, table_option("momentum")] = None,
+    schedule: Annotated[str, table_option("schedule")] = "constant",
+    weight_decay: Annotated[float, table_option("weight_decay")] = 0.,
+    augment: Annotated[str | None, table_option("augment")] = None,
+    norm: Annotated[str | None, table_option("norm")] = None,
+    start: Annotated[str | None, table_option("start")] = None,
+    inits: Annotated[int, table_option("inits")] = 1,
+    stressors: Annotated[str | None, table_option("stressors")] = None,
+    attack_mode: Annotated[str, table_option("attack_mode")] = "adaptive",
+    control: Annotated[int, table_option("control")] = 2,
     thresholds: Annotated[int, table_option("thresholds")] = 25,
     relative_accuracy: Annotated[float, table_option("relative_accuracy")] = 0.5,
     band: Annotated[float, table_option("band")] = 0.01,
@@ -81,10 +92,14 @@ def run(
 ):
     "Train a network (unless MODEL is a checkpoint) and write its fragility report."
     from fragility_nb.run.studies import run_model, summary_table
+    study:dict[str, Any] = dict(optimizer=optimizer, momentum=momentum, schedule=schedule,
+                                weight_decay=weight_decay, augment=augment, norm=norm, start=start,
+                                inits=inits, attack_mode=attack_mode, control=control)
+    if stressors is not None: study["stressors"] = stressors
     with plain_errors():
         page = run_model(model, out, data=data, root=root, download=download, image_size=image_size,
                          stem=stem or "imagenet", resize=resize, epochs=epochs, lr=lr, batch_size=batch_size,
                          snapshots=snapshots, seed=seed, device=device, n=n, thresholds=thresholds,
-                         relative_accuracy=relative_accuracy, band=band, ci=ci)
+                         relative_accuracy=relative_accuracy, band=band, ci=ci, **study)
         _show(summary_table({Path(model).stem: out/"result.nc"}))
         typer.echo(f"\nThe report:  {page}\nThe numbers: {out/'result.nc'}")

@@ -31,9 +31,12 @@ def train(
     lr: Annotated[float, table_option("lr")] = 1e-3,
     batch_size: Annotated[int, BATCH] = 100,
     optimizer: Annotated[str, table_option("optimizer")] = "adam",
+    momentum: Annotated[float | None, table_option("momentum")] = None,
     schedule: Annotated[str, table_option("schedule")] = "constant",
     weight_decay: Annotated[float, table_option("weight_decay")] = 0.,
     augment: Annotated[str | None, table_option("augment")] = None,
+    norm: Annotated[str | None, table_option("norm")] = None,
+    start: Annotated[str | None, table_option("start")] = None,
     ema: Annotated[float | None, table_option("ema")] = None,
     amp: Annotated[bool, table_option("amp", flag=True)] = False,
     inits: Annotated[int, table_option("inits")] = 1,
@@ -49,11 +52,12 @@ def train(
     from fragility_nb.models.training import train_model
     with plain_errors():
         check_options(given, "train")
-        network = {k: v for k, v in dict(stem=stem, resize=resize).items() if v is not None}
+        network = {k: v for k, v in dict(stem=stem, resize=resize, norm=norm, start=start).items() if v is not None}
         log = train_model(model, out, data=data, root=root, download=download, n=n, image_size=image_size,
                           epochs=epochs, lr=lr, batch_size=batch_size, optimizer=optimizer, schedule=schedule,
-                          weight_decay=weight_decay, augment=augment, ema=ema, amp=amp, inits=inits, seed=seed,
-                          snapshots=_epochs_of(snapshots), network=network, device=device, progress=progress)
+                          weight_decay=weight_decay, momentum=momentum, augment=augment, ema=ema, amp=amp,
+                          inits=inits, seed=seed, snapshots=_epochs_of(snapshots), network=network, device=device,
+                          progress=progress)
         _show_training(log, out)
 
 # %% ../../nbs/api/cli/02_training.ipynb #bc3a83fa

@@ -37,14 +37,17 @@ def plot_training(
     ax:Axes|None=None, # where to draw; default: a new figure
     what:str="accuracy", # "accuracy" or "loss"
 ) -> Axes:
-    "Accuracy or loss against the epoch, on the training images and, where it was logged, on the test images."
+    """Accuracy or loss against the epoch, on the training images and, where it was logged, on the test images; of
+    several initialisations the mean, each of them thin behind it."""
     check_kind(log, "training", "log")
     check_choice("what", what, ("accuracy", "loss"))
     ax = make_panels(ax, 1, (5.6, 3.4))[0]
     names = dict(loss="train") if what == "loss" else dict(train_accuracy="train", test_accuracy="test")
     for i, name in enumerate(k for k in names if k in log):
         style = "o-" if log.sizes["epoch"] < 30 else "-"
-        ax.plot(log.epoch, log[name], style, color=SERIES[i], lw=2.2, ms=4, label=names[name])
+        several = log[name] if "init" in log.dims else log[name].expand_dims("init")
+        if len(several) > 1: ax.plot(log.epoch, several.transpose("epoch", "init"), color=SERIES[i], lw=0.8, alpha=0.5)
+        ax.plot(log.epoch, several.mean("init"), style, color=SERIES[i], lw=2.2, ms=4, label=names[name])
     ax.set_ylim(0, 1.02 if what == "accuracy" else None)
     ax.locator_params(axis="x", integer=True)
     label_line_ends(ax)

@@ -33,6 +33,7 @@ from ..models.augment import AUGMENTS, as_augment
 from ..models.training import fit
 from ..stress.stressors import Stressor, apply_stress, stress_id
 from ..stress.attacks import Attack
+from ..stress.corruptions import as_stressors
 from ..stress.minimal import SEARCHES, minimal_perturbation
 from .sweeps import stress_sweep
 
@@ -50,15 +51,16 @@ def _check_stressors(stressors:tuple) -> None:
         if isinstance(s, Attack): raise TypeError(f"Expected `stressors` that need no network, but got {s!r}.")
 
 # %% ../../nbs/api/measure/06_matrix.ipynb #1721a79a
+@AUGMENTS.register("stress")
 @dataclass(frozen=True)
 class StressPolicy:
     "Each training image under a stressor and severity drawn for it, anew in each epoch."
-    stressors:tuple = () # stressors, or f(x, severity, streams) -> x
+    stressors:tuple = () # stressors, f(x, severity, streams) -> x, or names with options as "fog(constants='cifar')"
     severities:tuple = (1.,) # one of them for each image; 0 leaves it as it is
 
     def __post_init__(self):
         put = lambda k, v: object.__setattr__(self, k, v) # frozen
-        put("stressors", tuple(self.stressors) if isinstance(self.stressors, (list, tuple)) else (self.stressors,))
+        put("stressors", tuple(as_stressors(self.stressors)))
         put("severities", tuple(check_number("severities", s, low=0) for s in _listed(self.severities)))
         if not self.severities: raise ValueError("Expected `severities` to be at least one, but got none.")
         _check_stressors(self.stressors)
@@ -108,9 +110,10 @@ class CutMix:
     def __call__(self, model, x, y, seed, index): return _mixed(v2.CutMix, self.alpha, model, x, y, seed, index)
 
 # %% ../../nbs/api/measure/06_matrix.ipynb #c8869fd5
+@AUGMENTS.register("worst_of")
 @dataclass(frozen=True)
 class WorstOf:
-    "Of k random variants of each image the one with the largest loss (Gao et al. 2020)."
+    "Of k random variants of each image the one with the largest loss."
     stressors:tuple = () # as in `StressPolicy`
     severities:tuple = (1.,) # as in `StressPolicy`
     k:int = 3 # variants of each image, at least 2
@@ -159,24 +162,27 @@ def _plan_rows(stressor, levels:Sequence[float], rows:Mapping|None, train:ImageD
     title = getattr(stressor, "name", None) or stress_id(stressor)
     name = lambda v: f"{title} {v:g}" if v else "none"
     policy = {name(v): StressPolicy((stressor,), (v,)) if v else None for v in values}
+    for row in (rows or {}).values(): as_augment(row) # a wrong name is told before the first training
     both = policy.keys() & (rows or {}).keys()
     if both: raise ValueError(f"Expected `rows` to have names of their own, but {', '.join(both)} is a level.")
     return dict(policy=policy | dict(rows or {}), severity={name(v): v for v in values}, levels=values,
                 stressor=stressor, title=title)
 
 # %% ../../nbs/api/measure/06_matrix.ipynb #b8dbc563
-def _training_folder(folder, row:str, model, policy, seed:int, training:dict, train:ImageData) -> Path|None:
+def _training_folder(folder, row:str, model, policy, seed:int, training:dict, train:ImageData,
+                     network:Mapping={}) -> Path|None:
     "The folder of one training, by what it is."
     if folder is None: return None
+    built = dict(network=network) if network else {}
     return question_folder(folder, ["training", row, str(seed), train.name], model=model, policy=as_augment(policy),
                            seed=seed, options=training, images=Rows(train.image_digests), classes=train.classes,
-                           labels=Rows(train.labels.numpy().astype("uint64"), "labels"))
+                           **built, labels=Rows(train.labels.numpy().astype("uint64"), "labels"))
 
-def _trained(model, train:ImageData, policy, seed:int, training:dict, folder:Path|None) -> nn.Module:
+def _trained(model, train:ImageData, policy, seed:int, training:dict, folder:Path|None, network:Mapping) -> nn.Module:
     "One row's network."
     if isinstance(model, str):
         c, h, _ = train.batch(0, 1).shape[1:]
-        net = create_model(model, len(train.classes), c, h, *channel_stats(train), seed=seed)
+        net = create_model(model, len(train.classes), c, h, *channel_stats(train), seed=seed, **network)
     else: net = model(seed)
     fit(net, train, augment=policy, seed=seed, folder=folder, progress=False, **training)
     return net
@@ -188,18 +194,21 @@ def train_test_matrix(
     stressor:Stressor|Callable, # whose levels are the rows and, unless `tests` says otherwise, the columns
     levels:Sequence[float], # severities, increasing; 0 is the clean row
     *,
-    rows:Mapping[str, Callable|str|Sequence]|None=None, # further rows by name: augmentations as `fit` takes them
+    # further rows by name: augmentations as `fit` takes them
+    rows:Mapping[str, Callable|str|Mapping|Sequence]|None=None,
     tests:Sequence|None=None, # stressors and attacks of the columns; default: the stressor
     test_levels:Sequence[float]|None=None, # severities of the columns; default: the levels
     seeds:Sequence[int]=(0,), # of the trainings: dimension `init`
     searches:Sequence=("fgsm", "gradient"), # for the smallest changes; () for none
     probes:int=128, # images for these, the first of the test set
+    network:Mapping|None=None, # further options of `create_model` for a name: norm, start, model_options, …
     folder:str|os.PathLike|None=None, # keeps trainings and answers, and resumes from them; default: keeps nothing
     progress:bool=True, # show a progress bar
     **training, # of `fit`: epochs (default 10), lr, batch_size, optimizer, device, …
 ) -> xr.Dataset: # accuracy, pred, correct, … (train, init, stress, severity, …); smallest_… (…, search, probe)
     "Trains one network for each row and tests each on all columns (DATA Figs. 4–7)."
     train, test = _train_and_test(data)
+    if network and not isinstance(model, str): raise ValueError("Expected `network` with the name of a model only.")
     plan = _plan_rows(stressor, levels, rows, train)
     tests = [stressor] if tests is None else list(tests)
     test_levels = plan["levels"] if test_levels is None else test_levels
@@ -209,8 +218,8 @@ def train_test_matrix(
     sweeps, smallest = {}, {}
     for name, seed in tqdm(jobs, desc="train × test", unit="network", disable=not progress):
         policy = plan["policy"][name]
-        place = _training_folder(folder, name, model, policy, seed, training, train)
-        net = _trained(model, train, policy, seed, training, place)
+        place = _training_folder(folder, name, model, policy, seed, training, train, network or {})
+        net = _trained(model, train, policy, seed, training, place, network or {})
         sweeps[name, seed] = stress_sweep(net, test, tests, test_levels, resume=place, device=device, progress=False)
         smallest[name, seed] = [minimal_perturbation(net, few, s, device=device, progress=False) for s in searches]
     return _matrix_result(sweeps, smallest, plan, seeds, searches, train, training)

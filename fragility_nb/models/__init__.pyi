@@ -20,7 +20,7 @@ from .resume import (
     own_answers, describe_model, question_of, answers_text, answers_differ, snapshot_path, list_snapshots,
     snapshot_epochs,
 )
-from .training import StopTraining, fit, fit_inits, init_snapshots, train_model
+from .training import StopTraining, fit, fit_inits, init_snapshots, kept_snapshots, train_model
 
 __all__ = [
     "Normalized", "model_name", "model_hash", "evaluating", "BLOCK", "forward_in_blocks", "predict", "match_data",
@@ -31,5 +31,5 @@ __all__ = [
     "record_activations", "unit_table", "kernel_weights", "AUGMENTS", "image_uniform", "RandomCrop",
     "HorizontalFlip", "as_augment", "epoch_order", "OPTIMIZERS", "SCHEDULES", "own_answers", "describe_model",
     "question_of", "answers_text", "answers_differ", "snapshot_path", "list_snapshots", "snapshot_epochs",
-    "StopTraining", "fit", "fit_inits", "init_snapshots", "train_model",
+    "StopTraining", "fit", "fit_inits", "init_snapshots", "kept_snapshots", "train_model",
 ]

@@ -9,7 +9,7 @@ __all__ = ['AUGMENTS', 'image_uniform', 'RandomCrop', 'HorizontalFlip', 'as_augm
 import contextlib
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.checks import Registry, check_number
+from ..core.checks import Registry, build_named, check_number
 from ..core.identity import stable_seed
 from ..core.streams import GOLDEN, mix_words64
 from ..data.images import generator
@@ -34,7 +34,8 @@ def image_uniform(
     return (words >> 11).bitwise_and_(2**53 - 1).double().mul_(2.0**-53) # the upper 53 bits, without sign
 
 # %% ../../nbs/api/models/08_augment.ipynb #2269c7af
-AUGMENTS = Registry("augment") # name -> class of f(model, x, y, seed, index) -> (x, y)
+# name -> class of f(model, x, y, seed, index) -> (x, y); those that need a stressor or an attack stand on higher floors
+AUGMENTS = Registry("augment", "fragility_nb.stress.adversarial", "fragility_nb.measure.matrix")
 
 @AUGMENTS.register("crop")
 @dataclass(frozen=True)
@@ -66,11 +67,12 @@ class HorizontalFlip:
 
 # %% ../../nbs/api/models/08_augment.ipynb #2bdb4812
 def as_augment(
-    augment:str|Callable|Sequence|None, # names like "crop,flip", a function, several of these, or none
+    # names with options, as "flip, mixup(alpha=0.4)" or {"name": "mixup", "alpha": 0.4}; a function; several of these
+    augment:str|Mapping|Callable|Sequence|None,
 ) -> tuple[Callable, ...]: # to be called one after the other
     "An augmentation as the functions it is made of."
     if augment is None: return ()
-    if isinstance(augment, str): return tuple(AUGMENTS[name.strip()]() for name in augment.split(",") if name.strip())
+    if isinstance(augment, str | Mapping): return tuple(build_named(AUGMENTS, augment, "augment"))
     if isinstance(augment, (list, tuple)): return tuple(f for part in augment for f in as_augment(part))
     if not callable(augment):
         raise TypeError(f"Expected `augment` to be a name, a function or a list of these, but got "

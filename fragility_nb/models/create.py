@@ -8,12 +8,13 @@ __all__ = ['list_models', 'find_architecture', 'least_size', 'create_model', 'lo
 # %% ../../nbs/api/models/05_create.ipynb #648f5756
 import contextlib
 import difflib
+import inspect
 import json
 import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,10 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import check_choice, check_number, checked, unknown_name
+from ..core.checks import check_choice, check_number, checked, named_parts, unknown_name
 from ..core.identity import stable_seed
 from .wrap import Normalized, channel_row
-from .networks import MODELS, Architecture, PlainCNN
+from .networks import MODELS, Architecture, PlainCNN, check_model_options
 from .norms import swap_norm
 from .checkpoints import fit_state, read_state
 
@@ -145,11 +146,13 @@ def find_architecture(
         if len(plain[1]) > 3: raise ValueError(f"Expected `name` to be a CNN of at most 999 layers, but got {name!r}.")
         depth = int(plain[1])
         least = 2 ** min(max(depth - 2, 0), 2) # two poolings, or one in cnn3
-        return Architecture(lambda k, c, size, stem: PlainCNN(depth, k, c), "plain CNN", (least, least), 8)
+        return Architecture(lambda k, c, size, stem, **o: PlainCNN(depth, k, c, **o), "plain CNN", (least, least), 8,
+                            options=("width", "activation"))
     if name.startswith("timm:"): return _timm(name.removeprefix("timm:"))
     if name not in MODELS: raise unknown_name("model", name, list_models())
     found = MODELS[name]
-    return found if isinstance(found, Architecture) else Architecture(found)
+    if isinstance(found, Architecture): return found
+    return Architecture(found, options=tuple(inspect.signature(found).parameters)[4:])
 
 # %% ../../nbs/api/models/05_create.ipynb #67c4efc5
 def _passes(build:Callable, in_chans:int, size:int) -> bool:
@@ -247,20 +250,51 @@ def _statistic(what:str, value, published:list[float]|None, in_chans:int) -> flo
         raise ValueError(f"Expected `{what}` to hold one number or one per channel ({in_chans}), but got {len(row)}.")
     return float(value) if np.ndim(value) == 0 else [float(v) for v in value]
 
-# %% ../../nbs/api/models/05_create.ipynb #ac3f1bb8
-def _build(name:str, arch:Architecture, seed:int, *, num_classes:int, in_chans:int, image_size:int, size:int,
-           stem:str) -> nn.Module:
-    "The bare network from a seed, after a check that images scaled to `size` pass through it."
-    if arch.least: _check_size(name, arch.least, image_size, size, stem)
-    with _seeded("init", seed): network = arch(num_classes, in_chans, size, stem)
-    if not arch.least: _try_size(name, network, image_size, torch.zeros(1, in_chans, size, size), stem)
-    return network
+# %% ../../nbs/api/models/05_create.ipynb #95cf4fbe
+STARTS = dict(kaiming_uniform=nn.init.kaiming_uniform_, kaiming_normal=nn.init.kaiming_normal_) # of Conv and Linear
+
+def _check_start(start:str|None, weights) -> str|None:
+    "An error for a way to draw weights that is not known, or where none are drawn."
+    if start is None: return None
+    if weights is not None: raise ValueError(f"Expected `start` without `weights`, but got {start!r} and {weights!r}.")
+    return check_choice("start", start, STARTS)
+
+def _draw_start(network:nn.Module, start:str, seed:int) -> None:
+    "Draws the weights of convolutions and linear layers anew (He et al. 2015), with biases of 0."
+    with _seeded("start", seed):
+        for m in network.modules():
+            if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear)):
+                STARTS[start](m.weight)
+                if m.bias is not None: nn.init.zeros_(m.bias)
+
+# %% ../../nbs/api/models/05_create.ipynb #2744ec65
+def _swaps(norm:str|dict|Sequence[dict]|None) -> list[dict]:
+    "One swap of norms or several, as options of `swap_norm`."
+    several = [norm] if isinstance(norm, str | Mapping) else list(norm or ())
+    out:list[dict] = []
+    for s in several:
+        if isinstance(s, Mapping) and "norm" in s: out.append(dict(s))
+        else: out += [dict(norm=name, **options) for name, options in named_parts("norm", s)]
+    return out
 
 def _with_norms(model:Normalized, norm:str|dict|Sequence[dict]|None) -> Normalized:
     "The model after one swap of norms or several, as `create_model` takes them."
-    swaps = [dict(norm=norm)] if isinstance(norm, str) else [norm] if isinstance(norm, dict) else norm or ()
-    for swap in swaps: model = cast(Normalized, swap_norm(model, **swap))
+    for swap in _swaps(norm):
+        known = inspect.signature(swap_norm).parameters
+        for k in swap:
+            if k not in known or k == "model": raise unknown_name("option of norm", k, [*known][1:])
+        model = cast(Normalized, swap_norm(model, **swap))
     return model
+
+# %% ../../nbs/api/models/05_create.ipynb #ac3f1bb8
+def _build(name:str, arch:Architecture, seed:int, *, num_classes:int, in_chans:int, image_size:int, size:int,
+           stem:str, options:dict, start:str|None=None) -> nn.Module:
+    "The bare network from a seed, after a check that images scaled to `size` pass through it."
+    if arch.least: _check_size(name, arch.least, image_size, size, stem)
+    with _seeded("init", seed): network = arch(num_classes, in_chans, size, stem, **options)
+    if start: _draw_start(network, start, seed)
+    if not arch.least: _try_size(name, network, image_size, torch.zeros(1, in_chans, size, size), stem)
+    return network
 
 # %% ../../nbs/api/models/05_create.ipynb #fb9a6833
 @checked
@@ -277,27 +311,34 @@ def create_model(
     *,
     stem:str="imagenet", # first layers of the torchvision networks: "imagenet" or "cifar", see the table above
     resize:int|None=None, # scale images up to this size inside the model; default as they come
-    # another norm in place of the network's: "group", options of `swap_norm`, or several; default as it is
+    # another norm in place of the network's: "group", "group(groups=4)", options of `swap_norm`, or several; default
+    # as it is
     norm:str|dict|Sequence[dict]|None=None,
+    model_options:dict|None=None, # of the network: `width` and `activation` of cnn<depth>, `activation` of the LeNets
+    start:str|None=None, # a name in `STARTS`, as "kaiming_uniform"; default as the network draws its weights
 ) -> Normalized: # in eval mode
     "A network by name: images (N, C, H, W) in [0, 1] -> logits (N, K)."
-    sizes = dict(num_classes=num_classes, in_chans=in_chans, image_size=image_size)
+    sizes:dict[str, Any] = dict(num_classes=num_classes, in_chans=in_chans, image_size=image_size)
     for what, value in sizes.items(): check_number(what, value, low=1, integer=True)
     if resize is not None: check_number("resize", resize, low=image_size, integer=True)
     check_choice("stem", stem, ("imagenet", "cifar"))
     arch = find_architecture(name)
+    built:dict[str, Any] = dict(options=check_model_options(name, arch, model_options))
+    built["start"] = _check_start(start, weights)
     state, *published = _imagenet_weights(name, arch) if weights == "imagenet" else (None, None, None)
     mean, std = (_statistic(w, v, p, in_chans) for w, v, p in zip(("mean", "std"), (mean, std), published))
-    network = _build(name, arch, seed, **sizes, size=resize or image_size, stem=stem)
+    network = _build(name, arch, seed, **sizes, size=resize or image_size, stem=stem, **built)
     if state is not None: _load_published(network, state, arch.first)
     model:Any = Normalized(network, mean, std, resize).eval()
-    model.spec = dict(name=name, **sizes, mean=mean, std=std, stem=stem) | ({"resize": resize} if resize else {})
+    model.spec = dict(name=name, **sizes, mean=mean, std=std, stem=stem)
+    model.spec |= {k: v for k, v in dict(resize=resize, model_options=model_options, start=start).items() if v}
     model = _with_norms(model, norm)
     if weights is not None and state is None: load_checkpoint(weights, model)
     return model
 
 # %% ../../nbs/api/models/05_create.ipynb #c2eb9251
-_SPEC = ("name", "num_classes", "in_chans", "image_size", "mean", "std", "stem", "resize", "norm")
+_SPEC = ("name", "num_classes", "in_chans", "image_size", "mean", "std", "stem", "resize", "norm",
+         "model_options", "start")
 
 def _check_spec(spec, state:dict[str, Tensor], path:str|os.PathLike) -> None:
     "Refuses to build what the weights in a file are not for, before anything is built."
@@ -308,6 +349,9 @@ def _check_spec(spec, state:dict[str, Tensor], path:str|os.PathLike) -> None:
     depth = re.fullmatch(r"cnn(\d+)", str(spec.get("name")))
     most = dict(num_classes=widest, in_chans=widest, image_size=4096, resize=4096)
     large = [k for k, n in most.items() if isinstance(spec.get(k), (int, float)) and spec[k] > n]
+    options = spec.get("model_options")
+    if isinstance(options, dict) and any(isinstance(v, (int, float)) and v > widest for v in options.values()):
+        large.append("model_options")
     if depth and len(depth[1].lstrip("0")) > len(str(len(state))) or (depth and int(depth[1]) > len(state)):
         large.append("name")
     if large: raise ValueError(f"`{path}` asks for a network with {large[0]} = {spec[large[0]]!r}, for which its "

@@ -8,14 +8,15 @@ __all__ = ['MODELS', 'Architecture', 'PlainCNN', 'ShortcutBlock', 'CifarResNet',
 
 # %% ../../nbs/api/models/02_networks.ipynb #6d9f2095
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.checks import Registry, check_choice, check_number
+from ..core.checks import Registry, check_choice, check_number, unknown_name
 
 # %% ../../nbs/api/models/02_networks.ipynb #d86da4a9
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class Architecture:
     size:int=32 # height and width in pixels that it was designed for
     first:str|None=None # name of the convolution that sees the image, where there are ImageNet weights for the rest
     source:str|None=None # "torchvision" or "timm": where the ImageNet weights come from
+    options:tuple[str, ...] = () # further arguments of `build`, by name
 
-    def __call__(self, num_classes:int, in_chans:int, image_size:int, stem:str) -> nn.Module:
-        return self.build(num_classes, in_chans, image_size, stem)
+    def __call__(self, num_classes:int, in_chans:int, image_size:int, stem:str, **options) -> nn.Module:
+        return self.build(num_classes, in_chans, image_size, stem, **options)
 
 # name -> Architecture, or just a function(num_classes, in_chans, image_size, stem) -> nn.Module
 MODELS = Registry("model")
@@ -40,16 +42,24 @@ def _thirds(convs:int) -> list[int]:
     "Which third of the network, 0, 1 or 2, each of its convolutions is in."
     return [3*i // convs for i in range(convs)] if convs > 2 else list(range(convs))
 
+# %% ../../nbs/api/models/02_networks.ipynb #01fb7062
+ACTIVATES:dict[str, tuple[Callable, type[nn.Module]]] = dict( # name -> as a function, as a module
+    relu=(F.relu, nn.ReLU), leaky_relu=(F.leaky_relu, nn.LeakyReLU), elu=(F.elu, nn.ELU), gelu=(F.gelu, nn.GELU),
+    silu=(F.silu, nn.SiLU), tanh=(torch.tanh, nn.Tanh), sigmoid=(torch.sigmoid, nn.Sigmoid))
+
 # %% ../../nbs/api/models/02_networks.ipynb #b825cae9
 class PlainCNN(nn.Module):
-    "depth − 1 convolutions of 3×3, each with BatchNorm and ReLU, mean over space, one linear layer."
+    "depth − 1 convolutions of 3×3, each with BatchNorm and activation, mean over space, one linear layer."
     def __init__(self,
         depth:int, # weighted layers, at least 2
         num_classes:int=10, # K
         in_chans:int=1, # C
         width:int=16, # feature maps of the first third; doubled in the second and third
+        activation:str="relu", # a name in `ACTIVATES`
     ):
         super().__init__()
+        check_number("width", width, low=1, integer=True)
+        self.activation = check_choice("activation", activation, ACTIVATES)
         self.convs = int(check_number("depth", depth, low=2, integer=True)) - 1
         thirds = _thirds(self.convs)
         self.pool_before = [i for i in range(1, self.convs) if thirds[i] > thirds[i-1]]
@@ -61,11 +71,13 @@ class PlainCNN(nn.Module):
             w_in = w_out
         self.linear = nn.Linear(w_in, num_classes)
 
+    def extra_repr(self) -> str: return "" if self.activation == "relu" else f"activation={self.activation!r}"
     def forward(self, x:Tensor) -> Tensor:
         "Logits (N, K) of normalised images (N, C, H, W)."
+        activate, _ = ACTIVATES[self.activation]
         for i in range(self.convs):
             if i in self.pool_before: x = F.max_pool2d(x, 2)
-            x = F.relu(getattr(self, f"bn{i+1}")(getattr(self, f"conv{i+1}")(x)))
+            x = activate(getattr(self, f"bn{i+1}")(getattr(self, f"conv{i+1}")(x)))
         return self.linear(x.mean((2, 3)))
 
 # %% ../../nbs/api/models/02_networks.ipynb #b617e970
@@ -129,24 +141,26 @@ MODELS |= {f"cifar_resnet{d}": _cifar_resnet(d) for d in (20, 32, 44, 56, 110)}
 
 # %% ../../nbs/api/models/02_networks.ipynb #965b6a29
 class LeNet(nn.Module):
-    "LeNet-1, -4 or -5 as in DeepXplore (Pei et al. 2017; after LeCun et al. 1998): ReLU and max pooling."
+    "LeNet-1, -4 or -5 as in DeepXplore (Pei et al. 2017; after LeCun et al. 1998): an activation and max pooling."
     def __init__(self,
         kind:int, # 1: 4 and 12 maps; 4: 6 and 16 maps, 84 units; 5: 6 and 16 maps, 120 and 84 units
         num_classes:int=10, # K
         in_chans:int=1, # C
         image_size:int=28, # height and width in pixels, at least 4
+        activation:str="relu", # a name in `ACTIVATES`
     ):
         super().__init__()
+        _, made = ACTIVATES[check_choice("activation", activation, ACTIVATES)]
         maps, units = {1: ((4, 12), ()), 4: ((6, 16), (84,)), 5: ((6, 16), (120, 84))}[kind]
         for i, (w_in, w_out) in enumerate(zip((in_chans, *maps), maps), start=1):
             self.add_module(f"conv{i}", nn.Conv2d(w_in, w_out, 5, padding=2))
-            self.add_module(f"act{i}", nn.ReLU())
+            self.add_module(f"act{i}", made())
             self.add_module(f"pool{i}", nn.MaxPool2d(2))
         self.flatten = nn.Flatten()
         inputs = maps[-1] * (image_size // 4)**2
         for i, (n_in, n_out) in enumerate(zip((inputs, *units), units), start=1):
             self.add_module(f"fc{i}", nn.Linear(n_in, n_out))
-            self.add_module(f"fc_act{i}", nn.ReLU())
+            self.add_module(f"fc_act{i}", made())
         self.linear = nn.Linear((inputs, *units)[-1], num_classes)
 
     def forward(self, x:Tensor) -> Tensor:
@@ -156,7 +170,8 @@ class LeNet(nn.Module):
 
 # %% ../../nbs/api/models/02_networks.ipynb #ecd7607b
 def _lenet(kind:int) -> Architecture:
-    return Architecture(lambda k, c, size, stem: LeNet(kind, k, c, size), "LeNet", (4, 4), 28)
+    return Architecture(lambda k, c, size, stem, **o: LeNet(kind, k, c, size, **o), "LeNet", (4, 4), 28,
+                        options=("activation",))
 
 MODELS |= {f"lenet{k}": _lenet(k) for k in (1, 4, 5)}
 
@@ -226,3 +241,16 @@ def _modules(kind:str) -> Architecture:
     return Architecture(lambda k, c, size, stem: ModuleNet(kind, k, c), "module net", (8, 8))
 
 MODELS |= {f"modules_{k}": _modules(k) for k in ("resnet", "inception", "resnext")}
+
+# %% ../../nbs/api/models/02_networks.ipynb #cf6cd908
+def check_model_options(
+    name:str, # of the network
+    arch:Architecture, # what the zoo knows of it
+    options:Mapping|None, # by name
+) -> dict[str, Any]: # the same; empty for `None`
+    "Refuses options that a network does not have."
+    if not isinstance(options, Mapping | None):
+        raise TypeError(f"Expected `model_options` to be a table, but got {options!r}.")
+    for k in options or ():
+        if k not in arch.options: raise unknown_name(f"model_options of {name}", k, arch.options)
+    return dict(options or {})

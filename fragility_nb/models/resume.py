@@ -208,8 +208,8 @@ def _load_tensors(steps:TrainingSteps, tensors:dict[str, Tensor]) -> None:
 
 # %% ../../nbs/api/models/10_resume.ipynb #5ee0ff98
 def _differences(then:dict, now:dict) -> list[str]:
-    "What is not the same in two settings; `freeze` is there only where it was asked for."
-    keys = now | dict.fromkeys({"freeze"} & then.keys())
+    "What is not the same in two settings; `freeze` and `momentum` are there only where they were asked for."
+    keys = now | dict.fromkeys(k for k in ("freeze", "momentum") if k in then)
     return [f"{k}: {then.get(k)!r} there, {now.get(k)!r} now" for k in keys if then.get(k) != now.get(k)]
 
 # %% ../../nbs/api/models/10_resume.ipynb #f8b77006

@@ -7,6 +7,7 @@ __all__ = ['OPTIMIZERS', 'SCHEDULES']
 
 # %% ../../nbs/api/models/09_steps.ipynb #03b09f5b
 import contextlib
+import inspect
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -16,21 +17,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.checks import Registry, unknown_name
+from ..core.checks import Registry, check_number, unknown_name
 from ..data.images import ImageData, as_float
 
 # %% ../../nbs/api/models/09_steps.ipynb #1dd67b36
-OPTIMIZERS = Registry("optimizer") # name -> function(parameters, lr, weight_decay)
+OPTIMIZERS = Registry("optimizer") # name -> function(parameters, lr, weight_decay), and momentum where there is one
 OPTIMIZERS["adam"] = lambda parameters, lr, weight_decay=0.: torch.optim.Adam(
     parameters, lr, weight_decay=weight_decay)
 OPTIMIZERS["adamw"] = lambda parameters, lr, weight_decay=0.: torch.optim.AdamW(
     parameters, lr, weight_decay=weight_decay)
-OPTIMIZERS["sgd"] = lambda parameters, lr, weight_decay=0.: torch.optim.SGD(
-    parameters, lr, momentum=0.9, weight_decay=weight_decay)
+OPTIMIZERS["sgd"] = lambda parameters, lr, weight_decay=0., momentum=0.9: torch.optim.SGD(
+    parameters, lr, momentum=momentum, weight_decay=weight_decay)
 
 SCHEDULES = Registry("schedule") # name -> function(share of all steps taken, in [0, 1)) -> factor of the rate
 SCHEDULES["constant"] = lambda t: 1.
 SCHEDULES["cosine"] = lambda t: (1 + math.cos(math.pi * t)) / 2
+
+# %% ../../nbs/api/models/09_steps.ipynb #2aae4b9b
+def own_momentum(
+    optimizer:str, # a name in `OPTIMIZERS`
+    momentum:float|None, # share of the last step that the next one goes on with; default the optimiser's own
+) -> dict[str, float]: # empty where it is the optimiser's own
+    "An error for a momentum that an optimiser does not have, or that is out of range."
+    has = inspect.signature(OPTIMIZERS[optimizer]).parameters.get("momentum")
+    if momentum is None: return {}
+    if has is None: raise ValueError(f"Expected no `momentum` with `optimizer` {optimizer!r}, but got {momentum!r}.")
+    if check_number("momentum", momentum, low=0) >= 1:
+        raise ValueError(f"Expected `momentum` to be at least 0 and less than 1, but got {momentum!r}.")
+    return {} if momentum == has.default else dict(momentum=float(momentum))
 
 # %% ../../nbs/api/models/09_steps.ipynb #8775187e
 def copy_weights(
@@ -135,12 +149,14 @@ class TrainingSteps:
         *,
         schedule:str="constant", # a name in `SCHEDULES`
         weight_decay:float=0., # as torch's optimisers understand it
+        momentum:float|None=None, # of "sgd"; default 0.9
         total:int, # steps of the whole training
         ema:float|None=None, # decay of a moving average of the weights per step; default none
         dtype:torch.dtype=torch.float32, # that convolutions and products are computed in
         device:torch.device, # where the steps run
     ):
-        self.model, self.optimizer = model, OPTIMIZERS[optimizer](model.parameters(), lr, weight_decay)
+        more = own_momentum(optimizer, momentum)
+        self.model, self.optimizer = model, OPTIMIZERS[optimizer](model.parameters(), lr, weight_decay, **more)
         self.lr, self.factor, self.total, self.taken = lr, SCHEDULES[schedule], total, 0
         self.dtype, self.device = dtype, device
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)

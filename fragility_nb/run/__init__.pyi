@@ -1,11 +1,13 @@
 # Made by tools/public_names.py.
-from . import cluster, collect, comparison, dask_engine, grid, machine, parameters, report, studies, study_files
+from . import (
+    cluster, collect, comparison, dask_engine, grid, machine, parameters, report, studies, study_files, trained,
+)
 from .machine import cpu_count, thread_share, list_gpus, pick_gpus, kernel_interpreter
 from .cluster import WorkerDied, Engine, LocalEngine, stop_on_interrupt
 from .dask_engine import DaskEngine, slurm_options, slurm_script
 from .parameters import (
     list_templates, find_template, template_parameters, check_parameters, is_shipped, check_template, plain_value,
-    expand_paths, parameter_contents, own_modules,
+    expand_paths, parameter_contents, own_modules, training_params, training_folders,
 )
 from .studies import (
     run_modules, is_done, changed_since, notebook_page, run_study, warm_up, run_cells, run_model, summary_table,
@@ -25,20 +27,21 @@ from .comparison import (
     load_reports, report_group, comparison_table, difference_sentence, place_sentence, best_trainings,
     minimal_text,
 )
+from .trained import training_words, inits_text, inits_table
 
 __all__ = [
     "cpu_count", "thread_share", "list_gpus", "pick_gpus", "kernel_interpreter", "WorkerDied", "Engine",
     "LocalEngine", "stop_on_interrupt", "DaskEngine", "slurm_options", "slurm_script", "list_templates",
     "find_template", "template_parameters", "check_parameters", "is_shipped", "check_template", "plain_value",
-    "expand_paths", "parameter_contents", "own_modules", "run_modules", "is_done", "changed_since",
-    "notebook_page", "run_study", "warm_up", "run_cells", "run_model", "summary_table", "run_demo", "load_study",
-    "check_study", "PRELOAD", "study_status", "time_left", "run_grid", "collect_study", "study_table",
-    "save_collection", "report_study", "percent", "percent_interval", "points", "told_interval",
-    "inside_brackets", "plain_words", "page_link", "stress_words", "data_words", "facts_table", "show_text",
-    "show_table", "check_list", "check_numbers", "check_levels", "section_switches", "check_report",
+    "expand_paths", "parameter_contents", "own_modules", "training_params", "training_folders", "run_modules",
+    "is_done", "changed_since", "notebook_page", "run_study", "warm_up", "run_cells", "run_model",
+    "summary_table", "run_demo", "load_study", "check_study", "PRELOAD", "study_status", "time_left", "run_grid",
+    "collect_study", "study_table", "save_collection", "report_study", "percent", "percent_interval", "points",
+    "told_interval", "inside_brackets", "plain_words", "page_link", "stress_words", "data_words", "facts_table",
+    "show_text", "show_table", "check_list", "check_numbers", "check_levels", "section_switches", "check_report",
     "label_counts", "overview_table", "clean_scores", "layers_with", "stress_sentence", "weights_sentence",
     "coverage_sentence", "recalibration_sentence", "kernels_sentence", "retraining_sentence", "found_text",
     "stress_table", "compactness_table", "beside_table", "coverage_columns", "kernels_text", "targeting_text",
     "frozen_text", "gain_table", "load_reports", "report_group", "comparison_table", "difference_sentence",
-    "place_sentence", "best_trainings", "minimal_text",
+    "place_sentence", "best_trainings", "minimal_text", "training_words", "inits_text", "inits_table",
 ]

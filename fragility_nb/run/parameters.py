@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['list_templates', 'find_template', 'template_parameters', 'check_parameters', 'is_shipped', 'check_template',
-           'plain_value', 'expand_paths', 'parameter_contents', 'own_modules']
+           'plain_value', 'expand_paths', 'parameter_contents', 'own_modules', 'training_params', 'training_folders']
 
 # %% ../../nbs/api/run/03_parameters.ipynb #95163fed
 import ast
@@ -25,9 +25,9 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.checks import unknown_name
+from ..core.checks import Registry, build_named, unknown_name
 from ..core.identity import file_digests, folder_digest, remembered
-from ..core.options import check_options
+from ..core.options import BUILD, OPTIONS, TRAINING, check_option, check_options, find_option
 
 # %% ../../nbs/api/run/03_parameters.ipynb #ab025660
 def list_templates() -> list[str]:
@@ -117,6 +117,25 @@ def check_parameters(
     for name in params:
         if name not in known: raise unknown_name("parameter", name, known)
 
+# %% ../../nbs/api/run/03_parameters.ipynb #02ab1ce4
+def named_things(
+    kind:str, # "stressor" or "augmentation"
+) -> Registry:
+    "What may be named with options, by name."
+    from fragility_nb.models.augment import AUGMENTS
+    from fragility_nb.stress.corruptions import STRESSORS
+    return dict(stressor=STRESSORS, augmentation=AUGMENTS)[kind]
+
+def check_named(
+    values:Mapping, # by name; what is not in the table of parameters is passed over
+    place:str, # the template that takes them
+) -> None:
+    "Refuses names that nothing has, and options that it does not have or cannot mean."
+    for name, value in values.items():
+        option = find_option(name, place)
+        one = option and (option.items or option)
+        if one and one.kind == "named" and one.names and value: build_named(named_things(one.names), value, name)
+
 # %% ../../nbs/api/run/03_parameters.ipynb #4a0c1f98
 def is_shipped(
     template:Path, # of a notebook
@@ -137,6 +156,8 @@ def check_template(
     given = {k: values[k] for k in known if k in values}
     check_options(given, path.stem)
     if given.get("report"): check_options(given["report"], "model_report")
+    check_named(given, path.stem)
+    check_named(given.get("report") or {}, "model_report")
 
 # %% ../../nbs/api/run/03_parameters.ipynb #824cbd06
 def plain_value(
@@ -255,3 +276,23 @@ def quiet_papermill() -> Iterator:
             yield papermill
     finally:
         for logger, level in zip(loggers, levels): logger.setLevel(level)
+
+# %% ../../nbs/api/run/03_parameters.ipynb #72ad883e
+def training_params(
+    params:Mapping, # of a run: of its training and of its report
+) -> tuple[dict, dict, int, dict]: # of the network, of `fit`, number of initialisations, the rest
+    "Takes a run's parameters apart."
+    rest, inits = dict(params), params.get("inits", 1)
+    check_option("inits", inits, OPTIONS["inits"])
+    taken = {k: rest.pop(k) for k in TRAINING if k in rest}
+    built = {k: v for k, v in taken.items() if k in BUILD and v}
+    return built, {k: v for k, v in taken.items() if k not in BUILD and k != "inits"}, inits, rest
+
+def training_folders(
+    out:Path, # folder of the run
+    seed:int, # of the first training
+    inits:int, # how many
+) -> tuple[Path, dict[int, Path]]: # of all, and by seed
+    "Where the trainings of a run are kept."
+    if inits == 1: return out/"training", {seed: out/"training"}
+    return out/"trainings", {s: out/"trainings"/f"init-{s}" for s in range(seed, seed + inits)}

@@ -33,9 +33,10 @@ from ..core.results import load_result, write_atomic
 from ..core.whole import drop_work, finished_run, is_intact, made_files, open_log, private_folder
 from ..core.whole import read_json, take_in, take_in_whole, write_json
 from .machine import kernel_interpreter
-from .parameters import check_parameters, check_template, expand_paths, find_template
+from .parameters import check_named, check_parameters, check_template, expand_paths, find_template
 from .parameters import import_papermill, own_modules, parameter_contents, plain_value
-from .parameters import quiet_papermill, read_notebook, tags_of, template_parameters
+from .parameters import quiet_papermill, read_notebook, tags_of, template_parameters, training_folders
+from .parameters import training_params
 
 # %% ../../nbs/api/run/04_studies.ipynb #a390beb6
 @functools.lru_cache(maxsize=1)
@@ -427,29 +428,33 @@ def run_model(
     device:str|None=None, # default: a GPU if there is one
     download:bool=False, # fetch the data set if it is not there
     progress:bool=True, # show progress bars
-    **params, # of the template `model_report`
+    **params, # of the template `model_report`, and further ones of the training: see `core.options.TRAINING`
 ) -> Path: # the report's page
     "Trains a model and writes its fragility report; both are reused if they are there."
-    from fragility_nb.models.create import find_architecture
+    from fragility_nb.models.create import create_model, find_architecture
     out = Path(out)
+    built, how, inits, params = training_params(params)
     check_parameters("model_report", params)
     plain = lambda **values: {k: plain_value(k, v) for k, v in values.items()}
     check_options(plain(data=data, root=root, image_size=image_size, stem=stem, resize=resize, epochs=epochs, lr=lr,
-                        batch_size=batch_size, seed=seed, snapshots=snapshots, device=device))
+                        batch_size=batch_size, seed=seed, snapshots=snapshots, device=device, **built, **how))
+    check_named(how, "train_and_report")
     check_template("model_report", plain(**params))
     if snapshots is None: snapshots = min(4, epochs)
     where:dict[str, Any] = dict(data=data, root=root, image_size=image_size)
     if not Path(model).is_file(): find_architecture(model)
+    if built and not Path(model).is_file(): create_model(model, image_size=image_size or 299, stem=stem, **built)
     report:dict[str, Any] = dict(device=device, **where, **params)
     with own_folder(out, f"Another run works in `{out}`") as still_ours:
         where_from = dict(checkpoint=str(Path(model).resolve()))
         if not Path(model).is_file():
             training = dict(epochs=epochs, lr=lr, batch_size=batch_size, device=device,
-                            snapshots=_snapshot_epochs(epochs, snapshots))
-            final = _trained(model, out/"training", dict(stem=stem, resize=resize), training, **where,
-                             download=download, seed=seed, progress=progress)
+                            snapshots=_snapshot_epochs(epochs, snapshots)) | how
+            home, folders = training_folders(out, seed, inits)
+            final = [_trained(model, folder, dict(stem=stem, resize=resize) | built, training, **where,
+                              download=download, seed=one, progress=progress) for one, folder in folders.items()][0]
             where_from = dict(checkpoint=str(final.resolve()),
-                              snapshots=str((out/"training").resolve()) if snapshots else "")
+                              snapshots=str(home.resolve()) if snapshots or inits > 1 else "")
         return run_owned(find_template("model_report"), out, plain(**report, **where_from), still_ours, progress)
 
 # %% ../../nbs/api/run/04_studies.ipynb #592438c0

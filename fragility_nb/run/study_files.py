@@ -18,14 +18,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.checks import unknown_name
+from ..core.checks import build_named, named_parts, unknown_name
 from ..core.identity import remember_folders, text_digest
 from ..core.results import write_atomic
 from .cluster import LocalEngine
-from .parameters import check_template, find_template, is_shipped, plain_value
+from .parameters import check_template, find_template, is_shipped, named_things, plain_value
 from .parameters import template_parameters
 from .studies import run_fingerprint, run_modules, template_cells
-from ..core.options import KINDS, find_option, fits_kind
+from ..core.options import BUILD, KINDS, find_option, fits_kind
 
 # %% ../../nbs/api/run/05_study_files.ipynb #g5200006
 # columns of tables that are no axes: what is told of a run, and of a report
@@ -284,13 +284,12 @@ def _check_data(name:str, value:str, home:Path) -> None:
         raise unknown_name(f"data set in {name}", value, [*DATASETS, "the path of an image folder"])
 
 def _check_stressor(name:str, value:str, home:Path) -> None:
-    from fragility_nb.stress.corruptions import STRESSORS
-    if value not in STRESSORS: raise unknown_name(f"stressor in {name}", value, STRESSORS)
+    known = named_things("stressor")
+    for one, _ in named_parts(name, value):
+        if one not in known: raise unknown_name(f"stressor in {name}", one, known)
+    build_named(known, value, name)
 
-def _check_augment(name:str, value:str, home:Path) -> None:
-    from fragility_nb.models.augment import AUGMENTS
-    for one in filter(None, map(str.strip, value.split(","))):
-        if one not in AUGMENTS: raise unknown_name(f"augmentation in {name}", one, AUGMENTS)
+def _check_augment(name:str, value:str, home:Path) -> None: build_named(named_things("augmentation"), value, name)
 
 # %% ../../nbs/api/run/05_study_files.ipynb #74c6944f
 _CHECKS = {"network": _check_network, "data set": _check_data, "stressor": _check_stressor,
@@ -321,6 +320,21 @@ def _texts_to_look_up(study:Study) -> dict[str, dict[str, None]]:
             values.setdefault(name, {}).update({v: None for v in several if isinstance(v, str)})
     return values
 
+# %% ../../nbs/api/run/05_study_files.ipynb #21143262
+def _check_built(study:Study) -> None:
+    "Builds each network that is asked for with options of its own: with a norm that does not fit, it cannot be."
+    asked:dict[str, dict] = {}
+    for run in study.runs:
+        build = {k: run.params[k] for k in BUILD if run.params.get(k) is not None}
+        for name in run.params.get("models") or [run.params.get("model")] if build and not run.folder.is_dir() else ():
+            asked[json.dumps([name, build], sort_keys=True)] = dict(name=name) | build
+    for how in asked.values():
+        if how["name"] and not os.path.exists(study.home/how["name"]) and ":" not in how["name"]: _build_once(how)
+
+def _build_once(how:dict) -> None:
+    from fragility_nb.models.create import create_model
+    create_model(**how, image_size=299)
+
 # %% ../../nbs/api/run/05_study_files.ipynb #90c192cf
 def check_study(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
@@ -331,5 +345,6 @@ def check_study(
     study = as_study(study)
     values = _texts_to_look_up(study)
     if is_shipped(study.template): _check_names(values, study.home)
+    if is_shipped(study.template): _check_built(study)
     if any(v.startswith("cuda") for v in values.get("device", ())) and isinstance(engine, LocalEngine | None):
         _check_gpu()

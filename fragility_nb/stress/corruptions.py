@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['STRESSORS', 'COMMON', 'EXTRA', 'Brightness', 'Contrast', 'Saturate', 'Elastic', 'Pixelate', 'JPEG',
-           'common_corruptions']
+           'common_corruptions', 'as_stressors']
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #33f4cf61
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..core.checks import checked
+from ..core.checks import build_named, checked
 from . import weather  # noqa: F401, an import files its corruptions
-from .stressors import REGISTERED, gaussian_filter
+from .stressors import REGISTERED, Stressor, gaussian_filter
 from .noise_blur import Corruption
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #13c00036
@@ -259,3 +259,13 @@ def common_corruptions(
 ) -> list[Corruption]: # 15 or 19
     "The common corruptions of ImageNet-C, in its order (Hendrycks & Dietterich 2019)."
     return [STRESSORS[name](constants) for name in (*COMMON, *(EXTRA if extra else ()))]
+
+# %% ../../nbs/api/stress/03_corruptions.ipynb #03b935bf
+def as_stressors(
+    stressors:Stressor|Callable|str|Mapping|Sequence, # stressors, functions, names with options, or several of these
+) -> list: # of stressors and functions
+    "Stressors as they are, and made where they are given by name, as \"fog(constants='cifar')\"."
+    several = list(stressors) if isinstance(stressors, (list, tuple)) else [stressors]
+    made:list = []
+    for s in several: made += build_named(STRESSORS, s, "stressors") if isinstance(s, str | Mapping) else [s]
+    return made
