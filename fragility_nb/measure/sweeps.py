@@ -23,7 +23,7 @@ from ..core.results import PartStore
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..models.wrap import copy_model, evaluating, weights_dtype
-from ..models.answers import batch_rows, forward_in_blocks, match_data
+from ..models.answers import BLOCK, forward_in_blocks, forward_rows, match_data
 from ..models.gradients import Broken, broken_gradients
 from ..models.create import load_checkpoint
 from ..models.activations import Layer, find_layers
@@ -36,8 +36,8 @@ from ..stress.filters import FilterPlan, plan_filter
 from ..stress.control import ControlPlan, RandomOrders
 from ..engine.job import Edits
 from .sequential import accuracy_ratio, count_pairs, look_slices, ratio_interval
-from .runner import Evaluator, SweepOptions, as_landscape, check_seeds, check_severities
-from .runner import check_snapshots, control_edits, filter_edits, provenance_of, stress_names
+from .runner import Evaluator, SweepOptions, as_landscape, as_stresses, check_seeds
+from .runner import check_severities, check_snapshots, control_edits, filter_edits, provenance_of, stress_names
 from .runner import join_results, sweep_bar, warn_at_chance, warn_interrupted, whole_inits
 from .runner import written_back
 
@@ -70,7 +70,7 @@ def stress_sweep(
     progress:bool=True, # show a progress bar
 ) -> xr.Dataset: # pred, correct, margin, loss, confidence (stress, severity, seed, sample); strength (stress, severity)
     "Predictions of a model on images under stress."
-    stressors = list(stressors) if isinstance(stressors, (list, tuple)) else [stressors]
+    stressors = as_stresses(stressors)
     severities, seeds = check_severities(severities), check_seeds(seeds)
     names = stress_names(stressors, named=resume is not None)
     for s in stressors:
@@ -95,7 +95,8 @@ def stress_sweep(
 def _measure(net:nn.Module, data:ImageData, stressor, severity:float, seed:int, batch_size:int,
              device:torch.device) -> dict[str, np.ndarray]:
     "What the network answers to every image under one stress at one severity."
-    parts, size = [], batch_rows(net, batch_size)
+    parts, one = [], data.batch(0, 1).to(device)
+    size = max(BLOCK, stressor.block(net, one)) if hasattr(stressor, "block") else forward_rows(net, one, batch_size)
     for i in range(0, len(data), size):
         part = data.take(range(i, min(i + size, len(data))))
         if severity and not isinstance(stressor, Stressor) and hasattr(stressor, "epsilon"):

@@ -22,7 +22,7 @@ from ..models.wrap import evaluating, model_hash, model_name
 from ..models.answers import all_logits, are_probabilities, match_data
 from ..models.answers import output_signs
 from ..models.gradients import broken_gradients
-from .attacks import FGSM, NORMS, Attack, RandomNoise, attack_images, loss_gradient
+from .attacks import FGSM, NORMS, Attack, RandomNoise, as_attack, attack_images, loss_gradient
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #a1a1c012
 class AttackWarning(UserWarning):
@@ -141,7 +141,7 @@ def check_attack(
     "Looks for the signs of an attack that measures nothing, and warns about each."
     check_number("severity", severity, above=0)
     check_number("n", n, low=8, integer=True)
-    data, attack, device = match_data(model, data, tell=False), attack or FGSM(), pick_device(device)
+    data, attack, device = match_data(model, data, tell=False), as_attack(FGSM() if attack is None else attack), pick_device(device)
     data = data.take(range(min(n, len(data))))
     with broken_gradients(len(data), tell=False) as broken:
         signs = _all_signs(model, data, attack, severity, seed, device)

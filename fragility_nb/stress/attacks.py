@@ -282,7 +282,7 @@ def perturbed(
     seed:int=0,
 ) -> Tensor: # (N, C, H, W)
     "One batch under attack; attacks that say `random` get a stream for each image."
-    if not getattr(attack, "random", False): return attack.perturb(net, x, y, severity)
+    if not (getattr(attack, "random", False) and hasattr(attack, "strength")): return attack.perturb(net, x, y, severity)
     streams = attack_streams(attack, attack.strength(severity), seed, index.tolist(), x.device)
     return attack.perturb(net, x, y, severity, streams)
 
@@ -411,6 +411,14 @@ def _refuse(thing:Any) -> None:
                     f", a function f(model, images, labels, epsilon), or a name, but got {thing!r}.")
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #2a7f482a
+def as_attacks(
+    things:Any, # one or several
+    what:str="attacks", # the argument's name
+) -> list[Attack]:
+    "Each as an attack; what is none is one error that names the argument."
+    try: return [as_attack(t) for t in (things if isinstance(things, list | tuple) else [things])]
+    except TypeError as e: raise TypeError(str(e).replace("`attack`", f"`{what}`")) from None
+
 _NORMS_THERE = dict(torchattacks=dict(inf="Linf", l2="L2"), captum=dict(inf="Linf", l2="L2"),
                     art=dict(inf=float("inf"), l2=2)) # as the libraries say it
 
