@@ -7,7 +7,7 @@ __all__ = ['AttackWarning', 'check_attack']
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #397c1da3
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from ..models.wrap import evaluating, model_hash, model_name
 from ..models.answers import all_logits, are_probabilities, match_data
 from ..models.answers import output_signs
 from ..models.gradients import broken_gradients
-from .attacks import FGSM, NORMS, Attack, RandomNoise, as_attack, attack_images, loss_gradient
+from .attacks import FGSM, NORMS, PGD, Attack, RandomNoise, as_attack, attack_images, loss_gradient
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #a1a1c012
 class AttackWarning(UserWarning):
@@ -96,6 +96,27 @@ def noise_like(
     eps = attack.strength(severity)
     return RandomNoise(eps, norm=attack.norm) if attack.norm == "l2" or eps <= 1 else None
 
+# %% ../../nbs/api/stress/05_attack_check.ipynb #f1550245
+def overstated_sign(
+    attacked:np.ndarray, # (N,) bool: which images are right under an attack
+    strongest:np.ndarray, # (N,) bool: and under a stronger one of the same size
+    name:str="AutoAttack", # of that one
+) -> dict[str, tuple[float, str]]: # sign -> difference of the accuracies, and a text if it was found
+    "Whether an attack leaves far more right than a stronger one of the same size."
+    a, b = attacked.mean(), strongest.mean()
+    much = a - b > 0.1 and clearly_more(int((attacked & ~strongest).sum()), int((strongest & ~attacked).sum()))
+    text = (f"{name} of the same size leaves {b:.3f} of the images right where this attack leaves {a:.3f}: the network "
+            "is much weaker than this attack makes it look.")
+    return dict(overstated=(float(a - b), text if much else ""))
+
+def beside_attack(
+    attack, # an attack
+) -> list: # FGSM and PGD, without the one that it is itself
+    "What is reported beside an attack: FGSM and PGD of the same size, where its norm is known."
+    if attack.norm not in NORMS: return []
+    both:list = [FGSM(attack.epsilon)] * (attack.norm == "inf") + [PGD(attack.epsilon, norm=attack.norm)]
+    return [] if type(attack) is FGSM else [a for a in both if type(a) is not type(attack)]
+
 # %% ../../nbs/api/stress/05_attack_check.ipynb #a1a1c015
 def warn_signs(
     signs:dict[str, tuple[float, str]], # sign -> its value, and a text if it was found
@@ -126,6 +147,14 @@ def finite_logits(
     if torch.isfinite(logits).all(): return logits
     raise FloatingPointError(f"`model` gives NaN or infinity {when}.")
 
+# %% ../../nbs/api/stress/05_attack_check.ipynb #40c34c67
+def _rival(beside:Attack|None, attack:Attack, severity:float) -> Attack|None:
+    "A stronger attack with the ε of another one; their norms must agree."
+    if beside is None: return None
+    rival = as_attack(beside, norm=attack.norm) if beside == "autoattack" else as_attack(beside)
+    if rival.norm == attack.norm: return replace(rival, epsilon=attack.strength(severity))
+    raise ValueError(f"Expected `beside` to measure ε as `attack` does ({attack.norm}), but got {rival!r}.")
+
 # %% ../../nbs/api/stress/05_attack_check.ipynb #a1a1c016
 @checked
 def check_attack(
@@ -136,21 +165,23 @@ def check_attack(
     *,
     n:int=128, # images to try, the first ones
     seed:int=0, # of random numbers
+    beside:Attack|None=None, # a stronger one to compare with, at the same ε: "autoattack"
     device:torch.device|str|None=None, # default: a GPU if there is one
 ) -> xr.Dataset: # value, found, message (sign)
     "Looks for the signs of an attack that measures nothing, and warns about each."
     check_number("severity", severity, above=0)
     check_number("n", n, low=8, integer=True)
-    data, attack, device = match_data(model, data, tell=False), as_attack(FGSM() if attack is None else attack), pick_device(device)
-    data = data.take(range(min(n, len(data))))
+    attack, device = as_attack(FGSM() if attack is None else attack), pick_device(device)
+    data = match_data(model, data, tell=False)
+    data, rival = data.take(range(min(n, len(data)))), _rival(beside, attack, severity)
     with broken_gradients(len(data), tell=False) as broken:
-        signs = _all_signs(model, data, attack, severity, seed, device)
+        signs = _all_signs(model, data, attack, severity, seed, device, rival)
     signs |= broken.sign()
     warn_signs(signs)
     return _sign_table(signs, model, data, replace(attack, epsilon=attack.strength(severity)))
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #c88d18da
-def _all_signs(model:nn.Module, data:ImageData, attack, severity:float, seed:int, device) -> dict[str, tuple]:
+def _all_signs(model:nn.Module, data:ImageData, attack, severity:float, seed:int, device, rival) -> dict[str, tuple]:
     "What outputs, gradients and accuracies say."
     right = lambda a, s: right_answers(model, attack_images(model, data, a, s, seed=seed, device=device), data, device)
     severities = [share*severity for share in (0, 0.25, 0.5, 1)]
@@ -159,7 +190,8 @@ def _all_signs(model:nn.Module, data:ImageData, attack, severity:float, seed:int
     correct = np.stack([right(attack, s) for s in severities])
     signs |= rising_sign(correct, [attack.strength(s) for s in severities])
     noise = noise_like(attack, severity)
-    return signs | (noise_sign(correct[-1], right(noise, 1.)) if noise else {})
+    if noise: signs |= noise_sign(correct[-1], right(noise, 1.))
+    return signs | (overstated_sign(correct[-1], right(rival, 1.), rival.name) if rival else {})
 
 def _sign_table(signs:dict, model, data:ImageData, attack) -> xr.Dataset:
     "The signs as a labelled result."

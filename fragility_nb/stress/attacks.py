@@ -477,17 +477,16 @@ class AutoAttack(BlockAttack):
     norm:str = "inf" # "inf" or "l2"
     steps:int = 100 # of the three attacks that follow gradients
     queries:int = 5000 # of Square
-    random:ClassVar[bool] = True
+    seed:int = 0 # of its random numbers; so it is the same at every seed of a sweep
     heavy:ClassVar[bool] = True
     name:ClassVar[str] = "autoattack"
 
     def __post_init__(self):
         super().__post_init__()
-        check_number("steps", self.steps, low=1, integer=True)
-        check_number("queries", self.queries, low=1, integer=True)
+        for k, low in dict(steps=1, queries=1, seed=0).items(): check_number(k, getattr(self, k), low=low, integer=True)
 
     def craft(self, net:nn.Module, x:Tensor, y:Tensor, eps:float, seed:int) -> Tensor:
-        return autoattack_images(net, x, y, eps, self.norm, self.steps, self.queries, seed)
+        return autoattack_images(net, x, y, eps, self.norm, self.steps, self.queries, self.seed)
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #a0662916
 def _attacked(net:nn.Module, attack, severity:float, seed:int, x:Tensor, y:Tensor, index:Tensor) -> Tensor:
