@@ -28,6 +28,8 @@ def _strengths(registry) -> list[str]:
     "Each stressor with what severity 1 means."
     return [f"{name:20}{cls()!r}: {cls().unit} = {cls().strength(1):g} at severity 1" for name, cls in registry.items()]
 
+_ELSEWHERE = ["torchattacks:NAME, foolbox:NAME, art:NAME (extra `attacks`), captum:NAME", "path/to/file.py:FUNCTION"]
+
 def _names() -> dict[str, list[str]]:
     "What can be named, with one line about each."
     from fragility_nb.data.sets import DATASETS
@@ -38,5 +40,5 @@ def _names() -> dict[str, list[str]]:
     from fragility_nb.stress.corruptions import STRESSORS
     sets = [*(f"{k:20}{_about(v)}" for k, v in DATASETS.items()), "any folder with one subfolder of images per class"]
     return {"models": list_models(), "data sets": sets, "stressors": _strengths(STRESSORS),
-            "attacks": _strengths(ATTACKS), "filters": [f"{k:20}{_about(v)}" for k, v in FILTERS.items()],
+            "attacks": _strengths(ATTACKS) + _ELSEWHERE, "filters": [f"{k:20}{_about(v)}" for k, v in FILTERS.items()],
             "templates": list_templates()}

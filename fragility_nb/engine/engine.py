@@ -79,9 +79,8 @@ class EditEngine:
         network = self._ready(job.images)
         if network is None: return whole_passes(self.net, job, self.budget)
         if job.edited not in self._cuts: self._cuts[job.edited] = Cut(network, job.edited)
-        place = self._cuts[job.edited]
-        if job.attack is not None: return attacked_passes(network, place, job, self.budget)
-        return fixed_passes(network, place, job, self.budget, self._store)
+        if job.attack is not None: return attacked_passes(network, self._cuts[job.edited], job, self.budget)
+        return fixed_passes(network, self._cuts[job.edited], job, self.budget, self._store)
 
     def _ready(self, images:Tensor) -> StepNetwork|None: # images (n, C, H, W)
         "The network, measured at images of their shape; `None` if it cannot be cut."

@@ -37,7 +37,8 @@ from ..stress.control import ControlPlan, RandomOrders
 from ..engine.job import Edits
 from .sequential import accuracy_ratio, count_pairs, look_slices, ratio_interval
 from .runner import Evaluator, SweepOptions, as_landscape, as_stresses, check_seeds
-from .runner import check_severities, check_snapshots, control_edits, filter_edits, provenance_of, stress_names
+from .runner import check_severities, check_snapshots, control_edits, filter_edits, provenance_of
+from .runner import stress_names
 from .runner import join_results, sweep_bar, warn_at_chance, warn_interrupted, whole_inits
 from .runner import written_back
 

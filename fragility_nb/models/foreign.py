@@ -10,7 +10,7 @@ import contextlib
 import copy
 import importlib.util
 import inspect
-import math
+import json
 import random
 import re
 import sys
@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.checks import unknown_name
-from ..core.identity import installed_version, text_digest
+from ..core.identity import CannotDescribe, describe, installed_version, text_digest
 
 # %% ../../nbs/api/models/15_foreign.ipynb #a5b91e67
 class Facade(nn.Module):
@@ -157,6 +157,23 @@ def norm_name(
     text = str(norm).lower().replace("∞", "inf")
     return {"inf": "inf", "linf": "inf", "2": "l2", "2.0": "l2", "l2": "l2"}.get(text)
 
+def norm_there(
+    library:str, # of `LIBRARIES`
+    norm:Any, # "inf" or "l2"; another one stays as it is
+) -> Any:
+    "A norm in the words of a library."
+    words:Any = (float("inf"), 2) if library == "art" else ("Linf", "L2")
+    return dict(zip(("inf", "l2"), words)).get(norm_name(norm) or "", norm)
+
+def is_function(
+    thing:Any, # anything
+) -> bool:
+    "Whether something can be called as f(model, images, labels, epsilon)."
+    if not callable(thing) or isinstance(thing, type | nn.Module): return False
+    try: return bool(inspect.signature(thing).bind(*range(4)))
+    except (TypeError, ValueError): return False
+
+# %% ../../nbs/api/models/15_foreign.ipynb #5f0e9a12
 def norm_of(
     thing:Any, # a class, or an attack
     options:Mapping, # given for it
@@ -191,6 +208,53 @@ def draws(
         return bool(setting(thing, options, "num_random_init") or setting(thing, options, "random_eps"))
     name = (thing if isinstance(thing, type) else type(thing)).__name__
     return not (library == "torchattacks" and name in _SURE)
+
+# %% ../../nbs/api/models/15_foreign.ipynb #c150dfac
+def _said(value:Any) -> str:
+    "A setting in words that stay the same from run to run."
+    if isinstance(value, float): return f"{value:.6g}"
+    return getattr(value, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+def _settings(thing:Any) -> dict[str, Any]:
+    "What an object of a library is set to, without its ε and its network."
+    kept = {k: getattr(thing, k) for k in getattr(thing, "attack_params", vars(thing)) if not k.startswith("_")}
+    kept = {k: v for k, v in kept.items() if not isinstance(v, nn.Module | Callable) and k not in ("eps", "device")}
+    inner = lambda v: _settings(v) | {"class": type(v).__name__} if library_of(v) else v
+    return {k: [inner(v) for v in value] if isinstance(value, list) else inner(value) for k, value in kept.items()}
+
+def _source(thing:Any) -> str:
+    "The library and its version, or a digest of a function's code."
+    if library_of(thing): return version_of(library_of(thing))
+    try: return f"source {text_digest(json.dumps(describe(thing)))[:8]}"
+    except CannotDescribe: return "source not known"
+
+# %% ../../nbs/api/models/15_foreign.ipynb #a6703af1
+def _is_object(thing:Any) -> bool: return bool(library_of(thing)) and not isinstance(thing, type)
+
+def foreign_title(
+    thing:Any, # a class or an object of a library, or a function
+) -> str: # "torchattacks:PGD"
+    "What to call somebody else's attack."
+    kind = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{library_of(thing)}:{kind.__name__}" if library_of(thing) else kind.__qualname__
+
+def foreign_words(
+    thing:Any, # a class or an object of a library, or a function
+    given:Mapping, # ε and options
+) -> str: # "torchattacks.PGD(epsilon=0.02, steps=10) [torchattacks 3.3.0]"
+    "Its name, its settings and its version."
+    own = _settings(thing) if _is_object(thing) else {}
+    plain = {k: v for k, v in own.items() if isinstance(v, int | float | str)}
+    words = [f"{k}={_said(v)}" for k, v in (plain | dict(given)).items()]
+    return f"{foreign_title(thing).replace(':', '.')}({', '.join(words)}) [{_source(thing)}]"
+
+# %% ../../nbs/api/models/15_foreign.ipynb #330b8314
+def foreign_identity(
+    thing:Any, # a class or an object of a library, or a function
+) -> Any: # for `describe`
+    "What makes it this one and no other: of an object its class and settings, of a function its code."
+    if not _is_object(thing): return thing
+    return dict(made=type(thing), settings=_settings(thing), source=_source(thing))
 
 # %% ../../nbs/api/models/15_foreign.ipynb #128a8ef5
 def _by_torchattacks(thing:Any, options:Mapping, net:Facade, x:Tensor, y:Tensor, eps:float, seed:int) -> Tensor:

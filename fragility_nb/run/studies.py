@@ -431,12 +431,14 @@ def run_model(
 ) -> Path: # the report's page
     "Trains a model and writes its fragility report; both are reused if they are there."
     from fragility_nb.models.create import find_architecture
+    from fragility_nb.stress.attacks import find_attack
     out = Path(out)
     check_parameters("model_report", params)
     plain = lambda **values: {k: plain_value(k, v) for k, v in values.items()}
     check_options(plain(data=data, root=root, image_size=image_size, stem=stem, resize=resize, epochs=epochs, lr=lr,
                         batch_size=batch_size, seed=seed, snapshots=snapshots, device=device))
     check_template("model_report", plain(**params))
+    if "attack" in params: find_attack(params["attack"], **params.get("attack_options") or {}) # a wrong one is said now
     if snapshots is None: snapshots = min(4, epochs)
     where:dict[str, Any] = dict(data=data, root=root, image_size=image_size)
     if not Path(model).is_file(): find_architecture(model)

@@ -7,7 +7,7 @@ __all__ = ['AttackWarning', 'check_attack']
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #397c1da3
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import torch

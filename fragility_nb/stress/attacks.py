@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['ATTACKS', 'NORMS', 'Attack', 'check_unit', 'cross_entropy', 'FGSM', 'PGD', 'RandomNoise', 'frozen_parameters',
-           'BlockAttack', 'ForeignAttack', 'as_attack', 'find_attack', 'AutoAttack', 'attack_images', 'loss_gradient']
+           'BlockAttack', 'ForeignAttack', 'as_attack', 'find_attack', 'attack_of_size', 'AutoAttack', 'attack_images',
+           'loss_gradient']
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #7c019041
 import contextlib
-import inspect
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
@@ -20,15 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.checks import Registry, check_choice, check_flag, check_number, checked, unknown_name, warn_user
-from ..core.identity import CannotDescribe, describe, text_digest
 from ..core.streams import CounterStreams
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..models.wrap import evaluating
 from ..models.answers import forward_in_blocks
 from ..models.gradients import broken_gradients, gradient_rows, input_gradient, small_blocks
-from ..models.foreign import LIBRARIES, Facade, autoattack_images, call_foreign, draws, known_options
-from ..models.foreign import library_attack, library_of, load_named, norm_name, norm_of, setting, version_of
+from ..models.foreign import LIBRARIES, Facade, autoattack_images, call_foreign, draws, foreign_identity
+from ..models.foreign import foreign_title, foreign_words, known_options, library_attack, library_of
+from ..models.foreign import is_function, load_named, norm_name, norm_of, norm_there, setting
 from .stressors import Stressor
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #7d84f8fb
@@ -250,7 +249,7 @@ def batch_ranges(
 def check_attacked(
     z, # what an attack gave
     x:Tensor, # images (N, C, H, W) of which it was made
-    attack, # for the error
+    attack, # with its `norm`, and for the error
     eps:float|None=None, # of the change; `None`: not looked at
 ) -> Tensor: # z
     "An attack's output, if it is a set of images like its input, no farther from it than ε."
@@ -261,11 +260,10 @@ def check_attacked(
     low, high = z.min().item(), z.max().item()
     if not (low >= -1e-5 and high <= 1 + 1e-5):
         raise ValueError(f"Expected {what} to stay in [0, 1], but got [{low:.4g}, {high:.4g}].")
-    far = 0. if eps is None or attack.norm is None else _size(z - x, attack.norm).max().item() - eps
-    if far > 1e-5 + 1e-4*(eps or 0):
-        raise ValueError(f"Expected {what} to change images by at most ε = {eps:.4g} ({attack.norm}), but got "
-                         f"{far + eps:.4g}.")
-    return z
+    if eps is None or attack.norm is None: return z
+    far = _size(z - x, attack.norm).max().item()
+    if far <= eps + 1e-5 + 1e-4*eps: return z
+    raise ValueError(f"Expected {what} to change images by at most ε = {eps:.4g} ({attack.norm}), but got {far:.4g}.")
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #8600e633
 def _size(d:Tensor, norm:str) -> Tensor:
@@ -282,7 +280,8 @@ def perturbed(
     seed:int=0,
 ) -> Tensor: # (N, C, H, W)
     "One batch under attack; attacks that say `random` get a stream for each image."
-    if not (getattr(attack, "random", False) and hasattr(attack, "strength")): return attack.perturb(net, x, y, severity)
+    drawn = getattr(attack, "random", False) and hasattr(attack, "strength")
+    if not drawn: return attack.perturb(net, x, y, severity)
     streams = attack_streams(attack, attack.strength(severity), seed, index.tolist(), x.device)
     return attack.perturb(net, x, y, severity, streams)
 
@@ -294,7 +293,7 @@ class BlockAttack(Attack):
         "How many images (N, C, H, W) it takes at once."
         return gradient_rows(net, x[:1], 256)
 
-    def craft(self, net:nn.Module, x:Tensor, y:Tensor, eps:float, seed:int) -> Any:
+    def craft(self, net:Facade, x:Tensor, y:Tensor, eps:float, seed:int) -> Any:
         "One block, attacked."
         raise NotImplementedError
 
@@ -315,57 +314,15 @@ def _crafted(attack:BlockAttack, net:nn.Module, x:Tensor, y:Tensor, eps:float, s
     except Exception as e: raise RuntimeError(f"The attack `{attack!r}` failed: {type(e).__name__}: {e}") from e
     return check_attacked(z, x, attack, eps)
 
-# %% ../../nbs/api/stress/04_attacks.ipynb #97338209
-def _said(value:Any) -> str:
-    "A setting in words that stay the same from run to run."
-    if isinstance(value, float): return f"{value:.6g}"
-    return getattr(value, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(value))
-
-def _settings(thing:Any) -> dict[str, Any]:
-    "What an object of a library is set to, without its ε and its network."
-    kept = {k: getattr(thing, k) for k in getattr(thing, "attack_params", vars(thing)) if not k.startswith("_")}
-    kept = {k: v for k, v in kept.items() if not isinstance(v, nn.Module | Callable) and k not in ("eps", "device")}
-    inner = lambda v: _settings(v) | {"class": type(v).__name__} if library_of(v) else v
-    return {k: [inner(v) for v in value] if isinstance(value, list) else inner(value) for k, value in kept.items()}
-
-def _source(thing:Any) -> str:
-    "The library and its version, or a digest of a function's code."
-    if library_of(thing): return version_of(library_of(thing))
-    try: return f"source {text_digest(json.dumps(describe(thing)))[:8]}"
-    except CannotDescribe: return "source not known"
-
-# %% ../../nbs/api/stress/04_attacks.ipynb #8f160c77
-def _is_object(thing:Any) -> bool: return bool(library_of(thing)) and not isinstance(thing, type)
-
-def _title(thing:Any) -> str:
-    "What to call somebody else's attack."
-    kind = thing if hasattr(thing, "__qualname__") else type(thing)
-    return f"{library_of(thing)}:{kind.__name__}".removeprefix(":") if library_of(thing) else kind.__qualname__
-
-def _foreign_words(attack:"ForeignAttack") -> str:
-    "Its name, its settings and its version."
-    own = _settings(attack.thing) if _is_object(attack.thing) else {}
-    plain = {k: v for k, v in own.items() if isinstance(v, int | float | str)}
-    words = [f"{k}={_said(v)}" for k, v in (dict(epsilon=attack.epsilon) | plain | dict(attack.options)).items()]
-    words += [f"{k}={v:g}ε" for k, v in attack.shares.items()]
-    return f"{_title(attack.thing).replace(':', '.')}({', '.join(words)}) [{_source(attack.thing)}]"
-
 # %% ../../nbs/api/stress/04_attacks.ipynb #a814adc8
-def _foreign_facts(attack:"ForeignAttack") -> dict:
-    "What makes it this one and no other: of an object its class and settings, of a function its code."
-    thing = attack.thing
-    what = dict(made=type(thing), settings=_settings(thing), of=_source(thing)) if _is_object(thing) else thing
-    return dict(thing=what, epsilon=attack.epsilon, norm=attack.norm, random=attack.random,
-                options=dict(attack.options), shares=dict(attack.shares))
-
 def _check_foreign(attack:"ForeignAttack") -> None:
     check_number("epsilon", attack.epsilon, low=0)
     if attack.norm is not None: check_choice("norm", attack.norm, NORMS)
     check_flag("random", attack.random)
     check_unit(attack, 1.)
-    known, given = known_options(attack.thing), {**attack.options, **attack.shares}
-    for name in given if known is not None else ():
-        if name not in known: raise unknown_name("attack_options", name, sorted(known))
+    known = known_options(attack.thing)
+    for name in {**attack.options, **attack.shares} if known is not None else ():
+        if known is not None and name not in known: raise unknown_name("attack_options", name, sorted(known))
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #154da9c2
 @dataclass(frozen=True, repr=False)
@@ -374,19 +331,22 @@ class ForeignAttack(BlockAttack):
     thing:Any = None # a class or an object of a library, or f(model, images, labels, epsilon)
     options:Mapping = field(default_factory=dict, hash=False) # handed on
     shares:Mapping = field(default_factory=dict, hash=False) # handed on as multiples of ε
-    norm:str|None = None # of ε; `None`: not known, and not checked
+    norm:Any = None # of ε: "inf" or "l2"; `None`: not known, and not checked
     random:bool = True # whether it draws random numbers
 
     def __post_init__(self): _check_foreign(self)
-    def __repr__(self) -> str: return _foreign_words(self)
-    def identity_facts(self) -> dict: return _foreign_facts(self)
-    def craft(self, net:nn.Module, x:Tensor, y:Tensor, eps:float, seed:int) -> Any:
+    def __repr__(self) -> str:
+        shares = {k: f"{v:g}ε" for k, v in self.shares.items()}
+        return foreign_words(self.thing, dict(epsilon=self.epsilon) | dict(self.options) | shares)
+    def identity_facts(self) -> dict:
+        return vars(self) | dict(thing=foreign_identity(self.thing))
+    def craft(self, net:Facade, x:Tensor, y:Tensor, eps:float, seed:int) -> Any:
         options = dict(self.options) | {k: share*eps for k, share in self.shares.items()}
         return call_foreign(self.thing, options, net, x, y, eps, seed)
     @property
     def heavy(self) -> bool: return "AutoAttack" in self.name
     @property
-    def name(self) -> str: return _title(self.thing)
+    def name(self) -> str: return foreign_title(self.thing)
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #aab1209d
 def _perturbs(thing:Any) -> bool:
@@ -403,12 +363,9 @@ def _own_attack(kind:type, options:Mapping) -> Attack:
 
 def _refuse(thing:Any) -> None:
     "One error for what is no attack."
-    takes = False
-    if callable(thing) and not isinstance(thing, type | nn.Module | Stressor):
-        with contextlib.suppress(TypeError, ValueError): takes = bool(inspect.signature(thing).bind(*range(4)))
-    if takes or library_of(thing): return
-    raise TypeError(f"Expected `attack` to be an attack like `FGSM(0.1)`, a class or an object of {', '.join(LIBRARIES)}"
-                    f", a function f(model, images, labels, epsilon), or a name, but got {thing!r}.")
+    if library_of(thing) or is_function(thing) and not isinstance(thing, Stressor): return
+    raise TypeError(f"Expected `attack` to be an attack like `FGSM(0.1)`, one of {', '.join(LIBRARIES)}, a function "
+                    f"f(model, images, labels, epsilon), or a name, but got {thing!r}.")
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #2a7f482a
 def as_attacks(
@@ -419,16 +376,13 @@ def as_attacks(
     try: return [as_attack(t) for t in (things if isinstance(things, list | tuple) else [things])]
     except TypeError as e: raise TypeError(str(e).replace("`attack`", f"`{what}`")) from None
 
-_NORMS_THERE = dict(torchattacks=dict(inf="Linf", l2="L2"), captum=dict(inf="Linf", l2="L2"),
-                    art=dict(inf=float("inf"), l2=2)) # as the libraries say it
-
 def _as_foreign(thing:Any, epsilon:float|None, norm:str|None, random:bool|None, shares:dict, options:dict) -> Attack:
     "Somebody else's attack, with what the library says about it where nothing is given."
     _refuse(thing)
     if "eps" in options: epsilon = options.pop("eps")
     library, known = library_of(thing), known_options(thing)
     if norm is not None and library and "norm" in (known or ()):
-        options["norm"] = _NORMS_THERE.get(library, {}).get(norm_name(norm) or "", norm)
+        options["norm"] = norm_there(library, norm)
     own = setting(thing, {}, "eps") if library else None
     if epsilon is None: epsilon = float(own) if isinstance(own, int | float) and not isinstance(own, bool) else 0.02
     return ForeignAttack(epsilon, thing, options, shares, norm_of(thing, options) or norm_name(norm),
@@ -456,7 +410,7 @@ def as_attack(
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #fb7156e2
 def find_attack(
-    name:str, # of `ATTACKS`, "torchattacks:PGD", "foolbox:…", "art:…", "captum:…", "path/to/file.py:f", "package.module:f"
+    name:str, # of `ATTACKS`, "torchattacks:PGD", "foolbox:…", "art:…", "captum:…", "path/to/file.py:f", "a.module:f"
     **options, # of the attack: `epsilon`, `norm` and its own
 ) -> Attack:
     "An attack by its name. A file that is named is executed."
@@ -468,6 +422,14 @@ def find_attack(
     found = load_named(name)
     own = isinstance(found, type) and issubclass(found, Attack)
     return _own_attack(found, options) if own else as_attack(found, **options)
+
+# %% ../../nbs/api/stress/04_attacks.ipynb #61011b61
+def attack_of_size(
+    attack:Attack, # any attack with an ε
+    epsilon:float, # at severity 1
+) -> Attack:
+    "The same attack with another ε."
+    return replace(attack, epsilon=float(check_number("epsilon", epsilon, low=0)))
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #b5f9ffdc
 @ATTACKS.register("autoattack")
@@ -485,7 +447,7 @@ class AutoAttack(BlockAttack):
         super().__post_init__()
         for k, low in dict(steps=1, queries=1, seed=0).items(): check_number(k, getattr(self, k), low=low, integer=True)
 
-    def craft(self, net:nn.Module, x:Tensor, y:Tensor, eps:float, seed:int) -> Tensor:
+    def craft(self, net:Facade, x:Tensor, y:Tensor, eps:float, seed:int) -> Tensor:
         return autoattack_images(net, x, y, eps, self.norm, self.steps, self.queries, self.seed)
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #a0662916

@@ -15,7 +15,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.checks import as_list, check_choice, check_number
+from ...core.checks import check_choice, check_number
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
 from ...models.wrap import evaluating, hooked, model_name

@@ -115,7 +115,8 @@ def score_layers(
 ) -> xr.Dataset: # score, low, high, label, published (kind, layer, filter); reference_accuracy (stress); epsilon
     "Synaptic scores of every layer on held-out images, under an attack that suits the network (AIJ §5; METHODS §2a)."
     held = match_data(model, held)
-    attack = as_attack(attack) if attack is not None else FGSM(float(find_epsilon(model, held, device=device, progress=progress).epsilon))
+    if attack is None: attack = FGSM(float(find_epsilon(model, held, device=device, progress=progress).epsilon))
+    attack = as_attack(attack)
     result = filter_sweep(model, held, attack=attack, thresholds=thresholds, layers=layers, control=control,
                           device=device, progress=progress, **sweep)
     scores = synaptic_scores(result, baseline="random" if control else "published")
