@@ -14,6 +14,7 @@ import json
 import random
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -217,7 +218,8 @@ def _said(value:Any) -> str:
 
 def _settings(thing:Any) -> dict[str, Any]:
     "What an object of a library is set to, without its ε and its network."
-    kept = {k: getattr(thing, k) for k in getattr(thing, "attack_params", vars(thing)) if not k.startswith("_")}
+    names = [k for k in getattr(thing, "attack_params", vars(thing)) if not k.startswith("_") and hasattr(thing, k)]
+    kept = {k: getattr(thing, k) for k in names}
     kept = {k: v for k, v in kept.items() if not isinstance(v, nn.Module | Callable) and k not in ("eps", "device")}
     inner = lambda v: _settings(v) | {"class": type(v).__name__} if library_of(v) else v
     return {k: [inner(v) for v in value] if isinstance(value, list) else inner(value) for k, value in kept.items()}
@@ -316,8 +318,10 @@ def _by_captum(thing:Any, options:Mapping, net:Facade, x:Tensor, y:Tensor, eps:f
         attack.forward_func = net
         if hasattr(attack, "fgsm"): attack.fgsm, attack.fgsm.forward_func = copy.copy(attack.fgsm), net
     more = {k: v for k, v in options.items() if k not in own}
-    if not hasattr(attack, "fgsm"): return attack.perturb(x, epsilon=eps, target=y, **more)
-    return attack.perturb(x, radius=eps, target=y, **dict(step_size=eps/4, step_num=10) | more)
+    climbs = hasattr(attack, "fgsm")
+    more = (dict(radius=eps, step_size=eps/4, step_num=10) if climbs else dict(epsilon=eps)) | more
+    with warnings.catch_warnings(action="ignore", category=UserWarning): # of images that need no gradient yet
+        return attack.perturb(x, target=y, **more)
 
 _CALLS:dict[str, Callable[..., Tensor]] = dict(torchattacks=_by_torchattacks, foolbox=_by_foolbox, art=_by_art,
                                                captum=_by_captum)

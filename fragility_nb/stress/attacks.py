@@ -253,17 +253,17 @@ def check_attacked(
     eps:float|None=None, # of the change; `None`: not looked at
 ) -> Tensor: # z
     "An attack's output, if it is a set of images like its input, no farther from it than ε."
-    what = f"the attack `{attack!r}`"
+    what = lambda: f"the attack `{attack!r}`"
     if not isinstance(z, Tensor) or z.shape != x.shape or z.dtype != x.dtype:
-        raise ValueError(f"Expected {what} to return {tuple(x.shape)} {x.dtype}, but got "
+        raise ValueError(f"Expected {what()} to return {tuple(x.shape)} {x.dtype}, but got "
                          f"{tuple(getattr(z, 'shape', ()))} {getattr(z, 'dtype', type(z).__name__)}.")
     low, high = z.min().item(), z.max().item()
     if not (low >= -1e-5 and high <= 1 + 1e-5):
-        raise ValueError(f"Expected {what} to stay in [0, 1], but got [{low:.4g}, {high:.4g}].")
+        raise ValueError(f"Expected {what()} to stay in [0, 1], but got [{low:.4g}, {high:.4g}].")
     if eps is None or attack.norm is None: return z
     far = _size(z - x, attack.norm).max().item()
     if far <= eps + 1e-5 + 1e-4*eps: return z
-    raise ValueError(f"Expected {what} to change images by at most ε = {eps:.4g} ({attack.norm}), but got {far:.4g}.")
+    raise ValueError(f"Expected {what()} to change images by at most ε = {eps:.4g} ({attack.norm}), but got {far:.4g}.")
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #8600e633
 def _size(d:Tensor, norm:str) -> Tensor:
