@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fragility_nb.core.identity import describe
+from fragility_nb.data.images import ImageData
 from fragility_nb.data.sets import load_data
 from fragility_nb.measure.runner import SweepOptions
 from fragility_nb.measure.sweeps import filter_sweep, stress_sweep
@@ -36,8 +37,9 @@ def data(): return load_data("digits").take(range(0, 400, 10))
 def model(request):
     "Two small networks: one without, one with BatchNorm."
     if request.param == "cnn3": net = create_model("cnn3")
-    else: net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2),
-                              nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+    else: net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+                              nn.Conv2d(8, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(),
+                              nn.Linear(144, 10))
     fit(net, load_data("digits", "train"), epochs=3, seed=0, progress=False)
     return net
 
@@ -115,12 +117,22 @@ def test_a_sweep_gives_exactly_the_answers_of_a_direct_call(kind, model, data):
     assert 0 < float(result.correct.values[0, 1].mean()) < float(result.correct.values[0, 0].mean())
 
 
-def test_autoattack_of_torchattacks_is_a_direct_call(model, data):
-    few = data.take(range(6))
-    attack = as_attack(torchattacks.AutoAttack, eps=EPS, seed=0)
-    result = stress_sweep(model, few, attack, (0, 1), progress=False)
+def short_autoattack(model, eps):
+    "torchattacks' AutoAttack with fewer queries of Square."
+    attack = torchattacks.AutoAttack(model, eps=eps, seed=0)
+    attack._autoattack.attacks[-1].n_queries = 50
+    return attack
+
+
+@pytest.mark.parametrize("made", ["class", "object"])
+def test_autoattack_of_torchattacks_is_a_direct_call(made, model, data):
     model.eval()
-    z = torchattacks.AutoAttack(model, eps=EPS, seed=0)(few.batch(0, 6), few.labels)
+    few, eps = data.take(range(12)), 0.3 if made == "class" else EPS  # at 0.3 nothing is left for Square
+    call = torchattacks.AutoAttack(model, eps=eps, seed=0) if made == "class" else short_autoattack(model, eps)
+    z = call(few.batch(0, 12), few.labels)
+    thing = torchattacks.AutoAttack if made == "class" else short_autoattack(create_model("cnn3", seed=1), 0.9)
+    attack = as_attack(thing, epsilon=eps, **(dict(seed=0) if made == "class" else {}))
+    result = stress_sweep(model, few, attack, (0, 1), progress=False)
     with torch.no_grad(): assert (result.pred.values[0, 1, 0] == model(z).argmax(1).numpy()).all()
 
 
@@ -223,7 +235,7 @@ def test_wherever_an_attack_is_taken(net, data):
         assert 0 < float(find_epsilon(net, data, attack=attack, progress=False).epsilon) < 1
         dropped = kernel_dropout(net, data, attack=attack, kernels=[0, 1], progress=False)
         assert dropped.sizes["stress"] == 2
-        assert adversarial_targeting(net, data, attack, [0], progress=False, n_perm=20).sizes["attack"] == 1
+        assert adversarial_targeting(net, data, attack, [0], progress=False, n_perm=99).sizes["attack"] == 1
         assert check_attack(net, data, attack).attrs["attack"]
     norms = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 10))
     assert statistic_stress(norms, data, (1, 2), (0,), attack=kind, progress=False).sizes["stress"] == 2
@@ -236,7 +248,8 @@ def test_own_layers_and_parameters_are_seen_by_a_function(net, data):
         seen.append((next(model.parameters()).device.type, model.eval().training, model.train().training))
         return FGSM(epsilon).perturb(model, images, labels)
     own = filter_sweep(net, data, layers=["linear"], thresholds=3, attack=FGSM(EPS), progress=False)
-    theirs = filter_sweep(net, data, layers=["linear"], thresholds=3, attack=as_attack(asks, epsilon=EPS), progress=False)
+    asking = as_attack(asks, epsilon=EPS)
+    theirs = filter_sweep(net, data, layers=["linear"], thresholds=3, attack=asking, progress=False)
     assert set(seen) == {("cpu", False, False)}
     assert float((own.correct != theirs.correct).mean()) < 0.01  # ties only
 
@@ -317,3 +330,19 @@ def test_autoattack_beside_an_attack_that_overstates(net, data):
     assert "overstated" in result.attrs["signs"]
     assert bool(signs.found.sel(sign="overstated"))
     assert any(issubclass(w.category, AttackWarning) and "AutoAttack of the same size" in str(w.message) for w in told)
+
+
+def test_a_gradient_of_large_images_has_room():
+    "At 224 pixels a network of someone else's: few images at once, and no result depends on how many are asked for."
+    lite = pytest.importorskip("efficientnet_lite_pytorch")
+    net = lite.EfficientNet.from_name("efficientnet-lite0").eval()
+    images = torch.rand(9, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    taped, plain = [], []
+    def note(module, args): (taped if torch.is_grad_enabled() and args[0].requires_grad else plain).append(len(args[0]))
+    handle = net.register_forward_pre_hook(note)
+    data = ImageData(images, torch.arange(9), tuple(map(str, range(1000))))
+    made = [attack_images(net, data, FGSM(0.01), batch_size=size) for size in (9, 256)]
+    handle.remove()
+    assert max(taped) <= 8  # 64 MB of tape for an image: 512 MB
+    assert max(plain, default=0) <= 32
+    assert torch.equal(*made)
