@@ -244,7 +244,7 @@ def stress_sentence(
     summary:xr.Dataset, # of `stress_summary`
 ) -> str: # Markdown
     "Which stress on the images costs most accuracy, and which least; the attack is left out."
-    natural = summary.sel(stress=[s for s in summary.stress.values if not is_attack(s)])
+    natural = summary.sel(stress=[s for s in summary.stress.values if not is_attack(summary.sel(stress=s))])
     def told(place):
         s = natural.isel(stress=int(place))
         return (f"{plain_words(stress_words(s.stress.item()))} ({percent(float(s.auc))}; "
