@@ -297,9 +297,10 @@ def _check_attack(name:str, value:str, home:Path) -> None:
     from fragility_nb.models.foreign import LIBRARIES, library_attack
     from fragility_nb.stress.attacks import ATTACKS
     place, _, inner = value.rpartition(":")
+    file = place.endswith(".py") and os.path.isfile(home/os.path.expanduser(place))
+    module = place and not place.endswith(".py") and "/" not in place
     if place in LIBRARIES: library_attack(place, inner)
-    elif value not in ATTACKS and not (place.endswith(".py") and os.path.isfile(home/os.path.expanduser(place))) \
-            and (not inner or "/" in place or place.endswith(".py")):
+    elif value not in ATTACKS and not file and not module:
         known = [*ATTACKS, *(f"{k}:NAME" for k in LIBRARIES), "path/to/file.py:FUNCTION"]
         raise unknown_name(f"attack in {name}", value, known)
 
