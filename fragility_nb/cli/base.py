@@ -8,6 +8,7 @@ __all__ = []
 # %% ../../nbs/api/cli/00_base.ipynb #2724b536
 import contextlib
 import io
+import json
 import os
 import sys
 
@@ -59,3 +60,22 @@ OUT = typer.Option(help="Folder for everything that is made.")
 DATA, ROOT, SIZE, DEVICE = map(table_option, ("data", "root", "image_size", "device"))
 STEM, RESIZE, EPOCHS, BATCH = map(table_option, ("stem", "resize", "epochs", "batch_size"))
 DOWNLOAD = table_option("download", flag=True)
+
+# %% ../../nbs/api/cli/00_base.ipynb #38e04f0c
+def named_values(
+    what:str, # the option's name, for the error
+    text:str, # "steps=20,norm=l2", or JSON
+) -> dict:
+    "A table of values from a command line."
+    if text.lstrip().startswith("{"):
+        try: return json.loads(text)
+        except ValueError as e: raise ValueError(f"Expected `{what}` to be JSON, but {e}: {text!r}.") from None
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    wrong = [key for key, equals, _ in pairs if not equals or not key.strip()]
+    if wrong: raise ValueError(f"Expected `{what}` to be like steps=20,norm=l2, or JSON, but got {text!r}.")
+    return {key.strip(): _plain(value.strip()) for key, _, value in pairs}
+
+def _plain(text:str):
+    "A number, true, false, null, or the text itself."
+    try: return json.loads(text.lower() if text in ("True", "False") else text)
+    except ValueError: return text

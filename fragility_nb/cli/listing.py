@@ -33,6 +33,7 @@ def _strengths(registry) -> list[str]:
 def _options(registry) -> list[str]:
     "Each augmentation with its options."
     return [f"{k:20}{_about(v)} Options: {', '.join(inspect.signature(v).parameters)}." for k, v in registry.items()]
+_ELSEWHERE = ["torchattacks:NAME, foolbox:NAME, art:NAME (extra `attacks`), captum:NAME", "path/to/file.py:FUNCTION"]
 
 def _names() -> dict[str, list[str]]:
     "What can be named, with one line about each."
@@ -47,6 +48,6 @@ def _names() -> dict[str, list[str]]:
     sets = [*(f"{k:20}{_about(v)}" for k, v in DATASETS.items()), "any folder with one subfolder of images per class"]
     changes = _options(whole_registry(AUGMENTS))
     return {"models": list_models(), "data sets": sets, "stressors": _strengths(STRESSORS),
-            "changes of training images": changes, "attacks": _strengths(ATTACKS),
+            "changes of training images": changes, "attacks": _strengths(ATTACKS) + _ELSEWHERE,
             "filters": [f"{k:20}{_about(v)}" for k, v in FILTERS.items()],
             "templates": list_templates()}

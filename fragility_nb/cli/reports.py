@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from fragility_nb.cli.base import (
-    BATCH, DATA, DEVICE, DOWNLOAD, EPOCHS, OUT, RESIZE, ROOT, SIZE, STEM, commands, plain_errors, table_option,
+    BATCH, DATA, DEVICE, DOWNLOAD, EPOCHS, OUT, RESIZE, ROOT, SIZE, STEM, commands, named_values, plain_errors,
+    table_option,
 )
 
 # %% ../../nbs/api/cli/01_reports.ipynb #c1100003
@@ -83,6 +84,8 @@ def run(
     attack_mode: Annotated[str, table_option("attack_mode")] = "adaptive",
     control: Annotated[int, table_option("control")] = 2,
     thresholds: Annotated[int, table_option("thresholds")] = 25,
+    attack: Annotated[str, table_option("attack")] = "fgsm",
+    attack_options: Annotated[str, table_option("attack_options")] = "",
     relative_accuracy: Annotated[float, table_option("relative_accuracy")] = 0.5,
     band: Annotated[float, table_option("band")] = 0.01,
     ci: Annotated[float, table_option("ci")] = 0.95,
@@ -100,6 +103,7 @@ def run(
         page = run_model(model, out, data=data, root=root, download=download, image_size=image_size,
                          stem=stem or "imagenet", resize=resize, epochs=epochs, lr=lr, batch_size=batch_size,
                          snapshots=snapshots, seed=seed, device=device, n=n, thresholds=thresholds,
-                         relative_accuracy=relative_accuracy, band=band, ci=ci, **study)
+                         relative_accuracy=relative_accuracy, band=band, ci=ci, attack=attack,
+                         attack_options=named_values("attack_options", attack_options), **study)
         _show(summary_table({Path(model).stem: out/"result.nc"}))
         typer.echo(f"\nThe report:  {page}\nThe numbers: {out/'result.nc'}")

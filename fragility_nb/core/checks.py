@@ -137,8 +137,9 @@ def fits(
 _OPEN_TYPES = {"Any", "object"}
 
 def _attacks(value:object, kind:type) -> bool:
-    "An attack, or an object of your own that perturbs as one."
-    return isinstance(value, kind) or hasattr(value, "perturb") and "fragility_nb." not in type(value).__module__
+    "An attack, or what `as_attack` may make one of: it refuses the rest in its own words."
+    if isinstance(value, kind | str): return True
+    return (callable(value) or hasattr(value, "perturb")) and "fragility_nb." not in type(value).__module__
 
 # %% ../../nbs/api/core/00_checks.ipynb #78e26ad1
 _WORDS = {int: "an integer", float: "a finite number", bool: "True or False", str: "a text", type(None): "None",

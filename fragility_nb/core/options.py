@@ -197,6 +197,13 @@ _REPORT = dict(
     progress=Option("bool", "Show progress bars."),
     **{f"with_{k}": Option("bool", f"Whether the report has the section on {k}.") for k in SECTIONS})
 
+# %% ../../nbs/api/core/06_options.ipynb #62111edd
+_ATTACK = dict(
+    attack=Option("str", "Attack on the images: a name (see `fragility list`), 'torchattacks:NAME', 'foolbox:NAME', "
+                         "'art:NAME', 'captum:NAME', or 'path/to/file.py:FUNCTION', which is executed.",
+                  names="attack"),
+    attack_options=Option("dict", "Of the attack; on the command line as 'steps=20,norm=l2', or as JSON."))
+
 # %% ../../nbs/api/core/06_options.ipynb #20f86add
 _MATRIX = dict(
     stressor=Option("str", "Name of a stressor.", names="stressor"),
@@ -226,7 +233,7 @@ _GRID = dict(
 
 # %% ../../nbs/api/core/06_options.ipynb #e0a0fb62
 OPTIONS = { # parameter, or command.parameter where this one means something else by it -> what it may be
-    **_IMAGES, **_NETWORK, **_BUILD, **_TRAINING, **_REPORT, **_MATRIX, **_DIFFERENTIAL, **_GRID,
+    **_IMAGES, **_NETWORK, **_BUILD, **_TRAINING, **_REPORT, **_ATTACK, **_MATRIX, **_DIFFERENTIAL, **_GRID,
     "model_report.snapshots": Option("str", "Folder of a training with snapshots."),
     "train.n": _count("Number of training images, class-balanced; default all.", optional=True),
     "train.snapshots": Option("str", "'10': weights are kept every 10 epochs; '0,5,20': at these."),

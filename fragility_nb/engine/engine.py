@@ -59,10 +59,11 @@ class EditEngine:
         attack:Any=None, # `attack(net, x, y) -> x`, made anew on each edited network; see "Adaptive attacks"
         batch_size:int|None=None, # images at once; changes the result only with bn_mode "batch" (default 100)
         progress:Callable[[float], object]|None=None, # told the edits' worth of work just done; sums to len(edits)
+        index:Tensor|None=None, # (N,) the images' places, for attacks that draw random numbers; default 0 … N−1
     ) -> np.ndarray: # bool (E, S, N); with an attack S = 2: clean, attacked
         "For each edit, stress and image: is the image classified rightly? NaN or infinite logits count as wrong."
         with exact_float32(self.budget):
-            job = Job(self.net, self.budget, edits, images, labels, attack, batch_size, progress)
+            job = Job(self.net, self.budget, edits, images, labels, attack, batch_size, progress, index)
             with broken_gradients(job.n): done = self._passes(job) # (distinct edits, S·N)
         return done.cpu().numpy().reshape(len(done), -1, job.n)[job.rows]
 
@@ -78,9 +79,8 @@ class EditEngine:
         network = self._ready(job.images)
         if network is None: return whole_passes(self.net, job, self.budget)
         if job.edited not in self._cuts: self._cuts[job.edited] = Cut(network, job.edited)
-        place = self._cuts[job.edited]
-        if job.attack is not None: return attacked_passes(network, place, job, self.budget)
-        return fixed_passes(network, place, job, self.budget, self._store)
+        if job.attack is not None: return attacked_passes(network, self._cuts[job.edited], job, self.budget)
+        return fixed_passes(network, self._cuts[job.edited], job, self.budget, self._store)
 
     def _ready(self, images:Tensor) -> StepNetwork|None: # images (n, C, H, W)
         "The network, measured at images of their shape; `None` if it cannot be cut."

@@ -135,12 +135,14 @@ class Job:
         attack:Any=None, # with `step` or `perturb`, or a function (net, x, y) -> x
         batch_size:int|None=None, # images at once; default 100 where BatchNorm looks at the batch
         progress:Callable[[float], object]|None=None, # hears of edits done
+        index:Tensor|None=None, # (N,) the images' places, for attacks that draw random numbers; default 0 … N−1
     ):
         _check_job(images, labels, attack)
         self.net, self.device, self.edits, self.attack, self.progress = net, budget.device, edits, attack, progress
         self.s, self.n = images.shape[:2]
         self.source, self.images = images, images.flatten(0, 1) # (S·N, C, H, W)
         self.labels = labels.to(self.device).repeat(self.s) # (S·N,)
+        self.index = torch.arange(self.n) if index is None else index
         self.names = _first_names(net, edits.paths)
         self.edited = frozenset(self.names.values())
         self.first, self.rows = _distinct(edits) # indices of distinct edits, for each edit its place there
@@ -155,7 +157,8 @@ class Job:
     def batches(self, start:int, stop:int, fitting:int) -> list[slice]:
         "The images from `start` to `stop` in batches of at most `fitting`, or as defined."
         if self.by_batch: return [u for u in _units(self) if start <= u.start and u.stop <= stop]
-        size = min(fitting, -(-(self.batch_size or fitting) // BLOCK) * BLOCK)
+        asked = None if hasattr(self.attack, "block") else self.batch_size # such an attack says itself how many
+        size = min(fitting, -(-(asked or fitting) // BLOCK) * BLOCK)
         return [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
 
     def rows_of(self, batch:slice) -> Tensor: # (n, C, H, W), channels last

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..models.answers import BLOCK
 from ..models.gradients import broken_gradients, finite_gradients, input_gradient
+from ..stress.attacks import perturbed
 from .steps import GraphStep, image_bytes, last_uses, needed_steps, peak_bytes, run_steps
 from .steps import work_in_place
 from .network import Cut, StepNetwork
@@ -196,14 +197,17 @@ class _Edited(nn.Module):
         self.run = lambda x: network.run(x, calls)
     def forward(self, x:Tensor) -> Tensor: return self.run(x).float()
 
-def _any_attack(network:StepNetwork, place:Cut, calls:Mapping, b:_Batch, attack) -> tuple[Tensor, Tensor]:
+def _any_attack(network:StepNetwork, place:Cut, calls:Mapping, b:_Batch, job:Job, batch:slice) -> tuple[Tensor, Tensor]:
     "The clean logits and the images that an attack makes on the edited network."
     with torch.no_grad(): logits = _after(network, place, [calls], dict(b.edge))
-    return logits, _made(attack, _Edited(network, calls), b.x, b.y)
+    return logits, _made(job, _Edited(network, calls), b.x, b.y, batch)
 
-def _made(attack, net:nn.Module, x:Tensor, y:Tensor) -> Tensor: # (n, C, H, W)
-    "The images that an attack makes; NaN among them would count as fooled."
-    z = (attack if callable(attack) else attack.perturb)(net, x, y).detach()
+def _made(job:Job, net:nn.Module, x:Tensor, y:Tensor, batch:slice) -> Tensor: # (n, C, H, W)
+    "The images that an attack makes; NaN among them would count as fooled. Some attacks get no rows that only fill up."
+    attack, rows = job.attack, slice(batch.stop - batch.start if hasattr(job.attack, "block") else len(x))
+    index = fill_up(job.index[batch], len(x))
+    z = attack(net, x, y) if callable(attack) else perturbed(attack, net, x[rows], y[rows], index[rows])
+    z = fill_up(z.detach(), len(x))
     if torch.isfinite(z).all(): return z
     raise ValueError(f"Expected the attack `{attack!r}` to stay in [0, 1], but it returns NaN or infinity.")
 
@@ -211,6 +215,11 @@ def _made(attack, net:nn.Module, x:Tensor, y:Tensor) -> Tensor: # (n, C, H, W)
 def tape_rows(network:StepNetwork, budget:Budget) -> int: # a multiple of 32
     "How many images may pass the whole network at once with the tape of a gradient."
     return budget.rows_with_gradient(image_bytes(network.shapes, *(s.name for s in network.steps)))
+
+def _attack_rows(job:Job, fitting:int) -> int:
+    "Images at once: as many as fit, or as an attack on whole batches says."
+    if not hasattr(job.attack, "block"): return fitting
+    return job.attack.block(job.net, job.images[:1].to(job.device, torch.float32))
 
 # %% ../../nbs/api/engine/04_passes.ipynb #passprep
 class _Prepared:
@@ -234,13 +243,13 @@ def attacked_passes(
     "Which images are right: clean ones, and adversarial ones made on each edited network."
     done = torch.zeros(len(job.first), 2, job.n, dtype=torch.bool, device=budget.device)
     step, prepared = getattr(job.attack, "step", None), _Prepared(network, job, budget)
-    for batch in job.batches(0, job.n, tape_rows(network, budget)):
+    for batch in job.batches(0, job.n, _attack_rows(job, tape_rows(network, budget))):
         b = _taped(network, place, job, batch)
         for i in range(len(job.first)):
             calls = prepared[i]
             with broken_gradients(job.n, range(batch.start, batch.stop)):
                 logits, x = _one_step(network, place, calls, b, step) if step else \
-                    _any_attack(network, place, calls, b, job.attack)
+                    _any_attack(network, place, calls, b, job, batch)
             done[i, 0, batch] = job.judge(logits, batch)
             with torch.no_grad(): done[i, 1, batch] = job.judge(network.run(x, calls), batch)
             job.tell(batch.stop - batch.start, job.n)
@@ -257,7 +266,7 @@ def whole_passes(
     done = torch.zeros(len(job.first), stresses, len(job.images), dtype=torch.bool, device=budget.device)
     for i in range(len(job.first)):
         with _written(net, job.edit(i)):
-            for batch in job.batches(0, len(job.images), BLOCK):
+            for batch in job.batches(0, len(job.images), _attack_rows(job, BLOCK)):
                 x = job.rows_of(batch).contiguous()
                 done[i, 0, batch] = job.judge(_logits(net, x, budget), batch)
                 if stresses == 2:
@@ -293,6 +302,6 @@ def _adversarial(net:nn.Module, job:Job, x:Tensor, batch:slice, budget:Budget) -
     y = fill_up(job.labels[batch], len(x))
     attack:Any = job.attack
     step = getattr(attack, "step", None)
-    if step is None: return _made(attack, net, x, y)
+    if step is None: return _made(job, net, x, y, batch)
     with _lower_precision(budget): gradient, _ = input_gradient(net, x, y)
     return step(x, gradient).detach()

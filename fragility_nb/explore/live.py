@@ -32,7 +32,7 @@ from ..models.wrap import copy_model, home, hooked, model_hash, short_name
 from ..models.answers import match_data
 from ..models.resume import answers_differ, answers_text
 from ..stress.stressors import Stressor, apply_stress
-from ..stress.attacks import FGSM
+from ..stress.attacks import FGSM, as_attack
 from ..figures.style import COLOURS
 from ..figures.plots import LANDSCAPE
 from ..probes.batchnorm.layers import norm_modes, norm_pairs
@@ -359,7 +359,7 @@ class KernelsExplorer(LiveExplorer):
 
     def __init__(self, result:xr.Dataset, model:nn.Module, data:ImageData, attack, start:Mapping):
         self.result, self.data = result, data
-        self.attack, self._given = attack or FGSM(8/255), bool(attack)
+        self.attack, self._given = as_attack(FGSM(8/255) if attack is None else attack), attack is not None
         self._maps:dict[int, tuple] = {} # of the last image
         last = lambda a: a.isel({d: -1 for d in ("epoch", "init") if d in a.dims}, drop=True)
         self.last, self.label = last(result), last(fragile_kernels(result).label)

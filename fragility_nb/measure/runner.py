@@ -21,12 +21,14 @@ from ..core.checks import as_list, check_choice, check_number, check_range, warn
 from ..core.results import provenance
 from ..data.images import ImageData, generator
 from ..data.sets import pick_device
-from ..models.wrap import Normalized, by_batch, model_hash, model_name, same_look
+from ..models.wrap import Normalized, by_batch, evaluating, model_hash, model_name, same_look
 from ..models.answers import BLOCK
 from ..models.gradients import broken_gradients
 from ..models.resume import answers_text
+from ..models.foreign import library_of
 from ..stress.stressors import stress_id
-from ..stress.attacks import FGSM, Attack, attack_images
+from ..stress.attacks import FGSM, Attack, as_attack, attack_images
+from ..stress.corruptions import STRESSORS
 from ..stress.filters import FILTERS, FilterPlan
 from ..stress.control import MATCHES, ControlPlan
 from ..engine.job import Edits, parse_bytes
@@ -50,6 +52,15 @@ def check_seeds(
     if not values or len(set(values)) < len(values):
         raise ValueError(f"Expected `seeds` to be different numbers, at least one, but got {values}.")
     return values
+
+# %% ../../nbs/api/measure/01_runner.ipynb #cff84d84
+def as_stresses(
+    stressors, # stressors, attacks and functions, names of these, other libraries' attacks; one or several
+) -> list:
+    "Each as `stress_sweep` measures it."
+    several = list(stressors) if isinstance(stressors, list | tuple) else [stressors]
+    named = [STRESSORS[s]() if isinstance(s, str) and s in STRESSORS else s for s in several]
+    return [as_attack(s) if isinstance(s, str) or library_of(s) else s for s in named]
 
 # %% ../../nbs/api/measure/01_runner.ipynb #e3dcf56f
 def _check_stressor(s) -> None:
@@ -218,6 +229,7 @@ class SweepOptions:
 # %% ../../nbs/api/measure/01_runner.ipynb #e1156764
 def _settle(s:SweepOptions) -> None:
     "Checks the options and completes those that may be given in short."
+    if s.attack is not None: object.__setattr__(s, "attack", as_attack(s.attack)) # frozen
     _settle_mode(s)
     _check_options(s)
     object.__setattr__(s, "filters", as_list(s.filters)) # frozen
@@ -323,9 +335,15 @@ class Evaluator:
         if by_batch(self.model): self.rows = settings.batch_size or 100
         self.kept:tuple[slice, Tensor]|None = None # the last chunk: its place, its images
 
+    def _attack_rows(self) -> int:
+        "Images that an attack wants at once, if it says so."
+        attack, device = self.fixed or self.adaptive, self.s.device
+        if not hasattr(attack, "block"): return 1
+        with evaluating(self.model, device) as net: return attack.block(net, self.data.batch(0, 1).to(device))
+
     def _at_once(self, row:int) -> int: # row: bytes of an image under all stresses
         "Images of a chunk: a multiple of a batch."
-        unit = (self.s.batch_size or 100) if self.engine.by_batch else BLOCK
+        unit = (self.s.batch_size or 100) if self.engine.by_batch else max(BLOCK, self._attack_rows())
         return max(int(self.memory / 4 / row) // unit * unit, unit)
 
     def images(self, rows:slice) -> Tensor: # (S, n, C, H, W): clean, and with a fixed attack adversarial
@@ -355,7 +373,7 @@ class Evaluator:
             with broken_gradients(part.stop - part.start, self.data.index[part].tolist()):
                 parts.append(self.engine.evaluate(edits, self.images(part), self.data.labels[part],
                                                   attack=self.adaptive, batch_size=self.s.batch_size,
-                                                  progress=progress))
+                                                  progress=progress, index=self.data.index[part]))
         return np.concatenate(parts, -1)
 
 def _tell_share(tell:Callable[[float], object], share:float, done:float) -> None: tell(done * share)

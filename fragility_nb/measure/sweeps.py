@@ -23,21 +23,22 @@ from ..core.results import PartStore
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..models.wrap import copy_model, evaluating, weights_dtype
-from ..models.answers import batch_rows, forward_in_blocks, match_data
+from ..models.answers import BLOCK, forward_in_blocks, forward_rows, match_data
 from ..models.gradients import Broken, broken_gradients
 from ..models.create import load_checkpoint
 from ..models.activations import Layer, find_layers
 from ..models.resume import question_of
 from ..stress.stressors import Stressor, apply_stress, stress_id
-from ..stress.attacks import Attack, attack_images, check_unit, loss_gradient
+from ..stress.attacks import Attack, RandomNoise, attack_images, check_unit, loss_gradient
 from ..stress.attack_check import all_output_signs, clearly_more, gradient_sign, noise_like, noise_sign
-from ..stress.attack_check import rising_sign, warn_signs
+from ..stress.attack_check import overstated_sign, rising_sign, warn_signs
 from ..stress.filters import FilterPlan, plan_filter
 from ..stress.control import ControlPlan, RandomOrders
 from ..engine.job import Edits
 from .sequential import accuracy_ratio, count_pairs, look_slices, ratio_interval
-from .runner import Evaluator, SweepOptions, as_landscape, check_seeds, check_severities
-from .runner import check_snapshots, control_edits, filter_edits, provenance_of, stress_names
+from .runner import Evaluator, SweepOptions, as_landscape, as_stresses, check_seeds
+from .runner import check_severities, check_snapshots, control_edits, filter_edits, provenance_of
+from .runner import stress_names
 from .runner import join_results, sweep_bar, warn_at_chance, warn_interrupted, whole_inits
 from .runner import written_back
 
@@ -70,7 +71,7 @@ def stress_sweep(
     progress:bool=True, # show a progress bar
 ) -> xr.Dataset: # pred, correct, margin, loss, confidence (stress, severity, seed, sample); strength (stress, severity)
     "Predictions of a model on images under stress."
-    stressors = list(stressors) if isinstance(stressors, (list, tuple)) else [stressors]
+    stressors = as_stresses(stressors)
     severities, seeds = check_severities(severities), check_seeds(seeds)
     names = stress_names(stressors, named=resume is not None)
     for s in stressors:
@@ -95,7 +96,8 @@ def stress_sweep(
 def _measure(net:nn.Module, data:ImageData, stressor, severity:float, seed:int, batch_size:int,
              device:torch.device) -> dict[str, np.ndarray]:
     "What the network answers to every image under one stress at one severity."
-    parts, size = [], batch_rows(net, batch_size)
+    parts, one = [], data.batch(0, 1).to(device)
+    size = max(BLOCK, stressor.block(net, one)) if hasattr(stressor, "block") else forward_rows(net, one, batch_size)
     for i in range(0, len(data), size):
         part = data.take(range(i, min(i + size, len(data))))
         if severity and not isinstance(stressor, Stressor) and hasattr(stressor, "epsilon"):
@@ -172,6 +174,7 @@ def _sweep_signs(net:nn.Module, data:ImageData, result:xr.Dataset, stressors:Seq
     signs = {"": gradient_sign(loss_gradient(net, few, device=device)) if attacks else {}}
     for name, attack in attacks.items():
         signs[name] = _attack_signs(net, few, attack, result.sel(stress=name).isel(seed=0), device)
+        signs[name] |= _overstated(result, name, attacks)
     signs[""] |= broken.sign()
     found = {name: warn_signs(sign, f"{name}: " if name else "") for name, sign in signs.items()}
     found[""] = ", ".join(filter(None, (told, found[""])))
@@ -185,6 +188,20 @@ def _attack_signs(net:nn.Module, few:ImageData, attack:Attack, one:xr.Dataset, d
     noise = noise_like(attack, top) if top and clearly_more(right.sum(), 0) else None # all wrong: noise shows nothing
     if not noise: return signs
     return signs | noise_sign(right, _measure(net, few, noise, 1., 0, len(few), device)["correct"])
+
+# %% ../../nbs/api/measure/02_sweeps.ipynb #68a074f5
+def _overstated(result:xr.Dataset, name:str, attacks:Mapping[str, Attack]) -> dict:
+    "The largest difference of an attack to an AutoAttack of the same ε in the same sweep; nothing without one."
+    found:dict = {}
+    right = lambda one, k: result.correct.sel(stress=one).isel(severity=k, seed=0).values
+    for other, rival in attacks.items():
+        if attacks[name].heavy or not rival.heavy or rival.norm != attacks[name].norm: continue
+        if isinstance(attacks[name], RandomNoise): continue
+        both = [result.strength.sel(stress=s).values for s in (name, other)]
+        for i, j in zip(*np.nonzero(np.isclose(both[0][:, None], both[1]) & (both[0][:, None] > 0))):
+            sign = overstated_sign(right(name, i), right(other, j), "AutoAttack")
+            if sign["overstated"][0] > found.get("overstated", (-1,))[0]: found = sign
+    return found
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #9d1d2199
 def _scopes(

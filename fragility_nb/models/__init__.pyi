@@ -1,6 +1,6 @@
 # Made by tools/public_names.py.
 from . import (
-    activations, answers, augment, checkpoints, create, gradients, networks, norms, resume, steps, table,
+    activations, answers, augment, checkpoints, create, foreign, gradients, networks, norms, resume, steps, table,
     training, wrap,
 )
 from .wrap import Normalized, model_name, model_hash, evaluating

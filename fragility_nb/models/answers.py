@@ -8,6 +8,7 @@ __all__ = ['BLOCK', 'forward_in_blocks', 'predict', 'match_data']
 # %% ../../nbs/api/models/01_answers.ipynb #11e1b62f
 import contextlib
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,11 +20,12 @@ from ..core.checks import check_number, checked, warn_user
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..data.convert import as_data
-from .wrap import Normalized, by_batch, check_network, evaluating, follow, home, remember_look
-from .wrap import uncompiled, weights_dtype
+from .wrap import Normalized, by_batch, check_network, evaluating, follow, home, is_closed
+from .wrap import remember_look, uncompiled, weights_dtype
 
 # %% ../../nbs/api/models/01_answers.ipynb #36296e65
 BLOCK = 32
+_UNIT:ContextVar[int] = ContextVar("images that a batch is filled up to", default=BLOCK)
 
 def forward_in_blocks(
     f:Callable[..., Tensor], # maps (M, …), (M, …) … -> (M, …), image by image
@@ -32,7 +34,7 @@ def forward_in_blocks(
 ) -> Tensor: # (N, …)
     "`f` of a batch, filled up to a multiple of 32 with repeats and cut again, unless `net` answers by the batch."
     n, net = len(batch[0]), f if net is None and isinstance(f, nn.Module) else net
-    fill = 0 if net is not None and by_batch(net) else -n % BLOCK
+    fill = 0 if net is not None and by_batch(net) else -n % _UNIT.get()
     if fill: batch = tuple(torch.cat([t, t[-1:].expand(fill, *t.shape[1:])]) for t in batch)
     return f(*batch)[:n]
 
@@ -44,6 +46,38 @@ def batch_rows(
     "How many images to run at once: a multiple of 32; as asked for where the network answers by the batch."
     size = int(check_number("batch_size", batch_size, low=1, integer=True))
     return size if by_batch(net) else -(-size // BLOCK) * BLOCK
+
+# %% ../../nbs/api/models/01_answers.ipynb #12d702d0
+@contextlib.contextmanager
+def filled_up_to(
+    unit:int, # images; 32 or less
+) -> Iterator[None]:
+    "Inside, `forward_in_blocks` fills up to a multiple of this."
+    token = _UNIT.set(min(unit, BLOCK))
+    try: yield
+    finally: _UNIT.reset(token)
+
+# %% ../../nbs/api/models/01_answers.ipynb #de6d26d2
+_ROOM = 2**29 # bytes of what a layer takes and gives, of a batch: a quarter of what an engine may take by default
+_SMALL = 3 * 64**2 # numbers of an image for which room is no question
+
+def _layer_bytes(net:nn.Module, image:Tensor) -> int:
+    "The most that a layer takes and gives, of images (1, C, H, W)."
+    seen = [image.nbytes]
+    note = lambda name, module, args, out: seen.append(sum(t.nbytes for t in (*args, out) if isinstance(t, Tensor)))
+    leaves = {name: m for name, m in net.named_modules() if name and not any(m.children())}
+    with torch.no_grad(), follow(leaves, after=note): net(image)
+    return max(seen)
+
+def forward_rows(
+    net:nn.Module, # in eval mode, where the images are
+    x:Tensor, # (N, C, H, W); one is looked at
+    batch_size:int, # images at once, as asked for
+) -> int: # a multiple of 32; as asked for where the network answers by the batch
+    "How many images may pass at once without a gradient: fewer than asked for where they are large."
+    rows = batch_rows(net, batch_size)
+    if rows <= BLOCK or x[0].numel() <= _SMALL or by_batch(net) or is_closed(net): return rows
+    return min(rows, max(_ROOM // _layer_bytes(net, x[:1]) // BLOCK, 1) * BLOCK)
 
 # %% ../../nbs/api/models/01_answers.ipynb #efa260bc
 def as_images(
@@ -108,7 +142,7 @@ def all_logits(model:nn.Module, data:ImageData|Tensor, batch_size:int=256, devic
     "The same as `predict`, for those who have looked at the model."
     data, device = as_images(data), pick_device(device)
     with evaluating(model, device) as net, torch.no_grad():
-        size = batch_rows(net, batch_size)
+        size = forward_rows(net, data.batch(0, 1).to(device), batch_size)
         parts = [forward_in_blocks(partial(logits_of, net), data.batch(i, i + size).to(device), net=net).float().cpu()
                  for i in range(0, len(data), size)]
     return torch.cat(parts)

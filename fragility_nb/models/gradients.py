@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/api/models/12_gradients.ipynb #293d5290
 import contextlib
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from ..core.checks import warn_user
 from .wrap import by_batch
-from .answers import BLOCK, batch_rows
+from .answers import BLOCK, batch_rows, filled_up_to
 
 # %% ../../nbs/api/models/12_gradients.ipynb #df4335af
 class Broken:
@@ -144,12 +145,23 @@ def _tape_bytes(net:nn.Module, image:Tensor) -> int:
         out = net(image.detach().clone().requires_grad_())
     return sum(kept.values()) if isinstance(out, Tensor) else 0
 
+
+# %% ../../nbs/api/models/12_gradients.ipynb #157be38c
 def gradient_rows(
     net:nn.Module, # in eval mode, where the images are
     x:Tensor, # (N, C, H, W); one is looked at
     batch_size:int, # images at once, as asked for
-) -> int: # a multiple of 32; as asked for where the batch changes the answers
+) -> int: # a multiple of 32, or a power of 2 below; as asked for where the batch changes the answers
     "How many images may pass at once with the tape of a gradient."
     rows = batch_rows(net, batch_size)
-    if rows <= BLOCK or by_batch(net): return rows
-    return min(rows, max(_TAPE // max(_tape_bytes(net, x[:1]), 1) // BLOCK, 1) * BLOCK)
+    if by_batch(net): return rows
+    fitting = max(_TAPE // max(_tape_bytes(net, x[:1]), 1), 1)
+    return min(rows, fitting // BLOCK * BLOCK if fitting >= BLOCK else 2**int(math.log2(fitting)))
+
+@contextlib.contextmanager
+def small_blocks(
+    net:nn.Module, # in eval mode, where the images are
+    x:Tensor, # (N, C, H, W); one is looked at
+) -> Iterator[None]:
+    "Inside, batches are filled up to what a gradient has room for, where that is fewer than 32 images."
+    with filled_up_to(gradient_rows(net, x, BLOCK)): yield

@@ -18,10 +18,11 @@ from .grid import PRELOAD, study_status, time_left, run_grid
 from .collect import collect_study, study_table, save_collection, report_study
 from .report import (
     percent, percent_interval, points, told_interval, inside_brackets, plain_words, page_link, stress_words,
-    data_words, facts_table, show_text, show_table, check_list, check_numbers, check_levels, section_switches,
-    check_report, label_counts, overview_table, clean_scores, layers_with, stress_sentence, weights_sentence,
-    coverage_sentence, recalibration_sentence, kernels_sentence, retraining_sentence, found_text, stress_table,
-    compactness_table, beside_table, coverage_columns, kernels_text, targeting_text, frozen_text, gain_table,
+    data_words, attack_words, is_attack, facts_table, show_text, show_table, check_list, check_numbers,
+    check_levels, section_switches, check_report, label_counts, overview_table, clean_scores, layers_with,
+    stress_sentence, weights_sentence, attacks_sentences, coverage_sentence, recalibration_sentence,
+    kernels_sentence, retraining_sentence, found_text, stress_table, compactness_table, beside_table,
+    coverage_columns, kernels_text, targeting_text, frozen_text, gain_table,
 )
 from .comparison import (
     load_reports, report_group, comparison_table, difference_sentence, place_sentence, best_trainings,
@@ -37,11 +38,12 @@ __all__ = [
     "is_done", "changed_since", "notebook_page", "run_study", "warm_up", "run_cells", "run_model",
     "summary_table", "run_demo", "load_study", "check_study", "PRELOAD", "study_status", "time_left", "run_grid",
     "collect_study", "study_table", "save_collection", "report_study", "percent", "percent_interval", "points",
-    "told_interval", "inside_brackets", "plain_words", "page_link", "stress_words", "data_words", "facts_table",
-    "show_text", "show_table", "check_list", "check_numbers", "check_levels", "section_switches", "check_report",
-    "label_counts", "overview_table", "clean_scores", "layers_with", "stress_sentence", "weights_sentence",
-    "coverage_sentence", "recalibration_sentence", "kernels_sentence", "retraining_sentence", "found_text",
-    "stress_table", "compactness_table", "beside_table", "coverage_columns", "kernels_text", "targeting_text",
-    "frozen_text", "gain_table", "load_reports", "report_group", "comparison_table", "difference_sentence",
-    "place_sentence", "best_trainings", "minimal_text", "training_words", "inits_text", "inits_table",
+    "told_interval", "inside_brackets", "plain_words", "page_link", "stress_words", "data_words", "attack_words",
+    "is_attack", "facts_table", "show_text", "show_table", "check_list", "check_numbers", "check_levels",
+    "section_switches", "check_report", "label_counts", "overview_table", "clean_scores", "layers_with",
+    "stress_sentence", "weights_sentence", "attacks_sentences", "coverage_sentence", "recalibration_sentence",
+    "kernels_sentence", "retraining_sentence", "found_text", "stress_table", "compactness_table", "beside_table",
+    "coverage_columns", "kernels_text", "targeting_text", "frozen_text", "gain_table", "load_reports",
+    "report_group", "comparison_table", "difference_sentence", "place_sentence", "best_trainings", "minimal_text",
+    "training_words", "inits_text", "inits_table",
 ]

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['percent', 'percent_interval', 'points', 'told_interval', 'inside_brackets', 'plain_words', 'page_link',
-           'stress_words', 'data_words', 'facts_table', 'show_text', 'show_table', 'check_list', 'check_numbers',
-           'check_levels', 'section_switches', 'check_report', 'label_counts', 'overview_table', 'clean_scores',
-           'layers_with', 'stress_sentence', 'weights_sentence', 'coverage_sentence', 'recalibration_sentence',
-           'kernels_sentence', 'retraining_sentence', 'found_text', 'stress_table', 'compactness_table', 'beside_table',
-           'coverage_columns', 'kernels_text', 'targeting_text', 'frozen_text', 'gain_table']
+           'stress_words', 'data_words', 'attack_words', 'is_attack', 'facts_table', 'show_text', 'show_table',
+           'check_list', 'check_numbers', 'check_levels', 'section_switches', 'check_report', 'label_counts',
+           'overview_table', 'clean_scores', 'layers_with', 'stress_sentence', 'weights_sentence', 'attacks_sentences',
+           'coverage_sentence', 'recalibration_sentence', 'kernels_sentence', 'retraining_sentence', 'found_text',
+           'stress_table', 'compactness_table', 'beside_table', 'coverage_columns', 'kernels_text', 'targeting_text',
+           'frozen_text', 'gain_table']
 
 # %% ../../nbs/api/run/08_report.ipynb #76c420a9
 import html
@@ -88,7 +89,7 @@ def stress_words(
     name:str, # of a stress in a result
 ) -> str:
     "`gaussian_noise` reads Gaussian noise, `fgsm` reads FGSM; inside a sentence, so small letters else."
-    known = dict(fgsm="FGSM", none="no stress")
+    known = dict(fgsm="FGSM", pgd="PGD", autoattack="AutoAttack", none="no stress")
     return known.get(str(name), str(name).replace("_", " ").replace("gaussian", "Gaussian"))
 
 def data_words(
@@ -96,6 +97,22 @@ def data_words(
 ) -> str: # Markdown
     "`digits/test` reads digits (test)."
     return plain_words(str(name).replace("/", " (") + (")" if "/" in str(name) else ""))
+
+# %% ../../nbs/api/run/08_report.ipynb #f337a07f
+def attack_words(
+    attack:str, # as a result has it: "FGSM(epsilon=0.02)"
+) -> str: # Markdown
+    "An attack by its name alone."
+    return plain_words(attack.partition("(")[0].replace("torchattacks.", "torchattacks "))
+
+def _in_l2(attack:str) -> bool: return re.search(r"norm='?(l2|L2|2)\b", attack) is not None
+
+def is_attack(
+    one:xr.Dataset, # of one stress
+) -> bool:
+    "Whether a stress is an attack: its strength is an ε."
+    name, unit = str(one.stress.item()), str(one.coords.get("strength_unit", xr.DataArray("")).item())
+    return name in ("fgsm", "pgd", "autoattack") or unit.startswith("ε")
 
 # %% ../../nbs/api/run/08_report.ipynb #33bd8e76
 def facts_table(
@@ -187,8 +204,8 @@ def overview_table(
 ) -> str: # Markdown
     "Clean accuracy, the attack that was found, the most fragile layer, how many layers have which label."
     e, left = line["epsilon"], percent(float(epsilon.relative_accuracy), 0)
-    attacked = (f"**ε = {e:.3f}** of the pixel range ({255*e:.1f}/255), "
-                f"accuracy {percent(line['accuracy_at_epsilon'])}")
+    unit = "(L2)" if _in_l2(epsilon.attrs.get("attack", "")) else f"of the pixel range ({255*e:.1f}/255)"
+    attacked = f"**ε = {e:.3f}** {unit}, accuracy {percent(line['accuracy_at_epsilon'])}"
     rows = {"Layers": label_counts(line)}
     if "depends" in line:
         rows = {"Layers, by the published baseline": label_counts(line),
@@ -197,7 +214,7 @@ def overview_table(
     return _two_columns({
         "Clean accuracy": f"**{percent(line['clean_accuracy'])}** "
                           f"({percent_interval(line['clean_low'], line['clean_high'])})",
-        f"FGSM that leaves {left} of it": attacked,
+        f"{attack_words(epsilon.attrs.get('attack', 'FGSM'))} that leaves {left} of it": attacked,
         "Most fragile layer, clean images": f"**{plain_words(line['most_fragile'])}**, score "
                                             f"{told_interval(line['score'], line['low'], line['high'])}"
                                             f"{_not_told_apart(line)}"} | rows)
@@ -227,7 +244,7 @@ def stress_sentence(
     summary:xr.Dataset, # of `stress_summary`
 ) -> str: # Markdown
     "Which stress on the images costs most accuracy, and which least; the attack is left out."
-    natural = summary.sel(stress=[s for s in summary.stress.values if s != "fgsm"])
+    natural = summary.sel(stress=[s for s in summary.stress.values if not is_attack(summary.sel(stress=s))])
     def told(place):
         s = natural.isel(stress=int(place))
         return (f"{plain_words(stress_words(s.stress.item()))} ({percent(float(s.auc))}; "
@@ -255,6 +272,23 @@ def _labels_told(scores:xr.Dataset) -> str:
     undecided = int((scores.label == "undecided").sum())
     return " ".join([f"{label.capitalize()}: {layers_with(label, scores)}." for label in labels]
                     + ([f"Undecided: {undecided}."] if undecided else []))
+
+# %% ../../nbs/api/run/08_report.ipynb #37502e10
+def attacks_sentences(
+    stress:xr.Dataset, # of `stress_sweep`
+) -> list[str]: # Markdown; one, or none if there is no AutoAttack
+    "What AutoAttack leaves beside what FGSM and PGD leave, at the highest severity."
+    names = [str(s) for s in stress.stress.values]
+    strong = [s for s in names if "autoattack" in s.lower()]
+    if not strong: return []
+    last = stress.isel(severity=-1)
+    size = {s: float(last.strength.sel(stress=s)) for s in names if is_attack(last.sel(stress=s))}
+    left = {s: float(last.correct.sel(stress=s).mean()) for s, v in size.items() if v == size[strong[0]]}
+    told = ", ".join(f"{plain_words(stress_words(s))} {percent(v)}" for s, v in left.items() if s not in strong)
+    text = (f"**Attacks.** At ε = {size[strong[0]]:.3f} AutoAttack leaves "
+            f"{percent(left[strong[0]])} of the images right" + (f"; {told}." if told else "."))
+    much = [plain_words(stress_words(s)) for s, v in left.items() if v - left[strong[0]] > 0.1]
+    return [text + (f" **{' and '.join(much)} make the network look much stronger than it is.**" if much else "")]
 
 # %% ../../nbs/api/run/08_report.ipynb #cb8c33d3
 def coverage_sentence(
@@ -290,7 +324,8 @@ def kernels_sentence(
     if targeting is None: return text
     t = targeting.isel(attack=0, severity=-1)
     p = float(t.beyond_p)
-    return (f"{text}FGSM {'aims' if p < 0.05 else 'does not visibly aim'} at those that accuracy needs most: "
+    name, aims = attack_words(targeting.attrs.get("attacks", "FGSM")), "aims" if p < 0.05 else "does not visibly aim"
+    return (f"{text}{name} {aims} at those that accuracy needs most: "
             f"×{float(t.beyond_noise):.2f} beyond what noise does (p = {p:.3f}).")
 
 def _by_chance(scores:xr.Dataset, ci:float|None=None) -> float:
@@ -402,9 +437,10 @@ def targeting_text(
     p = float(t.beyond_p)
     verdict = ("the attack aims at them." if p < 0.05
                else "no sign that the attack aims at them, rather than that they are louder.")
-    return (f"### Does the attack aim at them?\n\nHow far FGSM moves the outputs of the {len(below)} kernels below the "
-            f"line and of the others. At ε = {epsilon:.3f} the first move {ratio['attack']:.2f} times as far as the "
-            f"others (p = {p_value['attack']:.3f} by shuffled labels), under random noise of the same norm "
+    name = attack_words(targeting.attrs.get("attacks", "FGSM"))
+    return (f"### Does the attack aim at them?\n\nHow far {name} moves the outputs of the {len(below)} kernels below "
+            f"the line and of the others. At ε = {epsilon:.3f} the first move {ratio['attack']:.2f} times as far as "
+            f"the others (p = {p_value['attack']:.3f} by shuffled labels), under random noise of the same norm "
             f"{ratio['noise']:.2f} times. Beyond noise the factor is {float(t.beyond_noise):.2f} (p = {p:.3f}): "
             f"{verdict}")
 

@@ -432,6 +432,7 @@ def run_model(
 ) -> Path: # the report's page
     "Trains a model and writes its fragility report; both are reused if they are there."
     from fragility_nb.models.create import create_model, find_architecture
+    from fragility_nb.stress.attacks import find_attack
     out = Path(out)
     built, how, inits, params = training_params(params)
     check_parameters("model_report", params)
@@ -440,6 +441,7 @@ def run_model(
                         batch_size=batch_size, seed=seed, snapshots=snapshots, device=device, **built, **how))
     check_named(how, "train_and_report")
     check_template("model_report", plain(**params))
+    if "attack" in params: find_attack(params["attack"], **params.get("attack_options") or {}) # a wrong one is said now
     if snapshots is None: snapshots = min(4, epochs)
     where:dict[str, Any] = dict(data=data, root=root, image_size=image_size)
     if not Path(model).is_file(): find_architecture(model)

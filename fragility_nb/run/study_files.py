@@ -291,9 +291,21 @@ def _check_stressor(name:str, value:str, home:Path) -> None:
 
 def _check_augment(name:str, value:str, home:Path) -> None: build_named(named_things("augmentation"), value, name)
 
+# %% ../../nbs/api/run/05_study_files.ipynb #02485915
+def _check_attack(name:str, value:str, home:Path) -> None:
+    from fragility_nb.models.foreign import LIBRARIES, library_attack
+    from fragility_nb.stress.attacks import ATTACKS
+    place, _, inner = value.rpartition(":")
+    file = place.endswith(".py") and os.path.isfile(home/os.path.expanduser(place))
+    module = place and not place.endswith(".py") and "/" not in place
+    if place in LIBRARIES: library_attack(place, inner)
+    elif value not in ATTACKS and not file and not module:
+        known = [*ATTACKS, *(f"{k}:NAME" for k in LIBRARIES), "path/to/file.py:FUNCTION"]
+        raise unknown_name(f"attack in {name}", value, known)
+
 # %% ../../nbs/api/run/05_study_files.ipynb #74c6944f
 _CHECKS = {"network": _check_network, "data set": _check_data, "stressor": _check_stressor,
-           "augmentation": _check_augment}
+           "augmentation": _check_augment, "attack": _check_attack}
 
 def _check_names(values:Mapping[str, Mapping], home:Path) -> None:
     "Names of networks, data sets, stressors and augmentations, as the table of parameters has them."

@@ -4,26 +4,30 @@
 
 # %% auto #0
 __all__ = ['ATTACKS', 'NORMS', 'Attack', 'check_unit', 'cross_entropy', 'FGSM', 'PGD', 'RandomNoise', 'frozen_parameters',
-           'attack_images', 'loss_gradient']
+           'BlockAttack', 'ForeignAttack', 'as_attack', 'find_attack', 'attack_of_size', 'AutoAttack', 'attack_images',
+           'loss_gradient']
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #7c019041
 import contextlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.checks import Registry, check_choice, check_flag, check_number, checked, warn_user
+from ..core.checks import Registry, check_choice, check_flag, check_number, checked, unknown_name, warn_user
 from ..core.streams import CounterStreams
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..models.wrap import evaluating
-from ..models.answers import batch_rows, forward_in_blocks
-from ..models.gradients import broken_gradients, gradient_rows, input_gradient
+from ..models.answers import forward_in_blocks
+from ..models.gradients import broken_gradients, gradient_rows, input_gradient, small_blocks
+from ..models.foreign import LIBRARIES, Facade, autoattack_images, call_foreign, draws, foreign_identity
+from ..models.foreign import foreign_title, foreign_words, known_options, library_attack, library_of
+from ..models.foreign import is_function, load_named, norm_name, norm_of, norm_there, setting
 from .stressors import Stressor
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #7d84f8fb
@@ -45,8 +49,11 @@ class Attack:
     @property
     def random(self) -> bool: return False # whether it draws random numbers
     @property
+    def heavy(self) -> bool: return False # whether an image costs thousands of passes
+    @property
     def unit(self) -> str:
-        return "ε of pixel values in [0, 1]" if self.norm == "inf" else "ε, L2 distance of images in [0, 1]"
+        known = dict(inf="ε of pixel values in [0, 1]", l2="ε, L2 distance of images in [0, 1]")
+        return known.get(self.norm or "", "ε of the attack")
     @property
     def name(self) -> str: return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
     def strength(self, severity:float) -> float: return severity * self.epsilon
@@ -118,7 +125,13 @@ def _into_ball(z:Tensor, x:Tensor, eps:float, norm:str) -> Tensor:
     return (x + d).clamp(0, 1)
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #a1a1c004
-def _streams(attack, strength:float, seed:int, index, device) -> CounterStreams:
+def attack_streams(
+    attack, # with a `name` and a `norm`
+    strength:float, # ε
+    seed:int,
+    index, # (N,) the images' places
+    device, # where the numbers are made
+) -> CounterStreams:
     "One random stream for each image; the same for every number of steps and restarts."
     return CounterStreams(attack.name, attack.norm, float(strength), seed, index=index, device=device)
 
@@ -185,7 +198,7 @@ class PGD(Attack):
         "Steps along the gradient, each one projected back; from the image or from random points."
         eps = self.strength(severity)
         if not self.random_start: return _climb(self, model, x, y, eps, x)
-        streams = streams or _streams(self, eps, 0, range(len(x)), x.device)
+        streams = streams or attack_streams(self, eps, 0, range(len(x)), x.device)
         ends = (_climb(self, model, x, y, eps, _random_point(x, eps, self.norm, streams)) for _ in range(self.restarts))
         return _worst(model, y, ends) if self.restarts > 1 else next(ends)
 
@@ -200,7 +213,7 @@ class RandomNoise(Attack):
     def perturb(self, model, x:Tensor, y, severity:float=1., streams:CounterStreams|None=None) -> Tensor:
         "The model and the classes are not looked at."
         eps = self.strength(severity)
-        streams = streams or _streams(self, eps, 0, range(len(x)), x.device)
+        streams = streams or attack_streams(self, eps, 0, range(len(x)), x.device)
         if self.norm == "l2": return (x + eps * _direction(streams.normal(*x.shape[1:]))).clamp(0, 1)
         return torch.where(streams.uniform(*x.shape[1:]) < 0.5, x - eps, x + eps).clamp(0, 1)
 
@@ -223,43 +236,234 @@ def batch_ranges(
     batch_size:int, # images at once
     device, # where to put them
     net:nn.Module, # that will take them, with a gradient
+    attack:Any=None, # that says itself how many it takes at once, or not
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]: # images (N, C, H, W) and labels (N,) there; index (N,) on the CPU
     "Images and labels on the device, and the images' places; as many at once as a gradient has room for."
-    size = gradient_rows(net, data.batch(0, 1).to(device), min(batch_rows(net, batch_size), len(data)))
+    one = data.batch(0, 1).to(device)
+    size = attack.block(net, one) if hasattr(attack, "block") else gradient_rows(net, one, batch_size)
     for i in range(0, len(data), size):
         rows = slice(i, i + size)
         yield data.batch(i, i + size).to(device), data.labels[rows].to(device), data.index[rows]
 
-def _perturbed(attack, net:nn.Module, x:Tensor, y:Tensor, severity:float, seed:int, index:Tensor) -> Tensor:
-    "One batch under attack; attacks that say `random` get a stream for each image."
-    if not getattr(attack, "random", False): return attack.perturb(net, x, y, severity)
-    streams = _streams(attack, attack.strength(severity), seed, index.tolist(), x.device)
-    return attack.perturb(net, x, y, severity, streams)
-
 # %% ../../nbs/api/stress/04_attacks.ipynb #02467ef7
-def _check_attacked(z, x:Tensor, attack) -> Tensor:
-    "An attack's output, if it is a set of images like its input."
-    what = f"the attack `{attack!r}`"
+def check_attacked(
+    z, # what an attack gave
+    x:Tensor, # images (N, C, H, W) of which it was made
+    attack, # with its `norm`, and for the error
+    eps:float|None=None, # of the change; `None`: not looked at
+) -> Tensor: # z
+    "An attack's output, if it is a set of images like its input, no farther from it than ε."
+    what = lambda: f"the attack `{attack!r}`"
     if not isinstance(z, Tensor) or z.shape != x.shape or z.dtype != x.dtype:
-        raise ValueError(f"Expected {what} to return {tuple(x.shape)} {x.dtype}, but got "
+        raise ValueError(f"Expected {what()} to return {tuple(x.shape)} {x.dtype}, but got "
                          f"{tuple(getattr(z, 'shape', ()))} {getattr(z, 'dtype', type(z).__name__)}.")
     low, high = z.min().item(), z.max().item()
     if not (low >= -1e-5 and high <= 1 + 1e-5):
-        raise ValueError(f"Expected {what} to stay in [0, 1], but got [{low:.4g}, {high:.4g}].")
-    return z
+        raise ValueError(f"Expected {what()} to stay in [0, 1], but got [{low:.4g}, {high:.4g}].")
+    if eps is None or attack.norm is None: return z
+    far = _size(z - x, attack.norm).max().item()
+    if far <= eps + 1e-5 + 1e-4*eps: return z
+    raise ValueError(f"Expected {what()} to change images by at most ε = {eps:.4g} ({attack.norm}), but got {far:.4g}.")
 
+# %% ../../nbs/api/stress/04_attacks.ipynb #8600e633
+def _size(d:Tensor, norm:str) -> Tensor:
+    "How large each change (N, C, H, W) is."
+    return d.flatten(1).abs().amax(1) if norm == "inf" else _length(d)
+
+def perturbed(
+    attack, # with `perturb`
+    net:nn.Module, # in eval mode
+    x:Tensor, # images (N, C, H, W)
+    y:Tensor, # true classes (N,)
+    index:Tensor, # (N,) the images' places
+    severity:float=1.,
+    seed:int=0,
+) -> Tensor: # (N, C, H, W)
+    "One batch under attack; attacks that say `random` get a stream for each image."
+    drawn = getattr(attack, "random", False) and hasattr(attack, "strength")
+    if not drawn: return attack.perturb(net, x, y, severity)
+    streams = attack_streams(attack, attack.strength(severity), seed, index.tolist(), x.device)
+    return attack.perturb(net, x, y, severity, streams)
+
+# %% ../../nbs/api/stress/04_attacks.ipynb #c8549318
+@dataclass(frozen=True)
+class BlockAttack(Attack):
+    "Base of attacks that work on whole batches: in blocks whose size depends on the network alone."
+    def block(self, net:nn.Module, x:Tensor) -> int:
+        "How many images (N, C, H, W) it takes at once."
+        return gradient_rows(net, x[:1], 256)
+
+    def craft(self, net:Facade, x:Tensor, y:Tensor, eps:float, seed:int) -> Any:
+        "One block, attacked."
+        raise NotImplementedError
+
+    def perturb(self, model:nn.Module, x:Tensor, y:Tensor, severity:float=1.,
+                streams:CounterStreams|None=None) -> Tensor:
+        "Block after block; every block starts from the same seed."
+        eps, seed = self.strength(severity), int(streams.parts[-1]) if streams is not None else 0
+        if eps == 0: return x
+        size = self.block(model, x)
+        return torch.cat([_crafted(self, model, x[i:i+size], y[i:i+size], eps, seed) for i in range(0, len(x), size)])
+
+# %% ../../nbs/api/stress/04_attacks.ipynb #9e6586c6
+def _crafted(attack:BlockAttack, net:nn.Module, x:Tensor, y:Tensor, eps:float, seed:int) -> Tensor:
+    "A block under attack, checked; what goes wrong in somebody else's code is one error that names the attack."
+    try:
+        with frozen_parameters(net): z = attack.craft(Facade(net, x), x, y, eps, seed)
+    except ImportError: raise
+    except Exception as e: raise RuntimeError(f"The attack `{attack!r}` failed: {type(e).__name__}: {e}") from e
+    return check_attacked(z, x, attack, eps)
+
+# %% ../../nbs/api/stress/04_attacks.ipynb #a814adc8
+def _check_foreign(attack:"ForeignAttack") -> None:
+    check_number("epsilon", attack.epsilon, low=0)
+    if attack.norm is not None: check_choice("norm", attack.norm, NORMS)
+    check_flag("random", attack.random)
+    check_unit(attack, 1.)
+    known = known_options(attack.thing)
+    for name in {**attack.options, **attack.shares} if known is not None else ():
+        if known is not None and name not in known: raise unknown_name("attack_options", name, sorted(known))
+
+# %% ../../nbs/api/stress/04_attacks.ipynb #154da9c2
+@dataclass(frozen=True, repr=False)
+class ForeignAttack(BlockAttack):
+    "Somebody else's attack, made by `as_attack`; its repr says what it is, with which settings, of which version."
+    thing:Any = None # a class or an object of a library, or f(model, images, labels, epsilon)
+    options:Mapping = field(default_factory=dict, hash=False) # handed on
+    shares:Mapping = field(default_factory=dict, hash=False) # handed on as multiples of ε
+    norm:Any = None # of ε: "inf" or "l2"; `None`: not known, and not checked
+    random:bool = True # whether it draws random numbers
+
+    def __post_init__(self): _check_foreign(self)
+    def __repr__(self) -> str:
+        shares = {k: f"{v:g}ε" for k, v in self.shares.items()}
+        return foreign_words(self.thing, dict(epsilon=self.epsilon) | dict(self.options) | shares)
+    def identity_facts(self) -> dict:
+        return vars(self) | dict(thing=foreign_identity(self.thing))
+    def craft(self, net:Facade, x:Tensor, y:Tensor, eps:float, seed:int) -> Any:
+        options = dict(self.options) | {k: share*eps for k, share in self.shares.items()}
+        return call_foreign(self.thing, options, net, x, y, eps, seed)
+    @property
+    def heavy(self) -> bool: return "AutoAttack" in self.name
+    @property
+    def name(self) -> str: return foreign_title(self.thing)
+
+# %% ../../nbs/api/stress/04_attacks.ipynb #aab1209d
+def _perturbs(thing:Any) -> bool:
+    "Whether something is an attack of somebody's own that perturbs as ours do."
+    return hasattr(thing, "perturb") and not isinstance(thing, type | Stressor) and not library_of(thing)
+
+def _own_attack(kind:type, options:Mapping) -> Attack:
+    "An attack of this package with options; one error for an option that it does not have."
+    options = {"epsilon" if k == "eps" else k: v for k, v in options.items()}
+    known = [f.name for f in fields(kind)]
+    for name in options:
+        if name not in known: raise unknown_name("attack_options", name, known)
+    return kind(**options)
+
+def _refuse(thing:Any) -> None:
+    "One error for what is no attack."
+    if library_of(thing) or is_function(thing) and not isinstance(thing, Stressor): return
+    raise TypeError(f"Expected `attack` to be an attack like `FGSM(0.1)`, one of {', '.join(LIBRARIES)}, a function "
+                    f"f(model, images, labels, epsilon), or a name, but got {thing!r}.")
+
+# %% ../../nbs/api/stress/04_attacks.ipynb #2a7f482a
+def as_attacks(
+    things:Any, # one or several
+    what:str="attacks", # the argument's name
+) -> list[Attack]:
+    "Each as an attack; what is none is one error that names the argument."
+    try: return [as_attack(t) for t in (things if isinstance(things, list | tuple) else [things])]
+    except TypeError as e: raise TypeError(str(e).replace("`attack`", f"`{what}`")) from None
+
+def _as_foreign(thing:Any, epsilon:float|None, norm:str|None, random:bool|None, shares:dict, options:dict) -> Attack:
+    "Somebody else's attack, with what the library says about it where nothing is given."
+    _refuse(thing)
+    if "eps" in options: epsilon = options.pop("eps")
+    library, known = library_of(thing), known_options(thing)
+    if norm is not None and library and "norm" in (known or ()):
+        options["norm"] = norm_there(library, norm)
+    own = setting(thing, {}, "eps") if library else None
+    if epsilon is None: epsilon = float(own) if isinstance(own, int | float) and not isinstance(own, bool) else 0.02
+    return ForeignAttack(epsilon, thing, options, shares, norm_of(thing, options) or norm_name(norm),
+                         draws(thing, options) if random is None else random)
+
+# %% ../../nbs/api/stress/04_attacks.ipynb #669b60c4
+def as_attack(
+    # an attack of this package; a class or an object of torchattacks, foolbox, ART or captum; a function
+    # f(model, images, labels, epsilon) -> images; or a name, as `find_attack` takes it
+    thing:Any,
+    *,
+    epsilon:float|None=None, # size of the change at severity 1; default its own `eps`, else 0.02
+    norm:str|None=None, # "inf" or "l2"; default as the library says. Of a function: the ball that is checked
+    random:bool|None=None, # whether it draws random numbers; default as far as the library says, of a function True
+    shares:Mapping|None=None, # options that grow with ε, e.g. `{"alpha": 1/4}`: a quarter of each severity's ε
+    **options, # handed on as they are
+) -> Attack:
+    "Anything that maps (network, images, labels, ε) to images as an attack."
+    given = dict(epsilon=epsilon, norm=norm, random=random, shares=shares)
+    more = {k: v for k, v in given.items() if v is not None} | options
+    if isinstance(thing, str): return find_attack(thing, **more)
+    if isinstance(thing, Attack) or _perturbs(thing): return replace(thing, **more) if more else thing
+    if isinstance(thing, type) and issubclass(thing, Attack) and more: return _own_attack(thing, more)
+    return _as_foreign(thing, epsilon, norm, random, dict(shares or {}), options)
+
+# %% ../../nbs/api/stress/04_attacks.ipynb #fb7156e2
+def find_attack(
+    name:str, # of `ATTACKS`, "torchattacks:PGD", "foolbox:…", "art:…", "captum:…", "path/to/file.py:f", "a.module:f"
+    **options, # of the attack: `epsilon`, `norm` and its own
+) -> Attack:
+    "An attack by its name. A file that is named is executed."
+    place, _, inner = str(name).rpartition(":")
+    if name in ATTACKS: return _own_attack(ATTACKS[name], options)
+    if place in LIBRARIES: return as_attack(library_attack(place, inner), **options)
+    if not place or not inner:
+        raise unknown_name("attack", name, [*ATTACKS, *(f"{k}:NAME" for k in LIBRARIES), "path/to/file.py:FUNCTION"])
+    found = load_named(name)
+    own = isinstance(found, type) and issubclass(found, Attack)
+    return _own_attack(found, options) if own else as_attack(found, **options)
+
+# %% ../../nbs/api/stress/04_attacks.ipynb #61011b61
+def attack_of_size(
+    attack:Attack, # any attack with an ε
+    epsilon:float, # at severity 1
+) -> Attack:
+    "The same attack with another ε."
+    return replace(attack, epsilon=float(check_number("epsilon", epsilon, low=0)))
+
+# %% ../../nbs/api/stress/04_attacks.ipynb #b5f9ffdc
+@ATTACKS.register("autoattack")
+@dataclass(frozen=True)
+class AutoAttack(BlockAttack):
+    "The standard evaluation: APGD-CE, APGD-T, FAB-T and Square, one after the other (Croce & Hein 2020)."
+    norm:str = "inf" # "inf" or "l2"
+    steps:int = 100 # of the three attacks that follow gradients
+    queries:int = 5000 # of Square
+    seed:int = 0 # of its random numbers; so it is the same at every seed of a sweep
+    heavy:ClassVar[bool] = True
+    name:ClassVar[str] = "autoattack"
+
+    def __post_init__(self):
+        super().__post_init__()
+        for k, low in dict(steps=1, queries=1, seed=0).items(): check_number(k, getattr(self, k), low=low, integer=True)
+
+    def craft(self, net:Facade, x:Tensor, y:Tensor, eps:float, seed:int) -> Tensor:
+        return autoattack_images(net, x, y, eps, self.norm, self.steps, self.queries, self.seed)
+
+# %% ../../nbs/api/stress/04_attacks.ipynb #a0662916
 def _attacked(net:nn.Module, attack, severity:float, seed:int, x:Tensor, y:Tensor, index:Tensor) -> Tensor:
-    "One batch under attack, in blocks, checked."
-    one = lambda x, y, index: _perturbed(attack, net, x, y, severity, seed, index)
-    with broken_gradients(len(x), index.tolist()): z = forward_in_blocks(one, x, y, index, net=net)
-    return _check_attacked(z, x, attack)
+    "One batch under attack, checked; filled up, unless the attack makes its blocks itself."
+    one = lambda x, y, index: perturbed(attack, net, x, y, index, severity, seed)
+    with broken_gradients(len(x), index.tolist()):
+        z = one(x, y, index) if hasattr(attack, "block") else forward_in_blocks(one, x, y, index, net=net)
+    return check_attacked(z, x, attack)
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #9148fcba
 @checked
 def attack_images(
     model:nn.Module, # images in [0, 1] -> logits
     data:ImageData, # labelled images
-    attack:Attack, # or an object with the same `perturb(model, x, y, severity)`
+    attack:Attack, # or anything that `as_attack` takes
     severity:float=1., # ε = severity · epsilon; 0 returns the clean images
     *,
     seed:int=0, # of random starts and random noise
@@ -268,13 +472,12 @@ def attack_images(
 ) -> Tensor: # (N, C, H, W), float32 in [0, 1], on the CPU
     "The adversarial images of a whole set, made on the model in eval mode."
     check_number("severity", severity, low=0)
-    if isinstance(attack, type | Stressor) or not hasattr(attack, "perturb"):
-        raise TypeError(f"Expected `attack` to be an attack like `FGSM(0.1)`, but got {attack!r}.")
+    attack, device = as_attack(attack), pick_device(device)
     if severity * getattr(attack, "epsilon", 1) == 0: return data.batch(0, len(data))
-    device = pick_device(device)
-    with evaluating(model, device) as net, frozen_parameters(net), broken_gradients(len(data)):
+    with evaluating(model, device) as net, frozen_parameters(net), broken_gradients(len(data)), \
+            small_blocks(net, data.batch(0, 1).to(device)):
         return torch.cat([_attacked(net, attack, severity, seed, *batch).cpu()
-                          for batch in batch_ranges(data, batch_size, device, net)])
+                          for batch in batch_ranges(data, batch_size, device, net, attack)])
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #57a4d968
 @checked
@@ -288,7 +491,8 @@ def loss_gradient(
     "∇ₓ of each image's cross-entropy, the model in eval mode."
     device = pick_device(device)
     parts = []
-    with evaluating(model, device) as net, frozen_parameters(net), broken_gradients(len(data)):
+    with evaluating(model, device) as net, frozen_parameters(net), broken_gradients(len(data)), \
+            small_blocks(net, data.batch(0, 1).to(device)):
         for x, y, index in batch_ranges(data, batch_size, device, net):
             with broken_gradients(len(x), index.tolist()):
                 parts.append(forward_in_blocks(lambda x, y: input_gradient(net, x, y)[0], x, y, net=net).cpu())

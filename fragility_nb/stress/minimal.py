@@ -25,8 +25,8 @@ from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..models.wrap import evaluating, model_hash, model_name
 from ..models.answers import forward_in_blocks, match_data
-from ..models.gradients import Broken, broken_gradients, input_gradient
-from .attacks import FGSM, Attack, attack_images, batch_ranges, frozen_parameters
+from ..models.gradients import Broken, broken_gradients, input_gradient, small_blocks
+from .attacks import FGSM, Attack, as_attack, attack_images, batch_ranges, frozen_parameters
 from .attacks import loss_gradient, per_image
 from .attack_check import all_output_signs, finite_logits, gradient_sign, noise_like, noise_sign
 from .attack_check import right_answers, rising_sign, warn_signs
@@ -172,7 +172,7 @@ def minimal_perturbation(
     parts = []
     bar = tqdm(total=len(data), desc=f"smallest changes, {model_name(model)}", unit="image", disable=not progress)
     with (evaluating(model, device) as net, frozen_parameters(net), contextlib.closing(bar),
-          broken_gradients(len(data)) as broken):
+          broken_gradients(len(data)) as broken, small_blocks(net, data.batch(0, 1).to(device))):
         for x, y, index in batch_ranges(data, batch_size, device, net):
             with broken_gradients(len(x), index.tolist()): parts.append(_smallest(net, x, y, search))
             bar.update(len(x))
@@ -238,7 +238,7 @@ class _Trials:
 
     def top(self, max_epsilon:float|None) -> float:
         "Where the search ends."
-        limit = 1. if self.attack.norm == "inf" else math.sqrt(self.data.batch(0, 1)[0].numel())
+        limit = math.sqrt(self.data.batch(0, 1)[0].numel()) if self.attack.norm == "l2" else 1.
         return limit if max_epsilon is None else check_number("max_epsilon", max_epsilon, above=0, high=limit)
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #5956cd59
@@ -366,7 +366,8 @@ def find_epsilon(
 ) -> xr.Dataset: # epsilon, accuracy, clean_accuracy, relative_accuracy, (model); the path of the search, over `step`
     "The ε at which an attack leaves the share ρ of a network's accuracy (AIJ Defs. 7–9)."
     check_number("relative_accuracy", relative_accuracy, above=0, high=1)
-    attack, models = attack or FGSM(), model if isinstance(model, Mapping) else {"": model}
+    attack = as_attack(FGSM() if attack is None else attack)
+    models = model if isinstance(model, Mapping) else {"": model}
     if not models: raise ValueError("Expected `model` to name at least one network, but it is empty.")
     options = dict(seed=seed, batch_size=batch_size, device=device)
     trials = {k: _Trials(m, match_data(m, data, tell=False), attack, options, progress) for k, m in models.items()}

@@ -21,7 +21,7 @@ from ...data.sets import pick_device
 from ...models.wrap import evaluating, hooked, model_name
 from ...models.answers import batch_rows, forward_in_blocks, match_data
 from ...stress.stressors import apply_stress, stress_id
-from ...stress.attacks import Attack
+from ...stress.attacks import Attack, as_attack
 from ...engine.job import Edits
 from ...measure.runner import Evaluator, SweepOptions, provenance_of, stress_names
 from .layers import find_batchnorms, with_affine
@@ -169,6 +169,7 @@ def statistic_stress(
 ) -> xr.Dataset: # correct (stress, layer, step, sample), accuracy; reference_correct, …; statistic, value (step)
     "Accuracy with wrong running statistics: variances scaled, means shifted (METHODS §3)."
     data, place = match_data(model, data), pick_device(device)
+    attack = None if attack is None else as_attack(attack)
     check_choice("scope", scope, ("local", "global", "both"))
     steps = _statistic_steps(scales, shifts)
     attrs = provenance_of("statistic_stress", model, data, attack=repr(attack) if attack else None, device=str(place),

@@ -287,8 +287,6 @@ def kernel_dropout(
 # %% ../../../nbs/api/probes/kernels/01_probe.ipynb #kn000014
 def sweep_options(attack:Attack|None, **options) -> SweepOptions:
     "The options that go to the engine, checked."
-    if attack is not None and not hasattr(attack, "perturb"):
-        raise TypeError(f"Expected `attack` to be an attack such as `FGSM(0.02)`, but got {attack!r}.")
     return SweepOptions(attack=attack, **options)
 
 def dropout_facts(s:SweepOptions) -> dict:

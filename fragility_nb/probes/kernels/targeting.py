@@ -15,13 +15,13 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.checks import as_list, check_choice, check_number
+from ...core.checks import check_choice, check_number
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
 from ...models.wrap import evaluating, hooked, model_name
 from ...models.answers import batch_rows, forward_in_blocks, match_data
 from ...models.gradients import broken_gradients
-from ...stress.attacks import Attack, attack_images
+from ...stress.attacks import Attack, as_attacks, attack_images
 from ...measure.runner import provenance_of, sweep_bar
 from .scores import kernel_groups, rebalance_gain, targeting_scores
 from .probe import KernelPlace, dropout_facts, find_kernel_place, scaled_right
@@ -108,7 +108,7 @@ def adversarial_targeting(
 
     ICANN; the control, noise of the same norm, is ours. The result holds all of `targeting_scores`, too.
     """
-    several:list[Any] = as_list(attacks) if isinstance(attacks, (list, tuple)) else [attacks]
+    several:list[Any] = as_attacks(attacks)
     severities, names = _check_strengths(several, severities), _attack_names(several)
     data, here = match_data(model, data), pick_device(device)
     place = find_kernel_place(model, data, layer, "weights")
@@ -131,9 +131,6 @@ def _check_strengths(attacks:Sequence, severities:Any) -> list[float]:
     values = [check_number("severities", v, low=0) for v in np.atleast_1d(np.asarray(severities, dtype=object))]
     if not attacks: raise ValueError("Expected `attacks` to be at least one, but got none.")
     for a in attacks:
-        if not hasattr(a, "perturb"):
-            raise TypeError(f"Expected `attacks` to be attacks such as `FGSM(0.02)`, but got {a!r} "
-                            f"({type(a).__name__}).")
         if not all(v * getattr(a, "epsilon", 1) > 0 for v in values):
             raise ValueError(f"Expected every attack to have ε > 0, but `{a!r}` at severities {values} has not: "
                              f"images that stay the same move no kernel.")

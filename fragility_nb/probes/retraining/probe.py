@@ -31,7 +31,7 @@ from ...models.wrap import model_hash
 from ...models.activations import find_layers
 from ...models.training import StopTraining, fit
 from ...models.resume import plain_disk_errors
-from ...stress.attacks import FGSM, Attack
+from ...stress.attacks import FGSM, Attack, as_attack, as_attacks
 from ...stress.minimal import find_epsilon
 from ...measure.runner import SweepOptions
 from ...measure.sweeps import filter_sweep, stress_sweep
@@ -115,7 +115,8 @@ def score_layers(
 ) -> xr.Dataset: # score, low, high, label, published (kind, layer, filter); reference_accuracy (stress); epsilon
     "Synaptic scores of every layer on held-out images, under an attack that suits the network (AIJ §5; METHODS §2a)."
     held = match_data(model, held)
-    attack = attack or FGSM(float(find_epsilon(model, held, device=device, progress=progress).epsilon))
+    if attack is None: attack = FGSM(float(find_epsilon(model, held, device=device, progress=progress).epsilon))
+    attack = as_attack(attack)
     result = filter_sweep(model, held, attack=attack, thresholds=thresholds, layers=layers, control=control,
                           device=device, progress=progress, **sweep)
     scores = synaptic_scores(result, baseline="random" if control else "published")
@@ -271,7 +272,7 @@ def _freezer(model:nn.Module, held:ImageData, rule:str|Callable, folder:str|os.P
              trained:bool, norms:str, threshold:float, attack:Attack|None, thresholds:int, layers, sweep:dict|None,
              seed:int, device, progress:bool) -> _Freezer:
     "The `freeze` for `fit`, with the names of what belongs to each layer."
-    sweep = dict(sweep or {})
+    sweep, attack = dict(sweep or {}), None if attack is None else as_attack(attack)
     for k in sweep: check_choice("sweep", k, _SWEEP)
     sweep.setdefault("control", 2 if sweep.get("tolerance") is None else 0) # with a tolerance there is no control
     # what is wrong is said before the first period, not after it
@@ -372,6 +373,7 @@ def compare_retraining(
 ) -> xr.Dataset: # accuracy (rule, init, epsilon), correct (…, sample), frozen (rule, init, epoch, layer), final_loss, …
     "Selective against plain training: same seed, order and length, over several initialisations (AIJ §5, Fig. 12)."
     rules, seeds, epsilons = _check_rules(rules), _check_inits(inits), _check_epsilons(epsilons)
+    test_attack = as_attacks(test_attack, "test_attack")[0]
     first = _first_network(build, seeds[0])
     (rest, held), test = _split(first, train, held_out, False, 0), match_data(first, test)
     how, done = dict(epochs=epochs, device=device, progress=progress) | options, {}
