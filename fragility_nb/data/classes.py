@@ -65,7 +65,7 @@ def _from_list(names:Iterable) -> ClassOrder:
 def _from_places(places:Mapping[Any, Any]) -> ClassOrder:
     "Name -> index; an index without a name is called by its number."
     wrong = [k for k in places.values() if not 0 <= k < MOST_CLASSES]
-    if wrong: raise ValueError(f"Expected `classes` to hold indices from 0 to {MOST_CLASSES - 1:,}, but got {wrong[0]}.")
+    if wrong: raise ValueError(f"Expected `classes` to hold indices in [0, {MOST_CLASSES - 1:,}], but got {wrong[0]}.")
     called: dict[int, list[str]] = {}
     for name, k in places.items(): called.setdefault(int(k), []).append(str(name))
     names = (" / ".join(called.get(k, [str(k)])) for k in range(max(called) + 1))
@@ -81,7 +81,7 @@ def _from_rows(rows:Iterable[Sequence]) -> ClassOrder:
         named[int(index)] = [str(n).strip() for n in names if str(n).strip()]
     lost = [k for k in range(len(named)) if not named.get(k)]
     if lost or not named:
-        raise ValueError(f"Expected `classes` to name every index from 0 on, but got none for {lost[0] if lost else 0}.")
+        raise ValueError(f"Expected `classes` to name each index from 0 on, but got none for {lost[0] if lost else 0}.")
     order = _from_list(named[k][-1] for k in range(len(named)))
     return ClassOrder(order.names, {n: k for k, names in named.items() for n in names} | dict(order.places))
 
@@ -134,7 +134,7 @@ def _from_file(path:Path) -> ClassOrder:
     except (ValueError, TypeError, csv.Error) as e:
         raise ValueError(f"`{path}` cannot be read as classes ({str(e).rstrip('.')}).") from e
 
-def _checked_list(found) -> Sequence:
+def _checked_list(found) -> Sequence|np.ndarray:
     "A list of names, else one error."
     if isinstance(found, Sequence|np.ndarray) and not isinstance(found, str) and len(found): return found
     raise TypeError(f"Expected `classes` to be a list of names, in the order of the class indices, but got {found!r}.")
@@ -147,7 +147,7 @@ def imagenet_classes() -> ClassOrder: # 1,000 classes, found by WordNet id and b
     return _from_rows(line.split("\t") for line in text.splitlines())
 
 # %% ../../nbs/api/data/01_classes.ipynb #a16fc9c8
-Classes = ClassOrder|Mapping|Sequence[str|int]|str|os.PathLike|None # what `classes` may be; a text is a file, or "imagenet"
+Classes = ClassOrder|Mapping|Sequence[str|int]|str|os.PathLike|None # a text is a file, or "imagenet"
 
 def class_order(
     classes:Classes, # names in order; a file; name -> index; "imagenet"; None

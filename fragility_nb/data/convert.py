@@ -7,7 +7,7 @@ __all__ = ['as_data']
 
 # %% ../../nbs/api/data/07_convert.ipynb #b4e30d35
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -35,18 +35,18 @@ def as_data(
     image:str|None=None, # column of the images, in a set of dicts such as Hugging Face's; default found
     label:str|None=None, # column of the labels; default found
     image_size:int|None=None, # height and width in pixels that Pillow's images are scaled to; default as they are
-    crop:float=1., # share of their shorter side that is scaled
+    crop:float|None=None, # share of their shorter side that is scaled; default 1; torchvision's for ImageNet is .875
 ) -> ImageData: # images (N, C, H, W), shown as floats in [0, 1], and labels (N,)
     "`data` as labelled images. Labels are class indices; or names, where `classes` says their order."
     if isinstance(data, ImageData): return _as_it_is(data, classes, name)
-    size = dict(image_size=image_size, crop=crop) if image_size else {}
-    if isinstance(data, str|Path): return load_data(data, classes=classes, **size)
+    if isinstance(data, str|Path): return load_data(data, classes=classes, image_size=image_size, crop=crop)
     index: Tensor|None = None
-    if _is_pair(data): images, labels = many_images(data[0], image_size, crop), data[1]
+    if _is_pair(data): images, labels = many_images(data[0], image_size, crop or 1.), data[1]
     else:
         items, source, places = _items(data)
         index = None if places is None else torch.tensor(places)
-        images, labels = stack_items(items, image_size, crop, image=image, label=label, features=features_of(source))
+        columns = dict(image=image, label=label, features=features_of(source))
+        images, labels = stack_items(items, image_size, crop or 1., **columns)
         if classes is None: classes = class_names(source, label)
     labels, names = label_indices(labels, classes)
     order = class_order(classes)
@@ -78,8 +78,8 @@ def _subset_items(data:Subset) -> tuple[Iterable, object, list[int]|None]:
     whole, places = _in_parent(data, [*range(len(data))])
     several = len(set(places)) < len(places)
     if several:
-        warn_user(f"The Subset names {len(places):,} images, {len(set(places)):,} different ones: those that come again "
-                  f"are counted again.")
+        warn_user(f"The Subset names {len(places):,} images, {len(set(places)):,} different ones: those that come "
+                  f"again are counted again.")
     return (data[i] for i in range(len(data))), whole, None if several else places
 
 # %% ../../nbs/api/data/07_convert.ipynb #7b4434c1
@@ -167,10 +167,10 @@ def _own_loop(loader:DataLoader, joined:bool) -> Iterator[tuple]:
 def _by_name(data:ImageData, order:ClassOrder) -> ImageData|None:
     "The data with these classes, found by their names; None if one is not among them."
     if data.classes == order.names: return data
-    places = [order.place(name) for name in data.classes]
-    if any(k is None for k in places): return None
+    places = [k for name in data.classes if (k := order.place(name)) is not None]
+    if len(places) < len(data.classes): return None
     if len(set(places)) < len(places):
-        k = max(places, key=places.count) # type: ignore[type-var]
+        k = max(places, key=places.count)
         ways = " and ".join(repr(c) for c, place in zip(data.classes, places) if place == k)
         raise ValueError(f"Expected `data` to have each class once, but {ways} are one class, {order.names[k]!r}.")
     return replace(data, labels=torch.tensor(places)[data.labels.cpu()], classes=order.names, numbers="")
@@ -186,8 +186,8 @@ def _by_number(data:ImageData, k:int) -> ImageData|None:
         for i, name in zip(place.tolist(), data.classes): names[i] = name
         return replace(data, labels=labels, classes=tuple(names))
     if data.numbers != "names" or len(present) != k: return None
-    warn_user(f"The numbers of {data.name} reach {int(present.max())}, more than the {k} classes of the model: they are "
-              f"taken as names, in their order ({int(present[0])} is class 0). `classes` says it otherwise.")
+    warn_user(f"The numbers of {data.name} reach {int(present.max())}, more than the {k} classes of the model: they "
+              f"are taken as names, in their order ({int(present[0])} is class 0). `classes` says it otherwise.")
     return replace(data, labels=torch.searchsorted(present, labels), classes=tuple(map(str, present.tolist())))
 
 # %% ../../nbs/api/data/07_convert.ipynb #2ce0e219

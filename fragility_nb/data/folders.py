@@ -12,7 +12,6 @@ import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -224,7 +223,7 @@ def _too_few(folder:Path, found:Sequence[str]) -> ValueError:
 def load_folder(
     folder:Path, # of one split
     image_size:int|None=None, # height and width in pixels to scale to; default as stored
-    classes:Classes=None, # the classes in the order of their indices, as `class_order` takes them; default: natural order
+    classes:Classes=None, # the order of the classes, as `class_order` takes it; default: natural order
 ) -> tuple[LazyImages, Tensor, tuple[str, ...], str]: # images (N, C, H, W), labels (N,), class names, their `numbers`
     "The images of a folder, labelled by subfolders or by a table."
     if _table(folder) or _table(folder.parent) and folder.name in _SPLIT_NAMES:

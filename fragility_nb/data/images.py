@@ -197,8 +197,8 @@ def _batches(images:LazyImages, rows:list[list[int]], workers:int) -> Iterator[T
     if not workers or all(images.files[i] in images.kept for i in {i for batch in rows for i in batch}):
         yield from (images[batch] for batch in rows)
         return
-    loader = DataLoader(images, batch_sampler=rows, num_workers=workers, # type: ignore[arg-type]
-                        collate_fn=torch.stack, generator=torch.Generator())
+    loader:DataLoader = DataLoader(images, batch_sampler=rows, num_workers=workers, # type: ignore[arg-type]
+                                   collate_fn=torch.stack, generator=torch.Generator())
     for batch, pixels in zip(rows, loader):
         for i, x in zip(batch, pixels): images.kept.keep(images.files[i], x.numpy())
         yield pixels

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/api/data/05_items.ipynb #19db68ac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,8 @@ def _image_tensor(x, size:int|None=None, share:float=1.) -> Tensor: # (C, H, W)
                         f"{type(x).__name__}.")
     float_tensor = isinstance(x, Tensor) and x.is_floating_point() # in torch's own order, whatever its shape
     pillow = isinstance(x, Image.Image)
-    x = unit_pixels(square_picture(plain_picture(x), size, share) if pillow and size else x)
+    if isinstance(x, Image.Image) and size: x = square_picture(plain_picture(x), size, share)
+    x = unit_pixels(x)
     if x.ndim == 2: return x[None]
     if pillow: return x.movedim(-1, 0)
     return x if float_tensor or x.ndim != 3 else _channels_first(x)
@@ -112,7 +113,7 @@ def item_pair(
     if not isinstance(item, dict):
         got = type(item).__name__ + (f" of {len(item)}" if hasattr(item, "__len__") else "")
     else:
-        keys = [_column(*which, item, features or {}, named) for *which, named in (("image", image), ("label", label))]
+        keys = [_column(what, item, features or {}, named) for what, named in (("image", image), ("label", label))]
         if all(k is not None for k in keys): return tuple(item[k] for k in keys)
         got = f"a dict with {', '.join(map(repr, item))}"
     raise ValueError(f"Expected `data` to give pairs (image, label) or dicts with 'image' and 'label', but got {got}: "
@@ -135,7 +136,7 @@ def features_of(
 ) -> dict[str, Any]: # column -> its kind; empty where it says none
     "The columns that a Hugging Face data set describes."
     features = getattr(source, "features", None)
-    return dict(features) if hasattr(features, "keys") else {}
+    return dict(features) if isinstance(features, Mapping) else {}
 
 def class_names(
     source, # a Dataset
@@ -144,7 +145,7 @@ def class_names(
     "The class names that a Dataset carries: torchvision's `classes`, or those of Hugging Face's column of labels."
     features = features_of(source)
     column = _column("label", features, features, label) if features else None
-    names = getattr(source, "classes", None) or getattr(features.get(column), "names", None)
+    names = getattr(source, "classes", None) or getattr(features.get(column or ""), "names", None)
     if names is None and (parts := getattr(source, "datasets", None)): # torch's ConcatDataset
         found = {tuple(class_names(part, label) or ()) for part in parts}
         names = found.pop() if len(found) == 1 else None
@@ -155,7 +156,7 @@ def is_saved_dataset(
     path:Path, # a folder
 ) -> bool:
     "Whether Hugging Face's `save_to_disk` wrote it."
-    return (path/"dataset_dict.json").is_file() or (path/"dataset_info.json").is_file() and (path/"state.json").is_file()
+    return (path/"dataset_dict.json").is_file() or all((path/f"{n}.json").is_file() for n in ("dataset_info", "state"))
 
 def _saved_split(path:Path, split:str):
     "A saved data set, or the split of several."
@@ -167,7 +168,7 @@ def _saved_split(path:Path, split:str):
     names = dict(test=("test", "validation", "val", "valid"), val=("validation", "val", "valid")).get(split, (split,))
     there = [n for n in names if n in found]
     if there: return found[there[0]]
-    raise FileNotFoundError(f"`{path}` has splits {', '.join(map(repr, found))} but none called {' or '.join(names)}.")
+    raise FileNotFoundError(f"`{path}` has splits {', '.join(map(repr, found))}, but none called {names[0]}.")
 
 # %% ../../nbs/api/data/05_items.ipynb #5fdc06c7
 def read_saved(
@@ -200,9 +201,9 @@ def check_stream(
     if not _is_stream(data): return
     names = class_names(data) if features_of(data) else None
     more = ", classes=data.features[…].names" if names else ""
-    raise TypeError(f"Expected `data` to have a length and an order, but got {type(data).__name__}, which is a stream. "
-                    f"Take from it what shall be measured: `as_data(list(itertools.islice(data, 1000)){more})`; of "
-                    f"webdataset, after `.decode(\"pil\").to_tuple(\"jpg\", \"cls\")`.")
+    raise TypeError(f"Expected `data` to have a length and an order, but got {type(data).__name__}, which is a "
+                    f"stream. Take from it what shall be measured: `as_data(list(itertools.islice(data, 1000)){more})`; "
+                    f"of webdataset, after `.decode(\"pil\").to_tuple(\"jpg\", \"cls\")`.")
 
 # %% ../../nbs/api/data/05_items.ipynb #ae8cb938
 def whole_stream(
@@ -211,5 +212,5 @@ def whole_stream(
     "All items of a torch stream that ends."
     items = list(islice(iter(data), MOST_STREAMED + 1))
     if len(items) <= MOST_STREAMED: return items
-    raise ValueError(f"Expected `data` to end, but it gave more than {MOST_STREAMED:,} items. Take from it what shall be "
-                     f"measured: `list(itertools.islice(data, 1000))`.")
+    raise ValueError(f"Expected `data` to end, but it gave more than {MOST_STREAMED:,} items. Take from it what shall "
+                     f"be measured: `list(itertools.islice(data, 1000))`.")

@@ -37,9 +37,7 @@ def load_data(
     n:int|None=None, # a random, class-balanced subset of n images; default all
     seed:int=0, # chooses the subset
     *,
-    # of a folder or table: names in the order of their indices; a file of them; name -> index; "imagenet"; default:
-    # natural order. A network with more classes finds its own by ImageNet's names, or by their numbers
-    classes:Classes=None,
+    classes:Classes=None, # of a folder or table: names in order; a file; name -> index; "imagenet"; default: sorted
     image_size:int|None=None, # height and width in pixels to scale to (bilinear); default as stored
     crop:float|None=None, # share of the shorter side that is scaled to `image_size`; default 1; torchvision's is .875
     lazy:bool|None=None, # leave images in their files; default: where they would take more than `IN_MEMORY`
@@ -53,10 +51,13 @@ def load_data(
     check_choice("split", split, ("train", "test", "val"))
     check_choice("damaged", damaged, ("refuse", "skip"))
     if image_size is not None: check_number("image_size", image_size, low=1, integer=True)
+    check_number("memory", memory, low=0, integer=True)
     check_number("seed", seed, integer=True)
-    (images, labels, names, *more), title = _find(_named(name), split, data_root(root), download, image_size, classes)
+    wanted = image_size, crop or 1., classes
+    (images, labels, names, *more), title = _find(_named(name), split, data_root(root), download, *wanted)
     rows = torch.arange(len(labels)) if n is None else balanced_rows(labels, n, seed)
-    images = _prepared(images, crop, memory)
+    if crop is not None and not is_saved_dataset(Path(name)): images = _cropped(images, crop)
+    if isinstance(images, LazyImages): images.kept = KeptPixels(memory)
     if isinstance(images, LazyImages):
         keep = cache_folder(root)/re.sub(r"\W+", "-", title) if cache and name in DATASETS else None
         images, rows = lazy_or_read(images, rows, image_size, lazy, damaged, keep, progress, title)
@@ -65,16 +66,12 @@ def load_data(
     return ImageData(images, labels[rows], names, title, rows, *more)
 
 # %% ../../nbs/api/data/06_sets.ipynb #5e97edaf
-def _prepared(images:Tensor|LazyImages, crop:float|None, memory:int) -> Tensor|LazyImages:
-    "Images with the share that is cut out, and with room for what is decoded."
-    KeptPixels(memory) # checks it
-    cut = isinstance(images, LazyImages) and images.share is not None
-    if crop is not None:
-        check_number("crop", crop, above=0, high=1)
-        if not cut: raise ValueError(f"Expected `crop` with `image_size`, for images in files, but got {crop}.")
-        images = images.sized(images.shape[2], crop)
-    if isinstance(images, LazyImages): images.kept = KeptPixels(memory)
-    return images
+def _cropped(images:Tensor|LazyImages, crop:float) -> LazyImages:
+    "Images of which another share is cut out."
+    check_number("crop", crop, above=0, high=1)
+    if not isinstance(images, LazyImages) or images.share is None:
+        raise ValueError(f"Expected `crop` with `image_size`, for images in files, but got {crop}.")
+    return images.sized(images.shape[2], crop)
 
 def _named(name:str|os.PathLike) -> str:
     "A name or a path as text; an empty one would be this folder."
@@ -85,7 +82,7 @@ def _named(name:str|os.PathLike) -> str:
     return str(name)
 
 # %% ../../nbs/api/data/06_sets.ipynb #f26986a1
-def _find(name:str, split:str, root:Path, download:bool, image_size:int|None, order) -> tuple[tuple, str]:
+def _find(name:str, split:str, root:Path, download:bool, image_size:int|None, crop:float, order) -> tuple[tuple, str]:
     "(images, labels, classes, are they `numbers`?) of a set, by name or path, and its title."
     (family, _, rest), path = name.partition("/"), Path(name)
     tiny = name not in DATASETS and (path/"wnids.txt").is_file()
@@ -97,7 +94,8 @@ def _find(name:str, split:str, root:Path, download:bool, image_size:int|None, or
         folder, which = path.parents[1], "/".join(path.parts[-2:])
         return load_corruption(folder, which, image_size, order), f"{folder.name}/{which}"
     if tiny: return _load_tiny(path, split), f"tiny_imagenet/{split}"
-    if is_saved_dataset(path): return read_saved(path, split, image_size, order), f"{path.resolve().name}/{split}"
+    if is_saved_dataset(path):
+        return read_saved(path, split, image_size, order, crop), f"{path.resolve().name}/{split}"
     if path.is_dir():
         return load_folder(split_folder(path, split), image_size, order), f"{path.resolve().name}/{split}"
     if os.sep in name: raise FileNotFoundError(f"No image folder at `{name}`.")
