@@ -201,8 +201,8 @@ def check_stream(
     if not _is_stream(data): return
     names = class_names(data) if features_of(data) else None
     more = ", classes=data.features[…].names" if names else ""
-    raise TypeError(f"Expected `data` to have a length and an order, but got {type(data).__name__}, which is a "
-                    f"stream. Take from it what shall be measured: `as_data(list(itertools.islice(data, 1000)){more})`; "
+    raise TypeError(f"Expected `data` to have a length and an order, but got {type(data).__name__}, a "
+                    f"stream. Take what shall be measured: `as_data(list(itertools.islice(data, 1000)){more})`; "
                     f"of webdataset, after `.decode(\"pil\").to_tuple(\"jpg\", \"cls\")`.")
 
 # %% ../../nbs/api/data/05_items.ipynb #ae8cb938

@@ -20,7 +20,7 @@ from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..data.convert import as_data, fit_classes, misfit_words
 from .wrap import Normalized, by_batch, check_network, evaluating, follow, home, remember_look
-from .wrap import Among, inside, uncompiled, weights_dtype
+from .wrap import SomeClasses, inside, uncompiled, weights_dtype
 
 # %% ../../nbs/api/models/01_answers.ipynb #36296e65
 BLOCK = 32
@@ -237,7 +237,7 @@ def match_data(
     data = as_data(data)
     _check_weights(model)
     k, front = _count_logits(model, data, tell), uncompiled(model)
-    if not isinstance(front, Among): return _with_classes(model, data, k)
+    if not isinstance(front, SomeClasses): return _with_classes(model, data, k)
     return _among(_with_classes(front.network, data, front.total), front.rows.cpu())
 
 # %% ../../nbs/api/models/01_answers.ipynb #b897a14e
@@ -245,9 +245,9 @@ def match_data(
 def among(
     model:nn.Module, # images in [0, 1] -> logits of all its classes
     data, # anything that `as_data` takes
-) -> Among: # images in [0, 1] -> logits of the classes of which `data` has images
+) -> SomeClasses: # images in [0, 1] -> logits of the classes of which `data` has images
     "The network, answering among the classes that are present in some data; hand it the same data."
     data = match_data(model, data, tell=False)
     rows = data.labels.unique().tolist()
     if len(rows) < 2: raise ValueError(f"Expected `data` to have images of at least 2 classes, but got {len(rows)}.")
-    return Among(model, rows, len(data.classes))
+    return SomeClasses(model, rows, len(data.classes))
