@@ -140,9 +140,13 @@ def _checked_list(found) -> Sequence|np.ndarray:
     raise TypeError(f"Expected `classes` to be a list of names, in the order of the class indices, but got {found!r}.")
 
 # %% ../../nbs/api/data/01_classes.ipynb #c304add1
-@cache
 def imagenet_classes() -> ClassOrder: # 1,000 classes, found by WordNet id and by name
     "The classes of ImageNet, in the order that networks have them."
+    return _imagenet()
+
+@cache
+def _imagenet() -> ClassOrder:
+    "The table of the package."
     text = (files("fragility_nb")/"data"/"imagenet_classes.tsv").read_text(encoding="utf-8")
     return _from_rows(line.split("\t") for line in text.splitlines())
 

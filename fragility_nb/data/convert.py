@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, default_collate, default_convert
 
-from ..core.checks import checked, warn_user
+from ..core.checks import check_number, checked, warn_user
 from .classes import Classes, ClassOrder, class_order, imagenet_classes
 from .images import ImageData, check_images
 from .items import check_stream, class_names, features_of, item_pair, many_images, stack_items
@@ -38,6 +38,7 @@ def as_data(
     crop:float|None=None, # share of their shorter side that is scaled; default 1; torchvision's for ImageNet is .875
 ) -> ImageData: # images (N, C, H, W), shown as floats in [0, 1], and labels (N,)
     "`data` as labelled images. Labels are class indices; or names, where `classes` says their order."
+    _check_looks(data, image, label, image_size, crop)
     if isinstance(data, ImageData): return _as_it_is(data, classes, name)
     if isinstance(data, str|Path): return load_data(data, classes=classes, image_size=image_size, crop=crop)
     index: Tensor|None = None
@@ -54,6 +55,15 @@ def as_data(
     return ImageData(check_images(images), labels, names, name, index, numbers) # type: ignore[arg-type]
 
 # %% ../../nbs/api/data/07_convert.ipynb #1032187d
+def _check_looks(data, image:str|None, label:str|None, image_size:int|None, crop:float|None) -> None:
+    "Errors for columns of what has none, and for sizes that cannot be."
+    if (image or label) and (_is_pair(data) or isinstance(data, ImageData|str|Path)):
+        raise ValueError(f"Expected `image` and `label` for a set of dicts, but got {image or label!r} for other data.")
+    if image_size is not None: check_number("image_size", image_size, low=1, integer=True)
+    if crop is not None: check_number("crop", crop, above=0, high=1)
+    if isinstance(data, ImageData) and (image_size or crop):
+        raise ValueError(f"Expected `image_size` and `crop` for images to be read, but {data.name} was read already.")
+
 def _as_it_is(data:ImageData, classes:Classes, name:str) -> ImageData:
     "Images that have their classes already, under another name if one is given."
     if (order := class_order(classes)) is not None and order.names != data.classes:

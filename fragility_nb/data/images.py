@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from ..core.checks import check_flag, check_number, checked, warn_user
+from ..core.checks import check_choice, check_flag, check_number, checked, warn_user
 from ..core.identity import array_hash, as_array, file_digests, row_digests, stable_seed
 from .pixels import plain_picture, unit_pixels
 
@@ -332,6 +332,7 @@ class ImageData:
         put("images", check_images(self.images))
         if not isinstance(self.classes, Iterable) or not isinstance(self.name, str):
             raise TypeError(f"Expected `classes` to be names, `name` a text, but got {self.classes!r}, {self.name!r}.")
+        check_choice("numbers", self.numbers, ("", "indices", "names"))
         put("classes", tuple(map(str, self.classes)))
         put("labels", check_labels(self.labels, len(self.images), len(self.classes)))
         put("index", check_index(self.index, len(self.images)))

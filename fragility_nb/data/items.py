@@ -109,6 +109,9 @@ def item_pair(
     features:dict|None=None, # column -> its kind, of a Hugging Face data set
 ) -> tuple: # (image, label)
     "An item as a pair."
+    if not isinstance(item, dict) and (image or label):
+        raise ValueError(f"Expected `image` and `label` for a set of dicts, but got {image or label!r} for one of "
+                         f"{type(item).__name__}s.")
     if isinstance(item, (tuple, list)) and len(item) == 2: return tuple(item)
     if not isinstance(item, dict):
         got = type(item).__name__ + (f" of {len(item)}" if hasattr(item, "__len__") else "")

@@ -206,13 +206,27 @@ def known_classes(
         if isinstance(table, Mapping) and table: return table
     return None
 
-def _with_classes(model:nn.Module, data:ImageData, k:int) -> ImageData:
-    "The data with the k classes of a model, else one error."
-    known = known_classes(model)
-    found = fit_classes(data, k, known)
-    if found is not None: return found
-    raise ValueError(f"Expected `model` to give {len(data.classes)} logits, one per class of {data.name}, but got {k}"
-                     f"{misfit_words(data, k, known)}.")
+def fit_to_model(
+    model:nn.Module, # that gives k logits
+    data:ImageData, # labelled images
+    k:int, # how many logits it gives
+) -> ImageData|None: # None: they do not fit
+    "The data with the classes of a model, found by name or number."
+    front = uncompiled(model)
+    if not isinstance(front, SomeClasses): return fit_classes(data, k, known_classes(model))
+    found = fit_classes(data, front.total, known_classes(front.network))
+    return None if found is None else _among(found, front.rows.cpu())
+
+def with_labels_of(
+    model:nn.Module, # as the caller has it
+    net:nn.Module, # the same, ready to run
+    data:ImageData, # labelled images
+    device:torch.device, # where `net` is
+) -> ImageData: # as it came, where the classes do not fit
+    "The data with the classes of a model, for those who need its labels and have not matched it."
+    with torch.no_grad(): k = logits_of(net, data.batch(0, 8).to(device)).shape[1]
+    found = fit_to_model(model, data, k)
+    return data if found is None else found
 
 # %% ../../nbs/api/models/01_answers.ipynb #41a6b9a6
 def _among(data:ImageData, rows:Tensor) -> ImageData:
@@ -236,9 +250,11 @@ def match_data(
     check_network(model)
     data = as_data(data)
     _check_weights(model)
-    k, front = _count_logits(model, data, tell), uncompiled(model)
-    if not isinstance(front, SomeClasses): return _with_classes(model, data, k)
-    return _among(_with_classes(front.network, data, front.total), front.rows.cpu())
+    k = _count_logits(model, data, tell)
+    found, k = fit_to_model(model, data, k), getattr(uncompiled(model), "total", k)
+    if found is not None: return found
+    raise ValueError(f"Expected `model` to give {len(data.classes)} logits, one per class of {data.name}, but got {k}"
+                     f"{misfit_words(data, k, known_classes(inside(model)))}.")
 
 # %% ../../nbs/api/models/01_answers.ipynb #b897a14e
 @checked

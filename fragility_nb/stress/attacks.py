@@ -22,7 +22,7 @@ from ..core.streams import CounterStreams
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..models.wrap import evaluating
-from ..models.answers import batch_rows, forward_in_blocks
+from ..models.answers import batch_rows, forward_in_blocks, with_labels_of
 from ..models.gradients import broken_gradients, gradient_rows, input_gradient
 from .stressors import Stressor
 
@@ -273,6 +273,7 @@ def attack_images(
     if severity * getattr(attack, "epsilon", 1) == 0: return data.batch(0, len(data))
     device = pick_device(device)
     with evaluating(model, device) as net, frozen_parameters(net), broken_gradients(len(data)):
+        data = with_labels_of(model, net, data, device)
         return torch.cat([_attacked(net, attack, severity, seed, *batch).cpu()
                           for batch in batch_ranges(data, batch_size, device, net)])
 
@@ -289,6 +290,7 @@ def loss_gradient(
     device = pick_device(device)
     parts = []
     with evaluating(model, device) as net, frozen_parameters(net), broken_gradients(len(data)):
+        data = with_labels_of(model, net, data, device)
         for x, y, index in batch_ranges(data, batch_size, device, net):
             with broken_gradients(len(x), index.tolist()):
                 parts.append(forward_in_blocks(lambda x, y: input_gradient(net, x, y)[0], x, y, net=net).cpu())
