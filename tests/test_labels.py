@@ -90,7 +90,8 @@ def test_lists_mappings_and_joined_classes(tmp_path):
     ({0: "cat", 2: "dog"}, "none for 1"), ("no/such.csv", "a file that is there"),
     (["cat", "dog", "dog"], "'dog' twice"),
     ("titled.docx", "a file .txt, .json, .csv or .tsv"), ("broken.json", "broken.json` cannot be read as classes"),
-    ("twice.csv", "each index once, but got 0 twice"), ("holes.csv", "none for 1"), ("wide.csv", "lines of equal length"),
+    ("twice.csv", "each index once, but got 0 twice"), ("holes.csv", "none for 1"),
+    ("wide.csv", "lines of equal length"),
     (3, "`classes`"), ([], "`classes`"), ("dogs.json", "to be a list of names"),
 ])
 def test_wrong_classes_are_one_sentence(classes, message, tmp_path):

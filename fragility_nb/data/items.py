@@ -202,8 +202,9 @@ def check_stream(
 ) -> None:
     "Refuses what is no set, and says how it becomes one."
     if not _is_stream(data): return
-    names = class_names(data) if features_of(data) else None
-    more = ", classes=data.features[…].names" if names else ""
+    features = features_of(data)
+    column = _column("label", features, features, None)
+    more = f", classes=data.features[{column!r}].names" if hasattr(features.get(column or ""), "names") else ""
     raise TypeError(f"Expected `data` to have a length and an order, but got {type(data).__name__}, a "
                     f"stream. Take what shall be measured: `as_data(list(itertools.islice(data, 1000)){more})`; "
                     f"of webdataset, after `.decode(\"pil\").to_tuple(\"jpg\", \"cls\")`.")
