@@ -211,6 +211,9 @@ def test_among_hides_the_other_logits_everywhere(three):
     few, kept = among(net, data), [2, 5, 7]
     matched = match_data(few, data)
     assert matched.classes == ("2", "5", "7") and [kept[y] for y in matched.labels] == data.labels.tolist()
+    assert match_data(few, matched) is matched  # matched once, it stays
+    named = as_data((data.images, data.labels), classes=[f"digit {k}" for k in range(10)])
+    assert match_data(few, named).labels.tolist() == matched.labels.tolist()
     x = data.batch(0, len(data))
     logits = net(x)[:, kept]
     torch.testing.assert_close(predict(few, data, device="cpu"), logits.detach())

@@ -214,6 +214,7 @@ def fit_to_model(
     "The data with the classes of a model, found by name or number."
     front = uncompiled(model)
     if not isinstance(front, SomeClasses): return fit_classes(data, k, known_classes(model))
+    if data.classes == front.classes: return data # matched before
     found = fit_classes(data, front.total, known_classes(front.network))
     return None if found is None else _among(found, front.rows.cpu())
 
@@ -266,4 +267,4 @@ def among(
     data = match_data(model, data, tell=False)
     rows = data.labels.unique().tolist()
     if len(rows) < 2: raise ValueError(f"Expected `data` to have images of at least 2 classes, but got {len(rows)}.")
-    return SomeClasses(model, rows, len(data.classes))
+    return SomeClasses(model, rows, len(data.classes), [data.classes[k] for k in rows])

@@ -95,9 +95,10 @@ class SomeClasses(nn.Module):
         network:nn.Module, # images in [0, 1] -> logits of all classes
         rows:Sequence[int], # class indices of the network
         total:int, # how many classes it has
+        classes:Sequence[str]=(), # what these rows are called
     ):
         super().__init__()
-        self.network, self.total = network, total
+        self.network, self.total, self.classes = network, total, tuple(classes)
         self.register_buffer("rows", torch.as_tensor(rows, dtype=torch.long))
         self.training = network.training
 
