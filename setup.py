@@ -33,7 +33,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     packages=find_packages(include=[lib_name, f"{lib_name}.*"]),
-    package_data={lib_name: ["templates/*.ipynb", "py.typed"], "": ["*.pyi"]},
+    package_data={lib_name: ["templates/*.ipynb", "data/*.tsv", "py.typed"], "": ["*.pyi"]},
     include_package_data=False,
     zip_safe=False,
     python_requires=f">={cfg['min_python']}",

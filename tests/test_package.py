@@ -17,6 +17,7 @@ MODULES = {path.relative_to(ROOT).as_posix() for path in (ROOT / NAME).rglob("*.
            if path.suffix in (".py", ".pyi") and "__pycache__" not in path.parts}
 MARKERS = {path.relative_to(ROOT).as_posix() for path in (ROOT / NAME).rglob("py.typed")}
 TEMPLATES = {f"{NAME}/templates/{path.name}" for path in (ROOT / NAME / "templates").glob("*.ipynb")}
+TABLES = {f"{NAME}/data/{path.name}" for path in (ROOT / NAME / "data").glob("*.tsv")}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def metadata(wheel):
 
 def test_wheel_content(wheel):
     with zipfile.ZipFile(wheel) as archive: names = {n for n in archive.namelist() if ".dist-info/" not in n}
-    assert names == MODULES | MARKERS | TEMPLATES
+    assert names == MODULES | MARKERS | TEMPLATES | TABLES and TABLES
 
 
 def test_there_are_templates():

@@ -315,6 +315,7 @@ def judged(error, parameter):
 ALLOWED = {
     ("data.ImageData", "name", "unknown"): "a title, any text",
     ("data.ImageData", "name", "no text"): "a title, may be empty",
+    ("data.ImageData", "numbers", "no text"): "classes are names, as usual",
     ("data.as_data", "name", "unknown"): "a title, any text",
     ("stress.Chain", "stages", "twice"): "the same stress twice is a stronger one",
     ("measure.StressPolicy", "stressors", "twice"): "drawn twice as often as another",

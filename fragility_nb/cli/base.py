@@ -59,6 +59,7 @@ def table_option(name:str, flag:bool=False):
 OUT = typer.Option(help="Folder for everything that is made.")
 DATA, ROOT, SIZE, DEVICE = map(table_option, ("data", "root", "image_size", "device"))
 STEM, RESIZE, EPOCHS, BATCH = map(table_option, ("stem", "resize", "epochs", "batch_size"))
+CLASSES, CROP = map(table_option, ("classes", "crop"))
 DOWNLOAD = table_option("download", flag=True)
 
 # %% ../../nbs/api/cli/00_base.ipynb #38e04f0c

@@ -12,7 +12,9 @@ from typing import Annotated
 
 import typer
 
-from .base import DATA, DEVICE, DOWNLOAD, EPOCHS, OUT, ROOT, SIZE, commands, plain_errors, table_option
+from fragility_nb.cli.base import (
+    CLASSES, CROP, DATA, DEVICE, DOWNLOAD, EPOCHS, OUT, ROOT, SIZE, commands, plain_errors, table_option,
+)
 from ..core.options import check_options
 
 # %% ../../nbs/api/cli/04_disagreement.ipynb #3fb67527
@@ -30,6 +32,8 @@ def differential(
     root: Annotated[str | None, ROOT] = None,
     download: Annotated[bool, DOWNLOAD] = False,
     image_size: Annotated[int | None, SIZE] = None,
+    classes: Annotated[str | None, CLASSES] = None,
+    crop: Annotated[float | None, CROP] = None,
     n: Annotated[int | None, table_option("differential.n")] = 400,
     constraint: Annotated[str, table_option("constraint")] = "light,occl,blackout",
     step: Annotated[float, table_option("step")] = 10.,
@@ -55,7 +59,8 @@ def differential(
         if len(names) < 2:
             raise ValueError(f"Expected `--models` to name at least 2 networks to compare, but got {len(names)}.")
         for name in names: _check_named(name)
-        load = lambda split, n=None: load_data(data, split, root, n=n, image_size=image_size, download=download)
+        load = lambda split, n=None: load_data(data, split, root, n=n, image_size=image_size, classes=classes,
+                                               crop=crop, download=download)
         seeds = load("test")
         if n is not None and n < len(seeds): seeds = load("test", n)
         nets = [_network(name, out, load, epochs, seed, device) for name in names]

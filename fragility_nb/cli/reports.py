@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from fragility_nb.cli.base import (
-    BATCH, DATA, DEVICE, DOWNLOAD, EPOCHS, OUT, RESIZE, ROOT, SIZE, STEM, commands, named_values, plain_errors,
+    BATCH, CLASSES, CROP, DATA, DEVICE, DOWNLOAD, EPOCHS, OUT, RESIZE, ROOT, SIZE, STEM, commands, named_values,
+    plain_errors,
     table_option,
 )
 
@@ -66,6 +67,9 @@ def run(
     root: Annotated[str | None, ROOT] = None,
     download: Annotated[bool, DOWNLOAD] = False,
     image_size: Annotated[int | None, SIZE] = None,
+    classes: Annotated[str | None, CLASSES] = None,
+    crop: Annotated[float | None, CROP] = None,
+    score_among: Annotated[str, table_option("score_among")] = "all",
     n: Annotated[int | None, table_option("n")] = None,
     epochs: Annotated[int, EPOCHS] = 20,
     lr: Annotated[float, table_option("lr")] = 3e-3,
@@ -101,6 +105,7 @@ def run(
     if stressors is not None: study["stressors"] = stressors
     with plain_errors():
         page = run_model(model, out, data=data, root=root, download=download, image_size=image_size,
+                         classes=classes, crop=crop, score_among=score_among,
                          stem=stem or "imagenet", resize=resize, epochs=epochs, lr=lr, batch_size=batch_size,
                          snapshots=snapshots, seed=seed, device=device, n=n, thresholds=thresholds,
                          relative_accuracy=relative_accuracy, band=band, ci=ci, attack=attack,

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from fragility_nb.cli.base import (
-    BATCH, DATA, DEVICE, DOWNLOAD, EPOCHS, OUT, RESIZE, ROOT, SIZE, STEM, commands, plain_errors, table_option,
+    BATCH, CLASSES, CROP, DATA, DEVICE, DOWNLOAD, EPOCHS, OUT, RESIZE, ROOT, SIZE, STEM, commands, plain_errors,
+    table_option,
 )
 from ..core.options import check_options
 
@@ -27,6 +28,8 @@ def train(
     download: Annotated[bool, DOWNLOAD] = False,
     n: Annotated[int | None, table_option("train.n")] = None,
     image_size: Annotated[int | None, SIZE] = None,
+    classes: Annotated[str | None, CLASSES] = None,
+    crop: Annotated[float | None, CROP] = None,
     epochs: Annotated[int, EPOCHS] = 20,
     lr: Annotated[float, table_option("lr")] = 1e-3,
     batch_size: Annotated[int, BATCH] = 100,
@@ -54,6 +57,7 @@ def train(
         check_options(given, "train")
         network = {k: v for k, v in dict(stem=stem, resize=resize, norm=norm, start=start).items() if v is not None}
         log = train_model(model, out, data=data, root=root, download=download, n=n, image_size=image_size,
+                          classes=classes, crop=crop,
                           epochs=epochs, lr=lr, batch_size=batch_size, optimizer=optimizer, schedule=schedule,
                           weight_decay=weight_decay, momentum=momentum, augment=augment, ema=ema, amp=amp,
                           inits=inits, seed=seed, snapshots=_epochs_of(snapshots), network=network, device=device,

@@ -17,7 +17,8 @@ from .checks import check_choice, check_number, named_parts
 KINDS:dict[str, tuple[Any, str]] = dict( # kind -> the Python types that fit, in words
     bool=(bool, "true or false"), int=(int, "an integer"), float=((int, float), "a number"), str=(str, "text"),
     list=(list, "a list"), tuple=(list, "a list"), dict=(dict, "a table"),
-    named=((str, list, dict), "names, with options or without"))
+    named=((str, list, dict), "names, with options or without"),
+    names=((str, list, dict), "a text, a list of names, or a table of name -> index"))
 
 def fits_kind(
     value, # what came
@@ -127,6 +128,13 @@ _IMAGES = dict(
     n_train=_count("Number of training images, class-balanced; default all.", optional=True),
     image_size=_count("Scale images to this height and width, in pixels; default as stored.",
                       optional=True),
+    classes=Option("names", "Order of an image folder's classes: a file (.txt, .json, .csv, .tsv) or 'imagenet'; "
+                            "default: sorted; of a network with 1,000 classes, found by ImageNet's names.",
+                   optional=True),
+    crop=Option("float", "Share of the shorter side that is scaled to image_size; 0.875 is usual for ImageNet; "
+                         "default 1.", above=0, high=1, optional=True),
+    score_among=Option("str", "Which of the network's classes may be its answer: 'all', or those 'present' in the "
+                              "images.", choices=("all", "present")),
     device=Option("str", "'cpu' or 'cuda'; default: a GPU if there is one.", pattern=r"cpu|mps|cuda(:\d+)?",
                   optional=True))
 

@@ -3,8 +3,8 @@ from . import (
     activations, answers, augment, checkpoints, create, foreign, gradients, networks, norms, resume, steps, table,
     training, wrap,
 )
-from .wrap import Normalized, model_name, model_hash, evaluating
-from .answers import BLOCK, forward_in_blocks, predict, match_data
+from .wrap import Normalized, SomeClasses, model_name, model_hash, evaluating
+from .answers import BLOCK, forward_in_blocks, predict, match_data, among
 from .networks import (
     MODELS, Architecture, PlainCNN, ShortcutBlock, CifarResNet, LeNet, conv_module, InceptionModule,
     residual_module, ModuleNet,
@@ -23,13 +23,13 @@ from .resume import (
 from .training import StopTraining, fit, fit_inits, init_snapshots, kept_snapshots, train_model
 
 __all__ = [
-    "Normalized", "model_name", "model_hash", "evaluating", "BLOCK", "forward_in_blocks", "predict", "match_data",
-    "MODELS", "Architecture", "PlainCNN", "ShortcutBlock", "CifarResNet", "LeNet", "conv_module",
-    "InceptionModule", "residual_module", "ModuleNet", "NoNorm", "swap_norm", "save_checkpoint",
-    "read_safetensors", "checkpoint_facts", "list_models", "find_architecture", "least_size", "create_model",
-    "load_checkpoint", "model_table", "channel_stats", "WEIGHTED", "Layer", "find_layers", "layer_table",
-    "record_activations", "unit_table", "kernel_weights", "AUGMENTS", "image_uniform", "RandomCrop",
-    "HorizontalFlip", "as_augment", "epoch_order", "OPTIMIZERS", "SCHEDULES", "own_answers", "describe_model",
-    "question_of", "answers_text", "answers_differ", "snapshot_path", "list_snapshots", "snapshot_epochs",
-    "StopTraining", "fit", "fit_inits", "init_snapshots", "kept_snapshots", "train_model",
+    "Normalized", "SomeClasses", "model_name", "model_hash", "evaluating", "BLOCK", "forward_in_blocks",
+    "predict", "match_data", "among", "MODELS", "Architecture", "PlainCNN", "ShortcutBlock", "CifarResNet",
+    "LeNet", "conv_module", "InceptionModule", "residual_module", "ModuleNet", "NoNorm", "swap_norm",
+    "save_checkpoint", "read_safetensors", "checkpoint_facts", "list_models", "find_architecture", "least_size",
+    "create_model", "load_checkpoint", "model_table", "channel_stats", "WEIGHTED", "Layer", "find_layers",
+    "layer_table", "record_activations", "unit_table", "kernel_weights", "AUGMENTS", "image_uniform",
+    "RandomCrop", "HorizontalFlip", "as_augment", "epoch_order", "OPTIMIZERS", "SCHEDULES", "own_answers",
+    "describe_model", "question_of", "answers_text", "answers_differ", "snapshot_path", "list_snapshots",
+    "snapshot_epochs", "StopTraining", "fit", "fit_inits", "init_snapshots", "kept_snapshots", "train_model",
 ]

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..core.results import write_atomic
-from .wrap import Normalized, model_name
+from .wrap import Normalized, inside, model_name
 
 # %% ../../nbs/api/models/04_checkpoints.ipynb #23a13335
 def _content_digest(
@@ -126,6 +126,7 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
 
 def _best_fit(model:nn.Module, state:dict[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
     "The module that a state dict is for, the model or the network in it, and the state dict with its names."
+    model = inside(model)
     targets, states = [model.network, model] if isinstance(model, Normalized) else [model], [state]
     while (found := [p for p in _PREFIXES if all(k.startswith(p) for k in state)]):
         state = {k.removeprefix(found[0]): v for k, v in state.items()}

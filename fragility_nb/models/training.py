@@ -24,6 +24,7 @@ from ..core.checks import as_list, check_number, named_text, warn_user
 from ..core.identity import describe_structure, stable_seed
 from ..core.results import provenance, save_result, write_atomic
 from ..data.images import ImageData
+from ..data.classes import Classes
 from ..data.sets import load_data, pick_device
 from ..data.convert import as_data
 from .wrap import check_network, home, is_exported, model_hash, model_name
@@ -331,6 +332,8 @@ def train_model(
     root:str|None=None, # where data sets are; default see `data_root`
     n:int|None=None, # a random, class-balanced subset of the training images; default all
     image_size:int|None=None, # height and width in pixels to scale to; default as stored
+    classes:Classes=None, # order of an image folder's classes; see `load_data`
+    crop:float|None=None, # share of the shorter side that is scaled to `image_size`; default 1
     download:bool=False, # fetch the data set if it is not there
     epochs:int=20, # passes over the data
     inits:int=1, # how many initialisations, with seeds from `seed` on
@@ -348,7 +351,8 @@ def train_model(
     as_augment(options.get("augment"))
     own_momentum(options.get("optimizer", "adam"), options.get("momentum"))
     if not Path(model).is_file(): create_model(model, **(network or {}) | dict(image_size=image_size or 299))
-    load = partial(load_data, data, root=root, image_size=image_size, download=download, progress=progress)
+    load = partial(load_data, data, root=root, image_size=image_size, classes=classes, crop=crop, download=download,
+                   progress=progress)
     train, test = load(split="train", n=n), load(split="test")
     build, seeds = _builder(model, train, network or {}), range(seed, seed + inits)
     how = dict(epochs=epochs, test=test, snapshots=keep, progress=progress, **options)

@@ -394,14 +394,15 @@ def _snapshot_epochs(epochs:int, snapshots:int) -> list[int]:
     return sorted({round(epochs * (i + 1) / snapshots) for i in range(snapshots)} | {epochs}) if snapshots else [epochs]
 
 def _trained(model:str, folder:Path, network:Mapping, training:Mapping, *, data:str, root:str|None, image_size:int|None,
-             download:bool, seed:int, progress:bool) -> Path:
+             classes, crop:float|None, download:bool, seed:int, progress:bool) -> Path:
     "Trains a network, unless the folder has it; the checkpoint of its last epoch."
     from fragility_nb.data.sets import load_data
     from fragility_nb.models.create import create_model
     from fragility_nb.models.table import channel_stats
     from fragility_nb.models.training import fit
     from fragility_nb.models.resume import snapshot_path
-    load = lambda split: load_data(data, split, root, image_size=image_size, download=download)
+    load = lambda split: load_data(data, split, root, image_size=image_size, classes=classes, crop=crop,
+                                   download=download)
     train = load("train")
     mean, std = channel_stats(train)
     net = create_model(model, len(train.classes), train.images.shape[1], train.images.shape[-1], mean, std, seed,
@@ -417,6 +418,8 @@ def run_model(
     data:str="digits", # name of a data set, or an image folder
     root:str|None=None, # where data sets are; default: see `data_root`
     image_size:int|None=None, # height and width in pixels to scale to; default: as stored
+    classes:str|Sequence[str]|Mapping[str, int]|None=None, # order of an image folder's classes; see `load_data`
+    crop:float|None=None, # share of the shorter side that is scaled to `image_size`; default: 1
     stem:str="imagenet", # first layers of the torchvision networks: "imagenet" or "cifar"
     resize:int|None=None, # pixels that images are scaled to inside the network; default: as they come
     epochs:int=20, # of training
@@ -437,13 +440,14 @@ def run_model(
     built, how, inits, params = training_params(params)
     check_parameters("model_report", params)
     plain = lambda **values: {k: plain_value(k, v) for k, v in values.items()}
-    check_options(plain(data=data, root=root, image_size=image_size, stem=stem, resize=resize, epochs=epochs, lr=lr,
-                        batch_size=batch_size, seed=seed, snapshots=snapshots, device=device, **built, **how))
+    check_options(plain(data=data, root=root, image_size=image_size, classes=classes, crop=crop, stem=stem,
+                        resize=resize, epochs=epochs, lr=lr, batch_size=batch_size, seed=seed, snapshots=snapshots,
+                        device=device, **built, **how))
     check_named(how, "train_and_report")
     check_template("model_report", plain(**params))
     if "attack" in params: find_attack(params["attack"], **params.get("attack_options") or {}) # a wrong one is said now
     if snapshots is None: snapshots = min(4, epochs)
-    where:dict[str, Any] = dict(data=data, root=root, image_size=image_size)
+    where:dict[str, Any] = dict(data=data, root=root, image_size=image_size, classes=classes, crop=crop)
     if not Path(model).is_file(): find_architecture(model)
     if built and not Path(model).is_file(): create_model(model, image_size=image_size or 299, stem=stem, **built)
     report:dict[str, Any] = dict(device=device, **where, **params)

@@ -23,7 +23,7 @@ from ..core.streams import CounterStreams
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..models.wrap import evaluating
-from ..models.answers import forward_in_blocks
+from ..models.answers import forward_in_blocks, with_labels_of
 from ..models.gradients import broken_gradients, gradient_rows, input_gradient, small_blocks
 from ..models.foreign import LIBRARIES, Facade, autoattack_images, call_foreign, draws, foreign_identity
 from ..models.foreign import foreign_title, foreign_words, known_options, library_attack, library_of
@@ -476,6 +476,7 @@ def attack_images(
     if severity * getattr(attack, "epsilon", 1) == 0: return data.batch(0, len(data))
     with evaluating(model, device) as net, frozen_parameters(net), broken_gradients(len(data)), \
             small_blocks(net, data.batch(0, 1).to(device)):
+        data = with_labels_of(model, net, data, device)
         return torch.cat([_attacked(net, attack, severity, seed, *batch).cpu()
                           for batch in batch_ranges(data, batch_size, device, net, attack)])
 
@@ -493,6 +494,7 @@ def loss_gradient(
     parts = []
     with evaluating(model, device) as net, frozen_parameters(net), broken_gradients(len(data)), \
             small_blocks(net, data.batch(0, 1).to(device)):
+        data = with_labels_of(model, net, data, device)
         for x, y, index in batch_ranges(data, batch_size, device, net):
             with broken_gradients(len(x), index.tolist()):
                 parts.append(forward_in_blocks(lambda x, y: input_gradient(net, x, y)[0], x, y, net=net).cpu())
