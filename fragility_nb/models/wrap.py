@@ -26,7 +26,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize, prune
 
 from ..core.checks import check_number
-from ..core.identity import array_hash, describe
+from ..core.identity import array_hash, describe, plain_network
 from ..data.sets import pick_device
 
 # %% ../../nbs/api/models/00_wrap.ipynb #4d390197
@@ -223,6 +223,7 @@ def model_hash(
     model:nn.Module, # any network
 ) -> str: # 16 hexadecimal digits
     "Fingerprint of all weights and buffers, and of what else changes a network: resizing, stem, swapped norms."
+    model = plain_network(model)
     spec, swaps = getattr(model, "spec", None) or {}, getattr(model, "norm_swaps", None)
     more = {"·resize": model.resize if isinstance(model, Normalized) else None,
             "·stem": "cifar" if spec.get("stem") == "cifar" else None,
