@@ -345,7 +345,8 @@ def plain_network(
     if not any(type(m).__name__ == "OptimizedModule" for m in model.modules()): return model
     while type(model).__name__ == "OptimizedModule": model = model._modules["_orig_mod"]
     shell = copy.copy(model)
-    shell.__dict__["_modules"] = {k: m and plain_network(m) for k, m in model._modules.items()}
+    shell.__dict__["_modules"] = {k: m if m is None else plain_network(m)
+                                  for k, m in model._modules.items()}
     return shell
 
 # %% ../../nbs/api/core/01_identity.ipynb #164f0101

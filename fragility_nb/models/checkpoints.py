@@ -167,7 +167,7 @@ def _shape(value) -> tuple|None:
 def _best_fit(model:nn.Module, state:dict[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
     "The module that a state dict is for, the model or the network in it, and the state dict with its names."
     targets, states = [model.network, model] if isinstance(model, Normalized) else [model], [state]
-    while (found := [p for p in _PREFIXES if all(k.startswith(p) for k in state)]):
+    while state and (found := [p for p in _PREFIXES if all(k.startswith(p) for k in state)]):
         state = {k.removeprefix(found[0]): v for k, v in state.items()}
         states.append(state)
     fitting = lambda pair: sum(k in pair[1] and _shape(pair[1][k]) == _shape(v)

@@ -26,7 +26,7 @@ from ..core.results import provenance, save_result, write_atomic
 from ..data.images import ImageData
 from ..data.sets import load_data, pick_device
 from ..data.convert import as_data
-from .wrap import check_network, home, is_exported, model_hash, model_name
+from .wrap import check_network, home, is_closed, is_exported, model_hash, model_name
 from .answers import all_logits, match_data
 from .wrap import quantized_parts
 from .create import create_model, load_checkpoint
@@ -138,8 +138,9 @@ def _check_fit(model, epochs, lr, weight_decay, batch_size, ema) -> None:
     "Errors for a network that cannot be trained, and for numbers out of range."
     fixed = not any(p.requires_grad for p in check_network(model).parameters())
     if fixed or is_exported(model) or quantized_parts(model):
-        raise ValueError(f"Expected `model` to be a network that can be trained, but `{type(model).__name__}` was "
-                         "frozen, exported or quantised. Train the network that it was made from.")
+        none = not (is_closed(model) or quantized_parts(model) or any(True for _ in model.parameters()))
+        why = "has no parameters" if none else "was frozen, exported or quantised. Train the network it was made from"
+        raise ValueError(f"Expected `model` to be a network that can be trained, but `{type(model).__name__}` {why}.")
     check_number("epochs", epochs, low=1, integer=True)
     check_number("lr", lr, above=0)
     check_number("weight_decay", weight_decay, low=0)
