@@ -230,6 +230,14 @@ def _load_tensors(steps:TrainingSteps, tensors:dict[str, Tensor], extra:Mapping[
     steps.optimizer.load_state_dict(dict(state=state, param_groups=groups))
 
 # %% ../../nbs/api/models/10_resume.ipynb #5ee0ff98
+class AnotherTraining(ValueError):
+    "A folder holds a training, but not this one."
+    def __init__(self,
+        told:str, # which, and how it differs
+    ):
+        super().__init__(f"{told}. Choose another `folder`.")
+        self.told = told
+
 def _differences(then:dict, now:dict) -> list[str]:
     "What is not the same in two settings; `freeze` is there only where it was asked for."
     keys = now | dict.fromkeys({"freeze"} & then.keys())
@@ -305,7 +313,7 @@ class TrainingFolder:
         differ = _differences(then, now) or _identity_changes(meta, self.identity) \
             or _answer_changes(tensors, "held" if again else "init", self.began)
         if differ:
-            raise ValueError(f"`{self.folder}` holds another training ({'; '.join(differ)}). Choose another `folder`.")
+            raise AnotherTraining(f"`{self.folder}` holds another training ({'; '.join(differ)})")
         self.settings, self.identity = now, json.loads(meta["identity"])
         self.moves = json.loads(meta["moves"])
         if again: self.began = {k.removeprefix("identity.init."): Near(v.numpy()) for k, v in tensors.items()

@@ -1,6 +1,6 @@
 # Made by tools/public_names.py.
 from . import cluster, collect, comparison, dask_engine, grid, machine, parameters, report, studies, study_files
-from .machine import cpu_count, thread_share, list_gpus, pick_gpus, kernel_interpreter
+from .machine import cpu_count, thread_share, list_gpus, pick_gpus, kernel_interpreter, check_kernel
 from .cluster import WorkerDied, Engine, LocalEngine, stop_on_interrupt
 from .dask_engine import DaskEngine, slurm_options, slurm_script
 from .parameters import (
@@ -27,8 +27,8 @@ from .comparison import (
 )
 
 __all__ = [
-    "cpu_count", "thread_share", "list_gpus", "pick_gpus", "kernel_interpreter", "WorkerDied", "Engine",
-    "LocalEngine", "stop_on_interrupt", "DaskEngine", "slurm_options", "slurm_script", "list_templates",
+    "cpu_count", "thread_share", "list_gpus", "pick_gpus", "kernel_interpreter", "check_kernel", "WorkerDied",
+    "Engine", "LocalEngine", "stop_on_interrupt", "DaskEngine", "slurm_options", "slurm_script", "list_templates",
     "find_template", "template_parameters", "check_parameters", "is_shipped", "check_template", "plain_value",
     "expand_paths", "parameter_contents", "own_modules", "run_modules", "is_done", "changed_since",
     "notebook_page", "run_study", "warm_up", "run_cells", "run_model", "summary_table", "run_demo", "load_study",

@@ -26,13 +26,13 @@ import pandas as pd
 from ..core.checks import warn_user
 from ..core.copies import keep_copy
 from ..core.identity import RESULTS_VERSION, description_changes, file_digests, remembered, text_digest
-from ..core.kept import file_digest
+from ..core.kept import file_digest, put_aside
 from ..core.options import check_options
 from ..core.owner import own_folder, remove_left_over, temporary_name
 from ..core.results import load_result, write_atomic
 from ..core.whole import drop_work, finished_run, is_intact, made_files, open_log, private_folder
 from ..core.whole import read_json, take_in, take_in_whole, write_json
-from .machine import kernel_interpreter
+from .machine import check_kernel, kernel_interpreter
 from .parameters import check_parameters, check_template, expand_paths, find_template
 from .parameters import import_papermill, own_modules, parameter_contents, plain_value
 from .parameters import quiet_papermill, read_notebook, tags_of, template_parameters
@@ -299,6 +299,7 @@ def finish_run(out:Path, path:Path, params:Mapping, fingerprint:str, began:float
 # %% ../../nbs/api/run/04_studies.ipynb #e74db58f
 def _computed(path:Path, out:Path, work:Path, params:Mapping, progress:bool, cwd:Path, log) -> None:
     "The cells of a run, executed in its folder apart, and their page."
+    check_kernel()
     running, executed = work/f"{path.stem}.running.ipynb", work/f"{path.stem}.ipynb"
     there = {"out": str(work.resolve())} if "out" in template_parameters(path).index else {}
     print(f"--- {time_stamp()} started: {path.stem} {json.dumps(params)}", file=log, flush=True)
@@ -399,13 +400,17 @@ def _trained(model:str, folder:Path, network:Mapping, training:Mapping, *, data:
     from fragility_nb.models.create import create_model
     from fragility_nb.models.table import channel_stats
     from fragility_nb.models.training import fit
-    from fragility_nb.models.resume import snapshot_path
+    from fragility_nb.models.resume import AnotherTraining, snapshot_path
     load = lambda split: load_data(data, split, root, image_size=image_size, download=download)
     train = load("train")
     mean, std = channel_stats(train)
-    net = create_model(model, len(train.classes), train.images.shape[1], train.images.shape[-1], mean, std, seed,
-                       **network)
-    fit(net, train, seed=seed, test=load("test"), folder=folder, progress=progress, **training)
+    build = lambda: create_model(model, len(train.classes), *train.images.shape[1:3], mean, std, seed, **network)
+    how = dict(seed=seed, test=load("test"), folder=folder, progress=progress, **training)
+    try: fit(build(), train, **how)
+    except AnotherTraining as e:
+        aside = put_aside(folder.parent, [folder.name])
+        warn_user(f"{e.told}: it stands in `{aside}` now, and the network is trained anew.")
+        fit(build(), train, **how)
     return snapshot_path(folder, training["epochs"])
 
 # %% ../../nbs/api/run/04_studies.ipynb #77ecff32
@@ -437,6 +442,7 @@ def run_model(
     check_options(plain(data=data, root=root, image_size=image_size, stem=stem, resize=resize, epochs=epochs, lr=lr,
                         batch_size=batch_size, seed=seed, snapshots=snapshots, device=device))
     check_template("model_report", plain(**params))
+    check_kernel()
     if snapshots is None: snapshots = min(4, epochs)
     where:dict[str, Any] = dict(data=data, root=root, image_size=image_size)
     if not Path(model).is_file(): find_architecture(model)
