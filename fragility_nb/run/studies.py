@@ -388,6 +388,16 @@ def run_cells(
             shell.run_cell(source + ("\nNone" if source.rstrip().endswith(";") else "")).raise_error()
             if given: shell.user_ns.update({k: plain_value(k, v) for k, v in params.items()})
 
+# %% ../../nbs/api/run/04_studies.ipynb #a0d369bd
+def _or_anew(folder:Path, train:Callable[[], Any]) -> None:
+    "Trains; where the folder holds another training, that one is put aside first, and a line says what changed."
+    from fragility_nb.models.resume import AnotherTraining
+    try: train()
+    except AnotherTraining as e:
+        aside = put_aside(folder.parent, [folder.name])
+        warn_user(f"{e.told}: it stands in `{aside}` now, and the network is trained anew.")
+        train()
+
 # %% ../../nbs/api/run/04_studies.ipynb #d64cbfe4
 def _snapshot_epochs(epochs:int, snapshots:int) -> list[int]:
     "So many epochs, evenly spaced, and the last one in any case."
@@ -400,17 +410,13 @@ def _trained(model:str, folder:Path, network:Mapping, training:Mapping, *, data:
     from fragility_nb.models.create import create_model
     from fragility_nb.models.table import channel_stats
     from fragility_nb.models.training import fit
-    from fragility_nb.models.resume import AnotherTraining, snapshot_path
+    from fragility_nb.models.resume import snapshot_path
     load = lambda split: load_data(data, split, root, image_size=image_size, download=download)
-    train = load("train")
+    train, test = load("train"), load("test")
     mean, std = channel_stats(train)
-    build = lambda: create_model(model, len(train.classes), *train.images.shape[1:3], mean, std, seed, **network)
-    how = dict(seed=seed, test=load("test"), folder=folder, progress=progress, **training)
-    try: fit(build(), train, **how)
-    except AnotherTraining as e:
-        aside = put_aside(folder.parent, [folder.name])
-        warn_user(f"{e.told}: it stands in `{aside}` now, and the network is trained anew.")
-        fit(build(), train, **how)
+    net = create_model(model, len(train.classes), train.images.shape[1], train.images.shape[-1], mean, std, seed,
+                       **network)
+    _or_anew(folder, lambda: fit(net, train, seed=seed, test=test, folder=folder, progress=progress, **training))
     return snapshot_path(folder, training["epochs"])
 
 # %% ../../nbs/api/run/04_studies.ipynb #77ecff32
