@@ -218,7 +218,7 @@ class Question:
         "All of it, to be kept beside what belongs to it."
         arrays = {k: v.digests for k, v in self.rows.items()} | {k: v.values for k, v in self.near.items()}
         return json.dumps(dict(about=self.about, identity=self.exact,
-                               arrays={k: _array_text(v) for k, v in arrays.items()}), indent=1)
+                               arrays={k: _array_text(v) for k, v in arrays.items()}))
 
     def changes(self,
         told:str, # `text` of another question
@@ -269,7 +269,9 @@ def _new_folder(folder:Path, question:Question) -> Path:
         try: path.mkdir(parents=True)
         except FileExistsError: continue
         except OSError as e: raise OSError(f"Cannot write `{path}`: {e.strerror or e}.") from e
-        with write_atomic(path/"identity.json") as part: part.write_text(question.text(), encoding="utf-8")
+        part = path/".identity.json.part" # the folder is ours alone, and what it says can be found anew
+        part.write_text(question.text(), encoding="utf-8")
+        os.replace(part, path/"identity.json")
         return path
     raise OSError(f"Cannot write `{folder}`: it holds too many questions of one name.")
 
