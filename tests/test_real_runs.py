@@ -143,10 +143,10 @@ def test_the_same_words_for_other_files(place, net, digits, monkeypatch, tmp_pat
     monkeypatch.setenv("HOME", str(tmp_path/"b"))
     assert not is_done(out, template, data="~/images")
     monkeypatch.setenv("FRAGILITY_DATA", str(tmp_path/"b"/"sets"))
-    anew("parameters.data: ~/images → MNIST", lambda: run(data="MNIST"))
-    assert found(out) == pytest.approx(right[1]) and is_done(out, template, data="MNIST")
+    anew("parameters.data: ~/images → mnist", lambda: run(data="mnist"))
+    assert found(out) == pytest.approx(right[1]) and is_done(out, template, data="mnist")
     monkeypatch.setenv("FRAGILITY_DATA", str(tmp_path/"a"/"sets"))
-    assert not is_done(out, template, data="MNIST")
+    assert not is_done(out, template, data="mnist")
 
 
 def test_a_study_after_images_moved(place, net, digits):
