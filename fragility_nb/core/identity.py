@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['RESULTS_VERSION', 'READ_AT_MOST', 'stable_seed', 'array_hash', 'installed_version', 'result_versions', 'user_cache',
            'file_digests', 'folder_digest', 'remember_folders', 'remembered', 'text_digest', 'CannotDescribe',
-           'code_digest', 'as_array', 'describe_structure', 'describe', 'changed_fields', 'description_changes', 'Rows',
-           'Near', 'row_digests']
+           'code_digest', 'as_array', 'plain_network', 'describe_structure', 'describe', 'changed_fields',
+           'description_changes', 'Rows', 'Near', 'row_digests']
 
 # %% ../../nbs/api/core/01_identity.ipynb #fea8e633
 import contextlib
+import copy
 import dataclasses
 import dis
 import functools
@@ -315,9 +316,18 @@ def as_array(
     if isinstance(x, np.ndarray): return x
     x = x.detach().cpu()
     if str(x.dtype) in ("torch.bfloat16", "torch.float8_e4m3fn", "torch.float8_e5m2"):
-        import torch
-        return x.contiguous().view(torch.uint8).numpy()
+        return x.contiguous().view(sys.modules["torch"].uint8).numpy()
     return (x.dequantize() if getattr(x, "is_quantized", False) else x).numpy()
+
+def plain_network(
+    model, # a `torch.nn.Module`
+): # the model; where something is compiled a shell with the same tensors, to be looked at and never run
+    "A network without what `torch.compile` puts around it and its parts."
+    if not any(type(m).__name__ == "OptimizedModule" for m in model.modules()): return model
+    while type(model).__name__ == "OptimizedModule": model = model._modules["_orig_mod"]
+    shell = copy.copy(model)
+    shell.__dict__["_modules"] = {k: m if m is None else plain_network(m) for k, m in model._modules.items()}
+    return shell
 
 # %% ../../nbs/api/core/01_identity.ipynb #9bf61f89
 def describe_structure(
@@ -325,13 +335,13 @@ def describe_structure(
     what:str="model", # how to name it in an error
 ) -> dict[str, str]:
     "How a network is built: hashes of its printed form, and of the code of all classes that are not of a package."
-    printed = re.sub(r" at 0x[0-9a-f]+", "", repr(model))
-    classes = {type(m) for m in model.modules()}
+    printed = re.sub(r" at 0x[0-9a-f]+", "", repr(plain_network(model)))
+    classes = {type(m) for m in plain_network(model).modules()}
     code = sorted(json.dumps(_class(c, what, (model,)), sort_keys=True) for c in classes)
     return dict(build=text_digest(printed), code=text_digest("\n".join(code)))
 
 def _network(x, what:str, above:tuple) -> Any:
-    weights = array_hash({k: as_array(v) for k, v in x.state_dict().items() if hasattr(v, "detach")})
+    weights = array_hash({k: as_array(v) for k, v in plain_network(x).state_dict().items() if hasattr(v, "detach")})
     return dict({"class": _title(type(x))}, weights=weights, **describe_structure(x, what))
 
 # %% ../../nbs/api/core/01_identity.ipynb #164f0101

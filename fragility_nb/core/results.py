@@ -6,12 +6,14 @@
 __all__ = ['SCHEMA', 'write_atomic', 'provenance', 'save_result', 'check_kind', 'load_result', 'question_folder', 'PartStore']
 
 # %% ../../nbs/api/core/02_results.ipynb #88c8bc2c
+import base64
 import contextlib
 import hashlib
 import json
 import numbers
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -173,17 +175,30 @@ def load_result(
 
 # %% ../../nbs/api/core/02_results.ipynb #2b441d87
 def _read_arrays(path:Path|None) -> dict[str, np.ndarray]|None:
-    "Arrays from a file; one that cannot be read counts as not there."
+    "Arrays from a file; one that cannot be read, or is not what was written, counts as not there."
     if path is None or not path.is_file(): return None
     try:
+        if is_damaged(path): return None
         with np.load(path, allow_pickle=False) as f: return dict(f)
     except Exception: return None
 
 def _write_arrays(path:Path|None, arrays:dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     "Keeps arrays in their file, if there is one."
     if path is not None:
-        with write_atomic(path) as part, open(part, "wb") as f: np.savez_compressed(f, **arrays) # type: ignore[arg-type]
+        with write_atomic(path) as part:
+            with open(part, "wb") as f: np.savez_compressed(f, **arrays) # type: ignore[arg-type]
+            seal_file(part)
     return arrays
+
+# %% ../../nbs/api/core/02_results.ipynb #ebb6195e
+def _array_text(a:np.ndarray) -> dict[str, Any]:
+    "An array as JSON can hold it."
+    data = base64.b64encode(zlib.compress(a.tobytes(), 1)).decode("ascii")
+    return dict(dtype=a.dtype.str, shape=list(a.shape), data=data)
+
+def _text_array(text:Mapping[str, Any]) -> np.ndarray:
+    "The array that `_array_text` wrote."
+    return np.frombuffer(zlib.decompress(base64.b64decode(text["data"])), text["dtype"]).reshape(text["shape"])
 
 # %% ../../nbs/api/core/02_results.ipynb #eb39df5d
 class Question:
@@ -199,38 +214,53 @@ class Question:
         self.exact = {"versions": result_versions()} | hashed
         self.name = text_digest(json.dumps(self.exact, sort_keys=True))
 
-    def save(self,
-        folder:Path, # of the parts
-    ) -> None:
-        "Writes what the parts belong to."
-        _write_arrays(folder/"identity.npz", {k: v.digests for k, v in self.rows.items()}
-                      | {k: v.values for k, v in self.near.items()})
-        text = json.dumps(dict(about=self.about, identity=self.exact), indent=1)
-        with write_atomic(folder/"identity.json") as part: part.write_text(text, encoding="utf-8")
+    def text(self) -> str: # JSON
+        "All of it, to be kept beside what belongs to it."
+        arrays = {k: v.digests for k, v in self.rows.items()} | {k: v.values for k, v in self.near.items()}
+        return json.dumps(dict(about=self.about, identity=self.exact,
+                               arrays={k: _array_text(v) for k, v in arrays.items()}))
 
     def changes(self,
-        folder:Path, # of finished parts
-    ) -> list[str]: # in words; empty if these parts belong to this question
+        told:str, # `text` of another question
+    ) -> list[str]: # in words; empty if it is this one
         "What is not the same as it was there."
-        then, arrays = _read_identity(folder).get("identity"), _read_arrays(folder/"identity.npz")
-        if then is None or arrays is None: return ["what they belong to cannot be read"]
-        rows = [text for k, v in self.rows.items() for text in v.changes(arrays.get(k, np.zeros(0, np.uint64)))]
-        without = lambda facts: {k: v for k, v in facts.items() if k not in self.rows}
-        others = description_changes(without(then), without(self.exact))
-        near = [] if rows else [text for k, v in self.near.items() for text in v.changes(arrays.get(k, np.zeros(0)))]
-        return rows + near + others
+        try:
+            found = json.loads(told)
+            then, arrays = dict(found["identity"]), {k: _text_array(v) for k, v in found["arrays"].items()}
+        except (ValueError, TypeError, KeyError, AttributeError, zlib.error):
+            return ["what they belong to cannot be read"]
+        return _question_changes(self, then, arrays)
 
 # %% ../../nbs/api/core/02_results.ipynb #fc19ee77
-def _read_identity(folder:Path) -> dict:
+def _question_changes(question:Question, then:Mapping, arrays:Mapping[str, np.ndarray]) -> list[str]:
+    "What is not the same: images and labels row by row, then the network's answers, then all that must be equal."
+    q, none = question, np.zeros(0, np.uint64)
+    rows = [text for k, v in q.rows.items() for text in v.changes(arrays.get(k, none))]
+    without = lambda facts: {k: v for k, v in facts.items() if k not in q.rows}
+    others = description_changes(without(then), without(q.exact))
+    near = [] if rows else [text for k, v in q.near.items() for text in v.changes(arrays.get(k, none))]
+    return rows + near + others
+
+def _told_by(folder:Path) -> str:
     "What a folder of parts says it belongs to; empty if it does not, as in those of earlier versions."
-    try: return json.loads((folder/"identity.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): return {}
+    try: text = (folder/"identity.json").read_text(encoding="utf-8")
+    except (OSError, ValueError): return ""
+    apart = None if '"arrays"' in text else _read_arrays(folder/"identity.npz") # as they stood once
+    if apart is None: return text
+    with contextlib.suppress(ValueError, TypeError):
+        return json.dumps(json.loads(text) | dict(arrays={k: _array_text(v) for k, v in apart.items()}))
+    return text
+
+def _about(told:str) -> list|None:
+    "The names of a question by its text; `None` if it cannot be read."
+    try: return json.loads(told)["about"]
+    except (ValueError, TypeError, KeyError): return None
 
 # %% ../../nbs/api/core/02_results.ipynb #6bfa00e4
 def _find_question(folder:Path, question:Question) -> Path|None:
     "The folder of the parts of this very question; `None` if there is none."
     there = sorted(folder.glob(f"{question.name}*"))
-    return next((path for path in there if not question.changes(path)), None)
+    return next((path for path in there if not question.changes(_told_by(path))), None)
 
 def _new_folder(folder:Path, question:Question) -> Path:
     "A folder of its own for a question, with what it is."
@@ -239,23 +269,31 @@ def _new_folder(folder:Path, question:Question) -> Path:
         try: path.mkdir(parents=True)
         except FileExistsError: continue
         except OSError as e: raise OSError(f"Cannot write `{path}`: {e.strerror or e}.") from e
-        question.save(path)
+        part = path/".identity.json.part" # the folder is ours alone, and what it says can be found anew
+        part.write_text(question.text(), encoding="utf-8")
+        os.replace(part, path/"identity.json")
         return path
     raise OSError(f"Cannot write `{folder}`: it holds too many questions of one name.")
 
 # %% ../../nbs/api/core/02_results.ipynb #f7448096
 def _say_what_changed(folder:Path, question:Question) -> None:
     "One line, where there is finished work on what seems to be the same question but is not."
-    there = [p for p in folder.glob("*") if p.is_dir() and any(p.glob("*.npz"))]
-    alike = [p for p in there if _read_identity(p).get("about") == question.about]
+    there = [p for p in folder.glob("*") if (p/"identity.json").is_file() or any(p.glob("*.npz"))]
+    told = {p: _told_by(p) for p in there}
+    alike = [p for p in there if _about(told[p]) == question.about]
     if alike:
         latest = sorted(alike, key=lambda p: (p/"identity.json").stat().st_mtime_ns, reverse=True)
-        fewest = min((question.changes(p) for p in latest), key=len)
-        more = f", and {len(fewest) - 3} more" if len(fewest) > 3 else ""
-        warn_user(f"Finished work in `{folder}` is not used again: {'; '.join(fewest[:3])}{more}. It is computed anew.")
-    elif any(not _read_identity(p) for p in there):
+        fewest = min((question.changes(told[p]) for p in latest), key=len)
+        warn_user(f"Finished work in `{folder}` is not used again: {in_short(fewest)}. It is computed anew.")
+    elif any(_about(text) is None for text in told.values()):
         warn_user(f"Finished work in `{folder}` does not say what it belongs to (an earlier version made it). It is "
                   f"computed anew.")
+
+def in_short(
+    changes:Sequence[str], # of `Question.changes`
+) -> str: # the first three
+    "Several changes in a line."
+    return "; ".join(changes[:3]) + (f", and {len(changes) - 3} more" if len(changes) > 3 else "")
 
 # %% ../../nbs/api/core/02_results.ipynb #f7fb4235
 def question_folder(

@@ -83,7 +83,8 @@ def stress_sweep(
     attrs = provenance_of("stress_sweep", model, data, stressors="; ".join(map(stress_id, stressors)),
                           seeds=str(seeds), device=str(device), precision=weights_dtype(model))
     attrs["image_size"] = "×".join(map(str, size))
-    stores = _stress_stores(resume, question_of(resume, "stress_sweep", model, data, device), stressors)
+    question = question_of(resume, "stress_sweep", model, data, device, known=attrs, batch_size=batch_size)
+    stores = _stress_stores(resume, question, stressors)
     with evaluating(model, device) as net, broken_gradients(len(data), tell=False) as broken:
         told = _output_signs(net, data, stressors, device)
         measure = lambda k, severity, seed: _measure(net, data, stressors[k], severity, seed, batch_size, device)
@@ -350,7 +351,8 @@ def _sweep(model:nn.Module, data:ImageData, s:SweepOptions, resume, bar:tqdm, ti
     run, scopes, facts = Evaluator(model, data, s), _scopes(model, s), s.facts()
     attrs = provenance_of("filter_sweep", model, data, **facts, **s.control_facts(), device=str(s.device),
                           scope=s.scope)
-    store = PartStore(resume, **question_of(resume, "filter_sweep", model, data, s.device, title or ""), **s.things())
+    question = question_of(resume, "filter_sweep", model, data, s.device, title or "", attrs, s.batch_size)
+    store = PartStore(resume, **question, **s.things())
     alone = title is None
     unfiltered = lambda: dict(correct=run.right(_unfiltered(next(iter(scopes.values()))))[0])
     reference = store.get(unfiltered, "reference")["correct"]
@@ -358,7 +360,7 @@ def _sweep(model:nn.Module, data:ImageData, s:SweepOptions, resume, bar:tqdm, ti
     done = {}
     try:
         for name, layers in scopes.items():
-            bar.set_description(f"{title or attrs['model']}, {name}")
+            bar.set_description(f"{title or attrs['model']}, {name}", refresh=False) # it is drawn when it is time
             done[name] = _sweep_scope(run, name, layers, reference, store, bar)
     except KeyboardInterrupt:
         if not alone or resume is not None or not done: raise

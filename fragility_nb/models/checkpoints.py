@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -37,6 +38,37 @@ def _content_digest(
 
 _DIGEST = "sha256" # the text that holds it
 
+# %% ../../nbs/api/models/04_checkpoints.ipynb #2f582265
+_EXTRA = "extra" # the text that holds what is no tensor
+
+def split_state(
+    model:nn.Module, # any network
+) -> tuple[dict[str, Tensor], dict[str, Any]]: # tensors by name; what `get_extra_state` gives: numbers and text
+    "What a file can keep of a network; one clear error where it cannot."
+    state = model.state_dict()
+    extra = {k: v for k, v in state.items() if not isinstance(v, Tensor)}
+    for name, value in extra.items():
+        try: same = json.loads(json.dumps(value)) == value
+        except (TypeError, ValueError): same = False
+        if not same:
+            raise ValueError(f"Expected `model` to be made of tensors, numbers and text, to be kept in a file, but "
+                             f"`{name}` holds {type(value).__name__}: let its `get_extra_state` give a tensor, or a "
+                             f"dict or list of numbers and text.")
+    return {k: v for k, v in state.items() if k not in extra}, extra
+
+# %% ../../nbs/api/models/04_checkpoints.ipynb #c91da07c
+def extra_text(
+    extra:Mapping[str, Any], # of `split_state`
+) -> dict[str, str]: # empty if there is nothing
+    "It as the text of a file."
+    return {_EXTRA: json.dumps(extra)} if extra else {}
+
+def text_extra(
+    meta:Mapping[str, str], # the text of a file
+) -> dict[str, Any]: # name -> numbers and text
+    "It back from the text of a file."
+    return json.loads(meta.get(_EXTRA) or "{}")
+
 # %% ../../nbs/api/models/04_checkpoints.ipynb #80e5627d
 def write_safetensors(
     path:str|os.PathLike, # the file
@@ -55,8 +87,9 @@ def save_checkpoint(
     **facts:str|int|float, # kept beside the weights: epoch, accuracy, …
 ) -> Path: # `path`
     "Writes weights, buffers and how to build the network; atomically."
+    tensors, extra = split_state(model)
     meta = dict(facts=json.dumps(facts), spec=json.dumps(getattr(model, "spec", None)))
-    write_safetensors(path, model.state_dict(), meta)
+    write_safetensors(path, tensors, meta | extra_text(extra))
     return Path(path)
 
 # %% ../../nbs/api/models/04_checkpoints.ipynb #c3e9763d
@@ -96,8 +129,9 @@ def _unpickled(path:Path):
 _NESTS = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
 
 def _is_state(value) -> bool:
-    "Whether this is a state dict: name -> tensor."
-    return isinstance(value, dict) and len(value) > 0 and all(isinstance(v, Tensor) for v in value.values())
+    "Whether this is a state dict: name -> tensor, and what `get_extra_state` gives."
+    fits = lambda k, v: isinstance(v, Tensor) or str(k).endswith("_extra_state")
+    return isinstance(value, dict) and len(value) > 0 and all(fits(k, v) for k, v in value.items())
 
 def _inner_state(value, path:Path) -> dict[str, Tensor]:
     "The state dict in what a file holds, however deep."
@@ -113,25 +147,32 @@ def _inner_state(value, path:Path) -> dict[str, Tensor]:
 # %% ../../nbs/api/models/04_checkpoints.ipynb #5dd98849
 def read_state(
     path:Path, # a checkpoint of any kind
-) -> tuple[dict[str, Tensor], dict[str, str]]: # tensors by name, and the text kept beside them
+) -> tuple[dict[str, Any], dict[str, str]]: # tensors (and extra state) by name, and the text kept beside them
     "What a checkpoint holds; its format is seen from the file, not from its name."
     if not path.is_file(): raise FileNotFoundError(f"No checkpoint at `{path}`.")
     with open(path, "rb") as f: head = f.read(9)
     pickled = head[:2] == b"PK" or head[:1] == b"\x80" and head[8:] != b"{"
     torch_name = path.suffix in (".pt", ".pth", ".bin", ".tar", ".ckpt") and head[8:] != b"{"
-    return (_inner_state(_unpickled(path), path), {}) if pickled or torch_name else read_safetensors(path)
+    if pickled or torch_name: return _inner_state(_unpickled(path), path), {}
+    tensors, meta = read_safetensors(path)
+    return tensors | text_extra(meta), meta
 
 # %% ../../nbs/api/models/04_checkpoints.ipynb #082c731f
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
+
+def _shape(value) -> tuple|None:
+    "Of a tensor; extra state has none."
+    return tuple(value.shape) if isinstance(value, Tensor) else None
 
 def _best_fit(model:nn.Module, state:dict[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
     "The module that a state dict is for, the model or the network in it, and the state dict with its names."
     model = inside(model)
     targets, states = [model.network, model] if isinstance(model, Normalized) else [model], [state]
-    while (found := [p for p in _PREFIXES if all(k.startswith(p) for k in state)]):
+    while state and (found := [p for p in _PREFIXES if all(k.startswith(p) for k in state)]):
         state = {k.removeprefix(found[0]): v for k, v in state.items()}
         states.append(state)
-    fitting = lambda pair: sum(k in pair[1] and pair[1][k].shape == v.shape for k, v in pair[0].state_dict().items())
+    fitting = lambda pair: sum(k in pair[1] and _shape(pair[1][k]) == _shape(v)
+                               for k, v in pair[0].state_dict().items())
     return max(((t, s) for t in targets for s in states), key=fitting)
 
 # %% ../../nbs/api/models/04_checkpoints.ipynb #ba7f7d59
@@ -161,8 +202,8 @@ def _misfits(want:Mapping[str, Tensor], state:Mapping[str, Tensor]) -> str:
     # BatchNorm's count of batches is absent before PyTorch 0.4.1
     missing = [k for k in want if k not in state and not k.endswith("num_batches_tracked")]
     extra = [k for k in state if k not in want]
-    shapes = [f"{k} {tuple(state[k].shape)} instead of {tuple(v.shape)}" for k, v in want.items()
-              if k in state and state[k].shape != v.shape]
+    shapes = [f"{k} {_shape(state[k])} instead of {_shape(v)}" for k, v in want.items()
+              if k in state and _shape(state[k]) != _shape(v)]
     wrong = dict(missing=(missing, _listed(missing)), unexpected=(extra, _listed(extra)),
                  misshaped=(shapes, ", ".join(shapes)))
     return "; ".join(f"{len(keys)} {kind}: {text}" for kind, (keys, text) in wrong.items() if keys)

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,14 +22,16 @@ from torch import Tensor, nn
 
 from ..core.checks import check_number, warn_user
 from ..core.identity import CannotDescribe, Near, Rows, array_hash, describe, describe_structure
-from ..core.identity import changed_fields, description_changes, result_versions
+from ..core.identity import changed_fields, description_changes, plain_network, result_versions
+from ..core.owner import own_folder
 from ..data.images import ImageData, generator
-from .wrap import evaluating, home, model_hash, model_name
-from .checkpoints import read_safetensors, save_checkpoint, write_safetensors
+from .wrap import by_batch, evaluating, home, model_hash, model_name
+from .checkpoints import extra_text, read_safetensors, save_checkpoint, split_state
+from .checkpoints import text_extra, write_safetensors
 from .steps import TrainingSteps
 
 # %% ../../nbs/api/models/10_resume.ipynb #9fe63a35
-_PROBES = 8 # images
+_PROBES, _RANDOM = 8, "random" # images; what stands for answers that are drawn
 
 def probe_images(
     data:ImageData, # N images
@@ -60,12 +63,14 @@ def own_answers(
     data:ImageData, # some of these are shown to it
     device:torch.device|str|None=None, # default: where it is
     slopes:bool=True, # look at gradients, too
+    settled:bool=False, # it is known not to draw at random
 ) -> dict[str, Near]: # "answers" and "slopes", one row for each of eight images; empty if it draws at random
     "By what a network is told from another with the same weights."
     x = probe_images(data)
     with evaluating(model, device) as net, torch.random.fork_rng([home(net)] if home(net).type == "cuda" else []):
         x = x.to(home(net))
-        (z, g), (again, _) = (_answers_and_slopes(net, x, s) for s in (slopes, False))
+        z, g = _answers_and_slopes(net, x, slopes)
+        again = z if settled else _answers_and_slopes(net, x, False)[0]
     eps = max((torch.finfo(t.dtype).eps for t in net.parameters() if t.is_floating_point()), default=0)
     rough = max(1e-3, 4 * eps)
     answers = Near(torch.cat(z.chunk(2), 1).numpy(), rough)
@@ -81,7 +86,7 @@ def _plain_fields(model:nn.Module) -> dict[str, Any]:
         except CannotDescribe: return type(v).__qualname__
     usual = vars(nn.Module()).keys() | {"training"}
     return {name: {k: field(v) for k, v in vars(m).items() if k not in usual and not k.startswith("_")
-                   and not isinstance(v, Tensor | nn.Module)} for name, m in model.named_modules()}
+                   and not isinstance(v, Tensor | nn.Module)} for name, m in plain_network(model).named_modules()}
 
 def _describe_data(data:ImageData) -> dict[str, Any]:
     "Images one by one, labels, classes, and the places of the images, which random streams follow."
@@ -93,9 +98,10 @@ def _describe_data(data:ImageData) -> dict[str, Any]:
 # %% ../../nbs/api/models/10_resume.ipynb #152da572
 def describe_model(
     model:nn.Module, # any network
+    weights:str="", # what `model_hash` says of it, where that is known
 ) -> dict[str, str]: # "weights", "build", "code"
     "A network without its answers: weights and their names, how it is built, the code of its own classes."
-    return dict(weights=model_hash(model), **describe_structure(model))
+    return dict(weights=weights or model_hash(model), **describe_structure(model))
 
 # %% ../../nbs/api/models/10_resume.ipynb #7b704a37
 def question_of(
@@ -105,16 +111,23 @@ def question_of(
     data:ImageData, # on which images
     device:torch.device|str|None=None, # where; default: where the model is
     title:str="", # which one of several in the same folder
+    known:Mapping[str, Any]=MappingProxyType({}), # attributes of the result, of `provenance_of`: what was looked at
+    batch_size:int|None=None, # images at once; counts where the network answers by the batch
 ) -> dict[str, Any]: # for `PartStore`
     "What finished parts belong to: network and answers, images one by one, labels, and the names of all these."
     if folder is None: return {}
-    answers = own_answers(model, data, device)
-    network:dict[str, Any] = dict(describe_model(model))
-    if not answers:
-        network["fields"] = _plain_fields(model)
-        warn_user("`model` draws at random, so its own answers cannot tell it from another: finished work is known by "
-                  "its weights, its code and its plain attributes.")
-    return dict(about=[kind, title, model_name(model), data.name], network=network, **answers, **_describe_data(data))
+    told = str(known.get("answers", ""))
+    answers = {} if told.endswith(_RANDOM) else own_answers(model, data, device, settled=bool(told))
+    network:dict[str, Any] = describe_model(model, known.get("model_hash", ""))
+    if not answers: network["fields"] = _told_fields(model)
+    about, batch = [kind, title, model_name(model), data.name], dict(batch=batch_size) if by_batch(model) else {}
+    return dict(about=about, network=network, **answers, **_describe_data(data), **batch)
+
+def _told_fields(model:nn.Module) -> dict[str, Any]:
+    "What stands for a network's answers where these are random; says so."
+    warn_user("`model` draws at random, so its own answers cannot tell it from another: finished work is known by "
+              "its weights, its code and its plain attributes.")
+    return _plain_fields(model)
 
 # %% ../../nbs/api/models/10_resume.ipynb #a910ffcb
 def answers_text(
@@ -133,7 +146,7 @@ def answers_text(
     keep = torch.linspace(0, z.shape[1] - 1, min(12, z.shape[1])).round().long()
     rows = [" ".join(f"{v:.4g}" for v in row) for row in z[:, keep].tolist()]
     same = torch.allclose(z, again, rtol=1e-3, atol=1e-5, equal_nan=True)
-    return f"{c}x{h}x{w}: {'; '.join(rows) if same else 'random'}"
+    return f"{c}x{h}x{w}: {'; '.join(rows) if same else _RANDOM}"
 
 # %% ../../nbs/api/models/10_resume.ipynb #23cedeee
 def answers_differ(
@@ -144,7 +157,7 @@ def answers_differ(
     if then is None or now is None or then.partition(": ")[0] != now.partition(": ")[0]: return ""
     words = [text.partition(": ")[2] for text in (then, now)]
     if words[0] == words[1]: return ""
-    if "random" in words: return "one of them draws at random"
+    if _RANDOM in words: return "one of them draws at random"
     a, b = (torch.tensor([[float(v) for v in row.split()] for row in text.split("; ")]) for text in words)
     return "; ".join(Near(b.numpy(), 2e-3).changes(a.numpy()))
 
@@ -184,20 +197,30 @@ def plain_disk_errors(
         raise OSError(f"Cannot write `{path}` ({e}). What was there before is still there; make room, and the same "
                       f"call goes on from it.") from e
 
+# %% ../../nbs/api/models/10_resume.ipynb #50092bdc
+@contextlib.contextmanager
+def own_training(
+    folder:str|os.PathLike|None, # of a training; `None`: nothing is kept
+) -> Iterator[Callable[[], None]]: # raises a BlockingIOError if the folder has been taken over in the meantime
+    "Makes a training's folder this process's own; one that cannot be written, and only be read, stays as it is."
+    if folder is None or os.path.isdir(folder) and not os.access(folder, os.W_OK): yield lambda: None
+    else:
+        with own_folder(folder, f"Another training works in `{folder}`") as still_ours: yield still_ours
+
 # %% ../../nbs/api/models/10_resume.ipynb #eb7219d5
 def _state_tensors(steps:TrainingSteps) -> dict[str, Tensor]:
     "Weights, average and the optimiser's tensors by number of the parameter, on the CPU."
     average = steps.average.weights if steps.average else {}
     moments = steps.optimizer.state_dict()["state"]
-    tensors = {f"model.{k}": v for k, v in steps.model.state_dict().items()}
+    tensors = {f"model.{k}": v for k, v in split_state(steps.model)[0].items()}
     tensors |= {f"average.{k}": v for k, v in average.items()}
     tensors |= {f"optimizer.{i}.{k}": v for i, p in moments.items() for k, v in p.items() if isinstance(v, Tensor)}
     return {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
 
-def _load_tensors(steps:TrainingSteps, tensors:dict[str, Tensor]) -> None:
-    "Puts back what `_state_tensors` gave."
+def _load_tensors(steps:TrainingSteps, tensors:dict[str, Tensor], extra:Mapping[str, Any]=MappingProxyType({})) -> None:
+    "Puts back what `_state_tensors` gave, and the network's extra state."
     part = lambda name: {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
-    steps.model.load_state_dict(part("model"))
+    steps.model.load_state_dict(part("model") | dict(extra))
     if steps.average: steps.average.load(part("average"))
     state:dict[int, dict[str, Tensor]] = {}
     for k, v in part("optimizer").items():
@@ -207,6 +230,14 @@ def _load_tensors(steps:TrainingSteps, tensors:dict[str, Tensor]) -> None:
     steps.optimizer.load_state_dict(dict(state=state, param_groups=groups))
 
 # %% ../../nbs/api/models/10_resume.ipynb #5ee0ff98
+class AnotherTraining(ValueError):
+    "A folder holds a training, but not this one."
+    def __init__(self,
+        told:str, # which, and how it differs
+    ):
+        super().__init__(f"{told}. Choose another `folder`.")
+        self.told = told
+
 def _differences(then:dict, now:dict) -> list[str]:
     "What is not the same in two settings; `freeze` and `momentum` are there only where they were asked for."
     keys = now | dict.fromkeys(k for k in ("freeze", "momentum") if k in then)
@@ -235,8 +266,9 @@ class TrainingFolder:
         settings:dict, # what makes it this training and no other, in numbers and text
         things:Mapping[str, Any]={}, # what else does, the things themselves: augmentation, distortion, …
         look:Callable[..., dict[str, Near]]=lambda model, slopes=True: {}, # what a network answers; see `own_answers`
+        still_ours:Callable[[], None]=lambda: None, # of `own_training`; asked before anything is written
     ):
-        self.steps, self.settings, self.look = steps, settings, look
+        self.steps, self.settings, self.look, self.still_ours = steps, settings, look, still_ours
         self.things, self.moves = things, list[str]() # moves: fields that change while it works, as a counter does
         self.identity = {} if folder is None else self.describe()
         self.folder = None if folder is None else Path(folder)
@@ -251,12 +283,14 @@ class TrainingFolder:
     def snapshot(self, epoch:int, **facts) -> None:
         "Keeps the weights of an epoch."
         if self.folder is None: return
+        self.still_ours()
         path = snapshot_path(self.folder, epoch)
         with plain_disk_errors(path): save_checkpoint(self.steps.model, path, epoch=epoch, **facts)
 
     def keep(self, log:list[dict]) -> None:
         "Weights, average, optimiser and log of the last finished epoch, in one file."
         if self.folder is None: return
+        self.still_ours()
         path, steps = self.folder/"state.safetensors", self.steps
         tensors = _state_tensors(steps) | _answer_tensors(self.began, "init")
         with steps.averaged():
@@ -264,7 +298,8 @@ class TrainingFolder:
             tensors |= _answer_tensors(self.look(steps.model, slopes=False), "held")
         meta = dict(settings=json.dumps(self.settings), log=json.dumps(log),
                     scaler=json.dumps(steps.scaler.state_dict()), held=held, identity=json.dumps(self.identity),
-                    moves=json.dumps([*self.moves, *changed_fields(self.identity, self.describe())]))
+                    moves=json.dumps([*self.moves, *changed_fields(self.identity, self.describe())]),
+                    **extra_text(split_state(steps.model)[1]))
         with plain_disk_errors(path): write_safetensors(path, tensors, meta)
 
     def resume(self) -> list[dict]:
@@ -278,11 +313,11 @@ class TrainingFolder:
         differ = _differences(then, now) or _identity_changes(meta, self.identity) \
             or _answer_changes(tensors, "held" if again else "init", self.began)
         if differ:
-            raise ValueError(f"`{self.folder}` holds another training ({'; '.join(differ)}). Choose another `folder`.")
+            raise AnotherTraining(f"`{self.folder}` holds another training ({'; '.join(differ)})")
         self.settings, self.identity = now, json.loads(meta["identity"])
         self.moves = json.loads(meta["moves"])
         if again: self.began = {k.removeprefix("identity.init."): Near(v.numpy()) for k, v in tensors.items()
                                 if k.startswith("identity.init.")}
-        _load_tensors(self.steps, tensors)
+        _load_tensors(self.steps, tensors, text_extra(meta))
         if self.steps.scaler.is_enabled(): self.steps.scaler.load_state_dict(json.loads(meta["scaler"]))
         return json.loads(meta["log"])

@@ -27,7 +27,7 @@ from ..data.images import ImageData
 from ..data.classes import Classes
 from ..data.sets import load_data, pick_device
 from ..data.convert import as_data
-from .wrap import check_network, home, is_exported, model_hash, model_name
+from .wrap import check_network, home, is_closed, is_exported, model_hash, model_name
 from .answers import all_logits, match_data
 from .wrap import quantized_parts
 from .create import create_model, load_checkpoint
@@ -36,7 +36,8 @@ from .augment import as_augment, augment_batch, augment_name, batch_slices, epoc
 from .augment import epoch_randomness
 from .steps import TrainingSteps, check_finite, own_momentum, read_batches, resident
 from .steps import step_precision
-from .resume import TrainingFolder, list_snapshots, own_answers, plain_disk_errors
+from .checkpoints import split_state
+from .resume import TrainingFolder, list_snapshots, own_answers, own_training, plain_disk_errors
 from .resume import snapshot_epochs, snapshot_path
 
 # %% ../../nbs/api/models/11_training.ipynb #81322dd1
@@ -139,8 +140,9 @@ def _check_fit(model, epochs, lr, weight_decay, batch_size, ema) -> None:
     "Errors for a network that cannot be trained, and for numbers out of range."
     fixed = not any(p.requires_grad for p in check_network(model).parameters())
     if fixed or is_exported(model) or quantized_parts(model):
-        raise ValueError(f"Expected `model` to be a network that can be trained, but `{type(model).__name__}` was "
-                         "frozen, exported or quantised. Train the network that it was made from.")
+        none = not (is_closed(model) or quantized_parts(model) or any(True for _ in model.parameters()))
+        why = "has no parameters" if none else "was frozen, exported or quantised. Train the network it was made from"
+        raise ValueError(f"Expected `model` to be a network that can be trained, but `{type(model).__name__}` {why}.")
     check_number("epochs", epochs, low=1, integer=True)
     check_number("lr", lr, above=0)
     check_number("weight_decay", weight_decay, low=0)
@@ -201,8 +203,23 @@ def _as_log(files:TrainingFolder, log:list[dict], train:ImageData, *, attrs:dict
     out = xr.Dataset(columns, {"epoch": range(1, len(log) + 1)},
                      provenance("training", model=model_name(model), model_hash=model_hash(model), **facts))
     if files.folder is not None and (new or not (files.folder/"log.nc").is_file()):
+        files.still_ours()
         with plain_disk_errors(files.folder/"log.nc"): save_result(out, files.folder/"log.nc")
     return out
+
+# %% ../../nbs/api/models/11_training.ipynb #c19f838a
+def _continued(files:TrainingFolder, train_one:Callable[..., dict], train:ImageData, epochs:int, per_epoch:int, *,
+               keep:Sequence[int], test:ImageData|None, freeze:Callable|None, progress:bool) -> xr.Dataset:
+    "The epochs that are left, after those that the folder has; the log of all."
+    steps, log = files.steps, files.resume()
+    done = len(log)
+    _check_done(done, epochs, keep, files.folder)
+    steps.resume_after(done * per_epoch)
+    if not done and 0 in keep: files.snapshot(0)
+    finish = partial(_finish_epoch, files, train_one, keep=keep, test=test, freeze=freeze)
+    attrs = _train_epochs(files, log, epochs, finish, progress)
+    steps.model.eval()
+    return _as_log(files, log, train, attrs=attrs, new=len(log) > done)
 
 # %% ../../nbs/api/models/11_training.ipynb #fd5d3f98
 def fit(
@@ -237,6 +254,7 @@ def fit(
     "Trains with cross-entropy; with a `folder` the same call resumes after the last finished epoch."
     _check_fit(model, epochs, lr, weight_decay, batch_size, ema)
     keep = _kept_epochs(snapshots, epochs, folder)
+    if folder is not None: split_state(model) # what cannot be kept is told before the first epoch
     train, augment = match_data(model, train), as_augment(augment)
     if test is not None: test = match_data(model, test)
     device, origin = pick_device(device), home(model)
@@ -247,21 +265,16 @@ def fit(
                          distort=distort, ema=ema, dtype=dtype, freeze=freeze)
     steps = TrainingSteps(model.to(device), **recipe, total=epochs*per_epoch, ema=ema, dtype=dtype, device=device)
     things = dict(augment=augment, distort=distort, freeze=freeze, structure=describe_structure(model))
-    files = TrainingFolder(folder, steps, settings, things, partial(own_answers, data=train))
+    one = partial(_train_epoch, steps, resident(train, device), seed=seed, batch_size=batch_size, augment=augment,
+                  distort=distort)
     try:
-        log = files.resume()
-        done = len(log)
-        _check_done(done, epochs, keep, folder)
-        steps.resume_after(done * per_epoch)
-        one = partial(_train_epoch, steps, resident(train, device), seed=seed, batch_size=batch_size, augment=augment,
-                      distort=distort)
-        if not done and 0 in keep: files.snapshot(0)
-        finish = partial(_finish_epoch, files, one, keep=keep, test=test, freeze=freeze)
-        attrs = _train_epochs(files, log, epochs, finish, progress)
+        with own_training(folder) as still_ours:
+            files = TrainingFolder(folder, steps, settings, things, partial(own_answers, data=train), still_ours)
+            return _continued(files, one, train, epochs, per_epoch, keep=keep, test=test, freeze=freeze,
+                              progress=progress)
     finally:
         steps.release()
         model.eval().to(origin)
-    return _as_log(files, log, train, attrs=attrs, new=len(log) > done)
 
 # %% ../../nbs/api/models/11_training.ipynb #f19a7a40
 def _init_seeds(inits:int|Sequence[int]) -> list[int]:

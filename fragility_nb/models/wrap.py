@@ -26,7 +26,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize, prune
 
 from ..core.checks import check_number
-from ..core.identity import array_hash, describe
+from ..core.identity import array_hash, describe, plain_network
 from ..data.sets import pick_device
 
 # %% ../../nbs/api/models/00_wrap.ipynb #4d390197
@@ -252,6 +252,7 @@ def model_hash(
     model:nn.Module, # any network
 ) -> str: # 16 hexadecimal digits
     "Fingerprint of all weights and buffers, and of what else changes a network: resizing, stem, swapped norms."
+    model = plain_network(model)
     whole = inside(model)
     spec, swaps = getattr(whole, "spec", None) or {}, getattr(whole, "norm_swaps", None)
     more = {"·resize": whole.resize if isinstance(whole, Normalized) else None,

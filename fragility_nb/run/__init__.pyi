@@ -2,7 +2,7 @@
 from . import (
     cluster, collect, comparison, dask_engine, grid, machine, parameters, report, studies, study_files, trained,
 )
-from .machine import cpu_count, thread_share, list_gpus, pick_gpus, kernel_interpreter
+from .machine import cpu_count, thread_share, list_gpus, pick_gpus, kernel_interpreter, check_kernel
 from .cluster import WorkerDied, Engine, LocalEngine, stop_on_interrupt
 from .dask_engine import DaskEngine, slurm_options, slurm_script
 from .parameters import (
@@ -31,8 +31,8 @@ from .comparison import (
 from .trained import training_words, inits_text, inits_table
 
 __all__ = [
-    "cpu_count", "thread_share", "list_gpus", "pick_gpus", "kernel_interpreter", "WorkerDied", "Engine",
-    "LocalEngine", "stop_on_interrupt", "DaskEngine", "slurm_options", "slurm_script", "list_templates",
+    "cpu_count", "thread_share", "list_gpus", "pick_gpus", "kernel_interpreter", "check_kernel", "WorkerDied",
+    "Engine", "LocalEngine", "stop_on_interrupt", "DaskEngine", "slurm_options", "slurm_script", "list_templates",
     "find_template", "template_parameters", "check_parameters", "is_shipped", "check_template", "plain_value",
     "expand_paths", "parameter_contents", "own_modules", "training_params", "training_folders", "run_modules",
     "is_done", "changed_since", "notebook_page", "run_study", "warm_up", "run_cells", "run_model",

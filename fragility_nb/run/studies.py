@@ -26,13 +26,13 @@ import pandas as pd
 from ..core.checks import warn_user
 from ..core.copies import keep_copy
 from ..core.identity import RESULTS_VERSION, description_changes, file_digests, remembered, text_digest
-from ..core.kept import file_digest
+from ..core.kept import file_digest, put_aside
 from ..core.options import check_options
 from ..core.owner import own_folder, remove_left_over, temporary_name
 from ..core.results import load_result, write_atomic
 from ..core.whole import drop_work, finished_run, is_intact, made_files, open_log, private_folder
 from ..core.whole import read_json, take_in, take_in_whole, write_json
-from .machine import kernel_interpreter
+from .machine import check_kernel, kernel_interpreter
 from .parameters import check_named, check_parameters, check_template, expand_paths, find_template
 from .parameters import import_papermill, own_modules, parameter_contents, plain_value
 from .parameters import quiet_papermill, read_notebook, tags_of, template_parameters, training_folders
@@ -300,6 +300,7 @@ def finish_run(out:Path, path:Path, params:Mapping, fingerprint:str, began:float
 # %% ../../nbs/api/run/04_studies.ipynb #e74db58f
 def _computed(path:Path, out:Path, work:Path, params:Mapping, progress:bool, cwd:Path, log) -> None:
     "The cells of a run, executed in its folder apart, and their page."
+    check_kernel()
     running, executed = work/f"{path.stem}.running.ipynb", work/f"{path.stem}.ipynb"
     there = {"out": str(work.resolve())} if "out" in template_parameters(path).index else {}
     print(f"--- {time_stamp()} started: {path.stem} {json.dumps(params)}", file=log, flush=True)
@@ -388,6 +389,16 @@ def run_cells(
             shell.run_cell(source + ("\nNone" if source.rstrip().endswith(";") else "")).raise_error()
             if given: shell.user_ns.update({k: plain_value(k, v) for k, v in params.items()})
 
+# %% ../../nbs/api/run/04_studies.ipynb #a0d369bd
+def _or_anew(folder:Path, train:Callable[[], Any]) -> None:
+    "Trains; where the folder holds another training, that one is put aside first, and a line says what changed."
+    from fragility_nb.models.resume import AnotherTraining
+    try: train()
+    except AnotherTraining as e:
+        aside = put_aside(folder.parent, [folder.name])
+        warn_user(f"{e.told}: it stands in `{aside}` now, and the network is trained anew.")
+        train()
+
 # %% ../../nbs/api/run/04_studies.ipynb #d64cbfe4
 def _snapshot_epochs(epochs:int, snapshots:int) -> list[int]:
     "So many epochs, evenly spaced, and the last one in any case."
@@ -403,11 +414,11 @@ def _trained(model:str, folder:Path, network:Mapping, training:Mapping, *, data:
     from fragility_nb.models.resume import snapshot_path
     load = lambda split: load_data(data, split, root, image_size=image_size, classes=classes, crop=crop,
                                    download=download)
-    train = load("train")
+    train, test = load("train"), load("test")
     mean, std = channel_stats(train)
     net = create_model(model, len(train.classes), train.images.shape[1], train.images.shape[-1], mean, std, seed,
                        **network)
-    fit(net, train, seed=seed, test=load("test"), folder=folder, progress=progress, **training)
+    _or_anew(folder, lambda: fit(net, train, seed=seed, test=test, folder=folder, progress=progress, **training))
     return snapshot_path(folder, training["epochs"])
 
 # %% ../../nbs/api/run/04_studies.ipynb #77ecff32
@@ -446,6 +457,7 @@ def run_model(
     check_named(how, "train_and_report")
     check_template("model_report", plain(**params))
     if "attack" in params: find_attack(params["attack"], **params.get("attack_options") or {}) # a wrong one is said now
+    check_kernel()
     if snapshots is None: snapshots = min(4, epochs)
     where:dict[str, Any] = dict(data=data, root=root, image_size=image_size, classes=classes, crop=crop)
     if not Path(model).is_file(): find_architecture(model)

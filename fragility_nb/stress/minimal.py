@@ -23,8 +23,8 @@ from ..core.checks import Registry, check_number, checked, warn_user
 from ..core.results import provenance
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import evaluating, model_hash, model_name
-from ..models.answers import forward_in_blocks, match_data
+from ..models.wrap import by_batch, evaluating, model_hash, model_name
+from ..models.answers import forward_in_blocks, match_data, output_signs
 from ..models.gradients import Broken, broken_gradients, input_gradient, small_blocks
 from .attacks import FGSM, Attack, as_attack, attack_images, batch_ranges, frozen_parameters
 from .attacks import loss_gradient, per_image
@@ -165,18 +165,22 @@ def minimal_perturbation(
     """The smallest change of each image that makes the answer wrong.
 
     `pred` and `fooled_pred` are the answers before and after. Where `nan_gradient` is true, the slope of a step of the
-    network was NaN or infinite and counted as 0: the change found is one, but perhaps not the smallest.
+    network was NaN or infinite and counted as 0: the change found is one, but perhaps not the smallest. The attribute
+    `signs` says so, and also where answers are random or depend on the batch: there a change holds for the images of
+    its batch, which `batch_size` names.
     """
     search = _as_search(search)
-    data, device = match_data(model, data), pick_device(device)
+    data, device = match_data(model, data, tell=False), pick_device(device)
     parts = []
     bar = tqdm(total=len(data), desc=f"smallest changes, {model_name(model)}", unit="image", disable=not progress)
     with (evaluating(model, device) as net, frozen_parameters(net), contextlib.closing(bar),
           broken_gradients(len(data)) as broken, small_blocks(net, data.batch(0, 1).to(device))):
+        told = warn_signs(output_signs(net, data.batch(0, 8).to(device)))
         for x, y, index in batch_ranges(data, batch_size, device, net):
             with broken_gradients(len(x), index.tolist()): parts.append(_smallest(net, x, y, search))
             bar.update(len(x))
-    return _smallest_result(parts, model, data, search, broken)
+    signs = ", ".join(filter(None, (told, "nan_gradients" if broken.images else "")))
+    return _smallest_result(parts, model, data, search, broken, signs, batch_size if by_batch(model) else None)
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #a1a1c027
 def _smallest(net:nn.Module, x:Tensor, y:Tensor, search) -> dict[str, np.ndarray]:
@@ -195,13 +199,14 @@ def _smallest(net:nn.Module, x:Tensor, y:Tensor, search) -> dict[str, np.ndarray
     return {k: v.cpu().numpy() for k, v in out.items()}
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #7c5255c4
-def _smallest_result(parts:list[dict], model:nn.Module, data:ImageData, search, broken:Broken) -> xr.Dataset:
+def _smallest_result(parts:list[dict], model:nn.Module, data:ImageData, search, broken:Broken, signs:str,
+                     batch_size:int|None) -> xr.Dataset:
     "The parts as one labelled result."
     fields = {k: ("sample", np.concatenate([p[k] for p in parts])) for k in parts[0]}
     fields["nan_gradient"] = "sample", np.isin(data.index.numpy(), list(broken.images))
     attrs = provenance("minimal_perturbation", model=model_name(model), model_hash=model_hash(model), data=data.name,
                        data_hash=data.hash, num_classes=len(data.classes), search=repr(search), n=len(data),
-                       unit="mean |Δ| per pixel, of 255", signs="nan_gradients" if broken.images else "")
+                       unit="mean |Δ| per pixel, of 255", signs=signs, batch_size=batch_size)
     return xr.Dataset(fields, coords=dict(sample=data.index.numpy(), label=("sample", data.labels.numpy())),
                       attrs=attrs)
 

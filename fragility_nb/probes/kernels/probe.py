@@ -308,9 +308,9 @@ def _dropout(model:nn.Module, data:ImageData, place:KernelPlace, remove:str, whi
     facts = dropout_facts(s) | dict(layer=place.layer.name, remove=remove, place=place.name)
     attrs = provenance_of("kernel_dropout", model, data, **facts,
                        parameters=sum(p.numel() for p in model.parameters()), device=str(s.device))
-    store = PartStore(resume, **question_of(resume, "kernel_dropout", model, data, s.device, title or ""), **facts
-                      | dict(attack=s.attack))
-    bar.set_description(f"{title or attrs['model']}, {place.layer.name}")
+    question = question_of(resume, "kernel_dropout", model, data, s.device, title or "", attrs, s.batch_size)
+    store = PartStore(resume, **question, **facts | dict(attack=s.attack))
+    bar.set_description(f"{title or attrs['model']}, {place.layer.name}", refresh=False)
     start = bar.n
     make = lambda: dict(correct=_removed_right(model, data, place, which, s, bar.update))
     correct = store.get(make, *which)["correct"]

@@ -218,7 +218,8 @@ def _scaled_runs(model:nn.Module, data:ImageData, place:KernelPlace, factors:Ten
     runs = {}
     with sweep_bar(len(factors) * len(options), progress) as bar:
         for mode, s in options.items():
-            bar.set_description(f"{model_name(model)}, {place.layer.name}{f', {mode} attack' if mode else ''}")
+            what = f"{place.layer.name}{f', {mode} attack' if mode else ''}"
+            bar.set_description(f"{model_name(model)}, {what}", refresh=False)
             correct = scaled_right(model, data, place, factors, s, bar.update)
             runs["clean"] = correct[:, 0]
             if mode: runs[mode] = correct[:, 1]

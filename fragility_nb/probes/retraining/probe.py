@@ -22,15 +22,14 @@ from tqdm.auto import tqdm
 
 from ...core.checks import Registry, as_list, check_choice, check_number, unknown_name, warn_user
 from ...core.identity import stable_seed
-from ...core.results import check_kind, load_result, provenance, save_result
+from ...core.results import Question, check_kind, in_short, load_result, provenance, save_result
 from ...data.images import ImageData, generator
 from ...data.convert import as_data
 from ...models.wrap import evaluating, follow, home
 from ...models.answers import all_logits, forward_in_blocks, match_data
-from ...models.wrap import model_hash
 from ...models.activations import find_layers
 from ...models.training import StopTraining, fit
-from ...models.resume import plain_disk_errors
+from ...models.resume import plain_disk_errors, question_of
 from ...stress.attacks import FGSM, Attack, as_attack, as_attacks
 from ...stress.minimal import find_epsilon
 from ...measure.runner import SweepOptions
@@ -185,13 +184,20 @@ class _Freezer:
         return self.periods[at]
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #43e96121
+def _scores_question(freezer:_Freezer, at:int, model:nn.Module) -> Question:
+    "What the scores of a period belong to: network and answers, held-out images, and how they are made."
+    things = question_of(freezer.folder, "scores", model, freezer.held, freezer.how["device"], f"epoch {at}")
+    return Question(things.pop("about"), things | dict(selective=freezer))
+
 def _period_scores(freezer:_Freezer, at:int, model:nn.Module|None) -> xr.Dataset:
     "The scores of a period, from the folder or of `model`."
     path = None if freezer.folder is None else freezer.folder/f"scores-{at:03}.nc"
+    question = None if path is None or model is None else _scores_question(freezer, at, model)
     if path is not None and path.is_file():
         old:Any = load_result(path, "synaptic_scores")
-        if model is None or (old.attrs["model_hash"], old.attrs["selective"]) == (model_hash(model), repr(freezer)):
-            return old
+        changed = question.changes(str(old["question"].item()) if "question" in old else "") if question else []
+        if not changed: return old
+        warn_user(f"The scores in `{path}` are not used again: {in_short(changed)}. They are computed anew.")
     if model is None:
         raise FileNotFoundError(f"`{freezer.folder}` has no scores of epoch {at}, and its network is past: "
                                 f"remove the folder and start anew.")
@@ -200,7 +206,8 @@ def _period_scores(freezer:_Freezer, at:int, model:nn.Module|None) -> xr.Dataset
     frozen = _chosen_layers(freezer.rule, scores, freezer.settings, at)
     rows = [str(layer) in frozen for layer in scores.layer.values]
     scores = scores.assign(frozen=("layer", rows)).assign_attrs(selective=repr(freezer))
-    if path is not None:
+    if path is not None and question is not None:
+        scores = scores.assign(question=((), question.text()))
         with plain_disk_errors(path): save_result(scores, path)
     return scores
 
