@@ -223,7 +223,7 @@ def stress_summary(
     """
     check_kind(result, "stress_sweep")
     check_ci(ci, n_boot)
-    how = dict(ci=ci, n_boot=n_boot, seed=seed)
+    how:dict[str, Any] = dict(ci=ci, n_boot=n_boot, seed=seed)
     found = _curves_told(result, **how) | _beside(result, how) | _flips_told(result, **how)
     return xr.Dataset(found, _stress_coords(result), derived_attrs(result, "stress_summary", ci=ci, n_boot=n_boot,
                                                                    bootstrap_seed=seed))
