@@ -98,16 +98,16 @@ def _draw_apart(scores:Mapping[str, xr.Dataset], kinds:Sequence[str], ax) -> lis
     draw_key(list(axs.flat), label_handles(key), 5, own)
     return list(axs.flat)
 
-# %% ../../nbs/api/figures/03_comparison.ipynb #8d2d15c7
+# %% ../../nbs/api/figures/03_comparison.ipynb #cd73d306
 _OF = dict(relative_area="relative area", flip_rate="flip rate (axis reversed)", half_severity="half-accuracy severity",
-          auc="absolute area", score="clean score of the layer", clean_accuracy="clean accuracy")
+           auc="absolute area", score="clean scores of the layers", clean_accuracy="clean accuracy")
 
 def _row_names(some:xr.Dataset, of:str) -> list[str]:
     "What each row is of."
     names = some.layer.values if of == "score" else some.stress.values
-    return [pretty_name(str(n)) if of != "score" else str(n) or "mean" for n in names]
+    return [str(n) or "mean" if of == "score" else pretty_name(str(n)) if n != "mean" else "mean" for n in names]
 
-# %% ../../nbs/api/figures/03_comparison.ipynb #7461ca8b
+# %% ../../nbs/api/figures/03_comparison.ipynb #67595757
 @checked_plot
 def plot_differences(
     differences:Mapping[str, xr.Dataset], # what is compared -> `stress_differences` or `score_differences`
@@ -125,7 +125,7 @@ def plot_differences(
     if of == "flip_rate": ax.invert_xaxis()
     ax.set(ylim=(len(names) - 0.4, -0.6))
     ax.set_yticks(range(len(names)), names)
-    dress_axes(ax, "Difference", f"{_OF[of]} (bar: interval); right of 0: less fragile", rows=1)
+    dress_axes(ax, f"Difference, {_OF[of]}", "right of 0: less fragile (bar: interval)", rows=1)
     draw_key([ax], ax.get_legend_handles_labels()[0], 2, own=False)
     return ax
 
@@ -140,7 +140,7 @@ def _draw_differences(ax:Axes, d:xr.Dataset, label:str, of:str, names:Sequence[s
     ax.errorbar(x, y[known], xerr=error, fmt=look["marker"], color=look["color"], ms=7, lw=2.2, label=label)
     ax.grid(axis="y", color="0.93", lw=0.8)
 
-# %% ../../nbs/api/figures/03_comparison.ipynb #39634422
+# %% ../../nbs/api/figures/03_comparison.ipynb #587d753b
 @checked_plot
 def plot_disagreements(
     images:Sequence[np.ndarray], # for each row, (columns, C, H, W) in [0, 1]; a row may be empty
@@ -153,18 +153,30 @@ def plot_disagreements(
         raise ValueError(f"Expected `images`, `answers` and `titles` to have as many rows, at least one, but got "
                          f"{len(images)}, {len(answers)} and {len(titles)}.")
     columns = max(1, *map(len, images))
-    if axs is None:
-        size = (max(1.25*columns, 6.4), 1.95*len(images))
-        axs = plt.subplots(len(images), columns, figsize=size, squeeze=False, layout="constrained")[1]
-    for row, some, words, title in zip(axs, images, answers, titles): _draw_thumbnails(row, some, words, title)
+    if axs is None: axs = _rows_with_titles([len(some) for some in images], columns, _row_titles(images, titles))
+    else:
+        for row, title in zip(axs, _row_titles(images, titles)): row[0].set_title(title, loc="left")
+    for row, some, words in zip(axs, images, answers): _draw_thumbnails(row, some, words)
     return axs
 
-# %% ../../nbs/api/figures/03_comparison.ipynb #8e2e4486
-def _draw_thumbnails(row:Sequence[Axes], images:np.ndarray, words:Sequence[str], title:str) -> None:
+# %% ../../nbs/api/figures/03_comparison.ipynb #f4f496af
+def _row_titles(images:Sequence[np.ndarray], titles:Sequence[str]) -> list[str]:
+    "The titles; of an empty row it says so."
+    return [title if len(some) else f"{title}: none" for some, title in zip(images, titles)]
+
+def _rows_with_titles(counts:Sequence[int], columns:int, titles:Sequence[str]) -> np.ndarray: # (rows, columns) of Axes
+    "A new figure; titles as wide as the figure, so that they push no column aside."
+    heights = [1.95 if n else 0.45 for n in counts]
+    figure = plt.figure(figsize=(max(1.25*columns, 6.4), sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(counts), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, title in zip(parts, titles):
+        part.suptitle(title, x=0.01, ha="left", fontsize=text_points(1.15)).set_parse_math(False)
+    return np.concatenate([part.subplots(1, columns, squeeze=False) for part in parts])
+
+def _draw_thumbnails(row:Sequence[Axes], images:np.ndarray, words:Sequence[str]) -> None:
     "One row; Axes without an image are empty."
     for ax in row: ax.set_axis_off()
     for ax, image, text in zip(row, images, words):
         picture = np.clip(np.asarray(image), 0, 1).transpose(1, 2, 0)
         ax.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1)
         ax.text(0.5, -0.04, text, transform=ax.transAxes, ha="center", va="top", fontsize=text_points(0.95))
-    row[0].set_title(title if len(images) else f"{title}: none", loc="left", fontsize=text_points(1.15))

@@ -18,12 +18,14 @@ from .report import (
     percent, percent_interval, points, told_interval, inside_brackets, plain_words, page_link, stress_words,
     data_words, facts_table, show_text, show_table, check_list, check_numbers, check_levels, section_switches,
     check_report, label_counts, overview_table, clean_scores, layers_with, stress_sentence, weights_sentence,
-    coverage_sentence, recalibration_sentence, kernels_sentence, retraining_sentence, found_text, stress_table,
-    compactness_table, beside_table, coverage_columns, kernels_text, targeting_text, frozen_text, gain_table,
+    coverage_sentence, recalibration_sentence, kernels_sentence, retraining_sentence, found_text, half_words,
+    stress_table, compactness_table, beside_table, coverage_columns, kernels_text, targeting_text, frozen_text,
+    gain_table,
 )
 from .comparison import (
-    load_reports, report_group, comparison_table, difference_sentence, place_sentence, best_trainings,
-    minimal_text,
+    load_reports, report_group, comparison_table, verdict_sentence, layers_sentence, beside_sentence,
+    layer_differences, differences_table, images_of, disagreements, disagreement_rows, telling_stress,
+    difference_sentence, place_sentence, best_trainings, minimal_text,
 )
 
 __all__ = [
@@ -38,7 +40,9 @@ __all__ = [
     "show_table", "check_list", "check_numbers", "check_levels", "section_switches", "check_report",
     "label_counts", "overview_table", "clean_scores", "layers_with", "stress_sentence", "weights_sentence",
     "coverage_sentence", "recalibration_sentence", "kernels_sentence", "retraining_sentence", "found_text",
-    "stress_table", "compactness_table", "beside_table", "coverage_columns", "kernels_text", "targeting_text",
-    "frozen_text", "gain_table", "load_reports", "report_group", "comparison_table", "difference_sentence",
-    "place_sentence", "best_trainings", "minimal_text",
+    "half_words", "stress_table", "compactness_table", "beside_table", "coverage_columns", "kernels_text",
+    "targeting_text", "frozen_text", "gain_table", "load_reports", "report_group", "comparison_table",
+    "verdict_sentence", "layers_sentence", "beside_sentence", "layer_differences", "differences_table",
+    "images_of", "disagreements", "disagreement_rows", "telling_stress", "difference_sentence", "place_sentence",
+    "best_trainings", "minimal_text",
 ]

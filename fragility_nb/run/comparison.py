@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['load_reports', 'report_group', 'comparison_table', 'verdict_sentence', 'layers_sentence', 'beside_sentence',
-           'differences_table', 'images_of', 'disagreements', 'disagreement_rows', 'telling_stress',
-           'difference_sentence', 'place_sentence', 'best_trainings', 'minimal_text']
+           'layer_differences', 'differences_table', 'images_of', 'disagreements', 'disagreement_rows',
+           'telling_stress', 'difference_sentence', 'place_sentence', 'best_trainings', 'minimal_text']
 
 # %% ../../nbs/api/run/09_comparison.ipynb #37695640
 import inspect
@@ -20,7 +20,7 @@ import xarray as xr
 from ..core.results import load_result
 from ..core.whole import read_json
 from ..figures.style import signed_text
-from ..measure.differences import same_images
+from ..measure.differences import same_images, score_differences
 from ..measure.scores import result_summary
 from .report import data_words, inside_brackets, percent, percent_interval, plain_words, points
 from .report import stress_words, told_interval
@@ -157,6 +157,19 @@ def pairing_words(differences:xr.Dataset) -> str: # Markdown
     return (f"The images are not the same ({sets}; {a['n_first']} and {a['n_second']} images): intervals are unpaired, "
             f"and a difference may lie in the images as well as in the networks.")
 
+# %% ../../nbs/api/run/09_comparison.ipynb #80aac324
+def layer_differences(
+    filters:Mapping[str, xr.Dataset], # name of a network -> its `filter_sweep`; the first one is compared with
+    ci:float=0.95, # nominal coverage of the intervals
+) -> tuple[dict[str, xr.Dataset], dict[str, str]]: # `score_differences` of each other network; why of those without
+    "The layers of each network against those of the first."
+    (_, first), *others = filters.items()
+    found, why = dict[str, xr.Dataset](), dict[str, str]()
+    for name, sweep in others:
+        try: found[name] = score_differences(first, sweep, ci=ci)
+        except ValueError as e: why[name] = str(e)
+    return found, why
+
 # %% ../../nbs/api/run/09_comparison.ipynb #100f512b
 def differences_table(
     differences:xr.Dataset, # of `stress_differences` or `score_differences`
@@ -188,8 +201,9 @@ def images_of(
 
 def _data_parameters(folder:Path) -> dict[str, Any]:
     "Where the run in a folder had its images from; empty if it does not say."
-    runs = [r.get("params") for r in read_json(folder/"run.json").values() if isinstance(r, dict)]
-    return next((p for p in runs if isinstance(p, dict) and "data" in p), {})
+    runs = [r["identity"] for r in read_json(folder/"run.json").values() if isinstance(r, dict) and "identity" in r]
+    given = [r.get("parameters") for r in runs if isinstance(r, dict)]
+    return next((p for p in given if isinstance(p, dict) and "data" in p), {})
 
 # %% ../../nbs/api/run/09_comparison.ipynb #80c8476b
 def disagreements(
