@@ -30,7 +30,7 @@ def same_images(
     known = a.attrs.get("data_hash") is not None and a.attrs["data_hash"] == b.attrs.get("data_hash")
     return bool(known and a.sizes["sample"] == b.sizes["sample"] and np.array_equal(a["sample"], b["sample"]))
 
-# %% ../../nbs/api/measure/10_differences.ipynb #59547247
+# %% ../../nbs/api/measure/10_differences.ipynb #73e06423
 def _settings(result:xr.Dataset, place:int) -> str:
     "A stressor with its fields, but for the size of its step."
     every = str(result.attrs.get("stressors", "")).split("; ")
@@ -41,6 +41,7 @@ def _equal_levels(a:xr.Dataset, b:xr.Dataset) -> bool:
 
 def why_not_compared(a:xr.Dataset, b:xr.Dataset, stress:str) -> str: # "": it can be compared
     "Why two sweeps cannot be compared under one stress."
+    if stress == "mean": return "its name stands for the mean over all"
     for s, which in ((a, "first"), (b, "second")):
         if stress not in s.stress.values: return f"not in the {which}"
     i, j = (s.stress.values.tolist().index(stress) for s in (a, b))
@@ -118,14 +119,27 @@ def _mean_of(each:Sequence[_Drawn]) -> _Drawn:
     "The mean of several numbers."
     return np.mean([point for point, _ in each], 0), np.mean([draws for _, draws in each], 0)
 
-# %% ../../nbs/api/measure/10_differences.ipynb #5bd03466
+# %% ../../nbs/api/measure/10_differences.ipynb #c9239e60
+def guesses(result:xr.Dataset, clean:_Drawn) -> bool:
+    "Whether the clean accuracy is not surely above a random guess."
+    k = result.attrs.get("num_classes")
+    return bool(k and np.quantile(clean[1], 0.025) <= 1/k)
+
+def _undefined(found:dict) -> dict:
+    "Measures against the clean answers of a network that guesses: there is nothing that stress could take."
+    lost = lambda of, drawn: drawn if of == "auc" else tuple(v*np.nan for v in drawn)
+    return {name: tuple({of: lost(of, drawn) for of, drawn in one.items()} for one in both)
+            for name, both in found.items()}
+
+# %% ../../nbs/api/measure/10_differences.ipynb #78f809b9
 def _stress_rows(a:xr.Dataset, b:xr.Dataset, names:Sequence[str], ci:float, n_boot:int,
                  seeds:tuple[int, int]) -> list[dict]:
     "Clean accuracy; the means over all stresses; then each stress."
     clean = [_first_of(r, n_boot, seed) for r, seed in zip((a, b), seeds)]
+    found = _by_stress(a, b, names, n_boot, seeds)
+    if any(guesses(r, drawn) for r, drawn in zip((a, b), clean)): found = _undefined(found)
     rows = [dict(measure="clean_accuracy", stress="", of="clean_accuracy", better=1)
             | difference_row(clean[0], clean[1], ci)]
-    found = _by_stress(a, b, names, n_boot, seeds)
     for of in [k for k in CURVE_MEASURES if k != "half_severity"] if names else []:
         first, second = (_mean_of([both[i][of] for both in found.values()]) for i in (0, 1))
         rows.append(dict(measure=f"mean_{of}", stress="mean", of=of, better=CURVE_MEASURES[of])
@@ -134,7 +148,7 @@ def _stress_rows(a:xr.Dataset, b:xr.Dataset, names:Sequence[str], ci:float, n_bo
                    | difference_row(first[of], second[of], ci)
                    for name, (first, second) in found.items() for of in CURVE_MEASURES]
 
-# %% ../../nbs/api/measure/10_differences.ipynb #718db4f8
+# %% ../../nbs/api/measure/10_differences.ipynb #79dc31ff
 def differences_of(rows:Sequence[dict], attrs:dict) -> xr.Dataset: # (measure)
     "Rows as a labelled result."
     column = lambda k: [r[k] for r in rows]
@@ -143,7 +157,7 @@ def differences_of(rows:Sequence[dict], attrs:dict) -> xr.Dataset: # (measure)
     return xr.Dataset(fields, dict(measure=np.array(column("measure"), object), better=("measure", column("better")))
                       | words, attrs)
 
-# %% ../../nbs/api/measure/10_differences.ipynb #8dd37cb4
+# %% ../../nbs/api/measure/10_differences.ipynb #1b34e903
 @checked
 def stress_differences(
     a:xr.Dataset, # of `stress_sweep`
@@ -161,16 +175,17 @@ def stress_differences(
     names = [s for s, why in reasons.items() if not why]
     rows = _stress_rows(a, b, names, ci, n_boot, (seed, seed if paired else seed + 1))
     left_out = "; ".join(f"{s} ({why})" for s, why in reasons.items() if why)
+    guess = [which for r, which in ((a, "first"), (b, "second")) if guesses(r, _first_of(r, n_boot, seed))]
     return differences_of(rows, _facts("stress_differences", a, b, paired) | dict(
-        ci=ci, n_boot=n_boot, bootstrap_seed=seed, left_out=left_out))
+        ci=ci, n_boot=n_boot, bootstrap_seed=seed, left_out=left_out, guesses=", ".join(guess)))
 
-# %% ../../nbs/api/measure/10_differences.ipynb #b2b07a79
+# %% ../../nbs/api/measure/10_differences.ipynb #60bc2813
 def _facts(kind:str, a:xr.Dataset, b:xr.Dataset, paired:bool) -> dict:
     "Provenance of a comparison."
     told = {f"{which}_{k}": r.attrs.get(k) for which, r in (("first", a), ("second", b)) for k in ("model", "data")}
     return provenance(kind, paired=paired, n_first=a.sizes["sample"], n_second=b.sizes["sample"], **told)
 
-# %% ../../nbs/api/measure/10_differences.ipynb #6c700db2
+# %% ../../nbs/api/measure/10_differences.ipynb #143a89fd
 def _layer_scores(result:xr.Dataset, n_boot:int, seed:int) -> _Drawn: # (layer,), without the global scope
     "The clean scores of single layers, over all filters."
     rule = "simpson" if result.attrs.get("published") else "trapezoid"
@@ -187,7 +202,7 @@ def _layer_scores(result:xr.Dataset, n_boot:int, seed:int) -> _Drawn: # (layer,)
 
 def _layers(result:xr.Dataset) -> list[str]: return [str(name) for name in result.layer.values if name != "global"]
 
-# %% ../../nbs/api/measure/10_differences.ipynb #19f70e7f
+# %% ../../nbs/api/measure/10_differences.ipynb #935268f8
 def _roles(n:int) -> dict[str, list[int]]:
     "The places of layers by their role."
     parts = {"first layer": [0], "layers between (mean)": list(range(1, n - 1)), "last layer": [n - 1]}
@@ -204,7 +219,7 @@ def matched_layers(a:xr.Dataset, b:xr.Dataset) -> tuple[str, dict[str, tuple[lis
     first, second = _roles(len(one)), _roles(len(two))
     return "role", {k: (first[k], second[k]) for k in first if k in second}
 
-# %% ../../nbs/api/measure/10_differences.ipynb #e80c9f6a
+# %% ../../nbs/api/measure/10_differences.ipynb #19d6fd98
 def _check_alike(a:xr.Dataset, b:xr.Dataset) -> None:
     "Refuses sweeps whose scores are not the same measure."
     for s, what in ((a, "a"), (b, "b")):
@@ -219,7 +234,7 @@ def _check_alike(a:xr.Dataset, b:xr.Dataset) -> None:
     for k in one:
         if one[k] != two[k]: raise ValueError(f"Expected `a` and `b` with the same {k}, but got {one[k]} and {two[k]}.")
 
-# %% ../../nbs/api/measure/10_differences.ipynb #eb02cfa2
+# %% ../../nbs/api/measure/10_differences.ipynb #8097725f
 @checked
 def score_differences(
     a:xr.Dataset, # of `filter_sweep`
@@ -239,7 +254,7 @@ def score_differences(
     found = differences_of(rows, _facts("score_differences", a, b, paired) | facts)
     return found.assign_coords(layer=("measure", np.array([r["layer"] for r in rows], object)))
 
-# %% ../../nbs/api/measure/10_differences.ipynb #981fd640
+# %% ../../nbs/api/measure/10_differences.ipynb #bd67508c
 def _layer_rows(drawn:Sequence[_Drawn], places:dict, n:int, ci:float) -> list[dict]:
     "A row for the mean over layers, then one for each layer, or role, with intervals that hold for all of these."
     kind = dict(stress="", of="score", better=1)

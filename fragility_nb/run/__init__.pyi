@@ -1,5 +1,7 @@
 # Made by tools/public_names.py.
-from . import cluster, collect, comparison, dask_engine, grid, machine, parameters, report, studies, study_files
+from . import (
+    card, cluster, collect, comparison, dask_engine, gate, grid, machine, parameters, report, studies, study_files,
+)
 from .machine import cpu_count, thread_share, list_gpus, pick_gpus, kernel_interpreter
 from .cluster import WorkerDied, Engine, LocalEngine, stop_on_interrupt
 from .dask_engine import DaskEngine, slurm_options, slurm_script
@@ -16,17 +18,19 @@ from .grid import PRELOAD, study_status, time_left, run_grid
 from .collect import collect_study, study_table, save_collection, report_study
 from .report import (
     percent, percent_interval, points, told_interval, inside_brackets, plain_words, page_link, stress_words,
-    data_words, facts_table, show_text, show_table, check_list, check_numbers, check_levels, section_switches,
-    check_report, label_counts, overview_table, clean_scores, layers_with, stress_sentence, weights_sentence,
-    coverage_sentence, recalibration_sentence, kernels_sentence, retraining_sentence, found_text, half_words,
-    stress_table, compactness_table, beside_table, coverage_columns, kernels_text, targeting_text, frozen_text,
-    gain_table,
+    data_words, facts_table, show_text, show_table, markdown_table, check_list, check_numbers, check_levels,
+    section_switches, check_report, label_counts, overview_table, clean_scores, layers_with, stress_sentence,
+    weights_sentence, coverage_sentence, recalibration_sentence, kernels_sentence, retraining_sentence,
+    found_text, half_words, stress_table, compactness_table, beside_table, coverage_columns, kernels_text,
+    targeting_text, frozen_text, gain_table,
 )
 from .comparison import (
     load_reports, report_group, comparison_table, verdict_sentence, layers_sentence, beside_sentence,
     layer_differences, differences_table, images_of, disagreements, disagreement_rows, telling_stress,
     difference_sentence, place_sentence, best_trainings, minimal_text,
 )
+from .card import model_card, save_model_card
+from .gate import compare_results, comparison_markdown, save_comparison
 
 __all__ = [
     "cpu_count", "thread_share", "list_gpus", "pick_gpus", "kernel_interpreter", "WorkerDied", "Engine",
@@ -37,12 +41,13 @@ __all__ = [
     "check_study", "PRELOAD", "study_status", "time_left", "run_grid", "collect_study", "study_table",
     "save_collection", "report_study", "percent", "percent_interval", "points", "told_interval",
     "inside_brackets", "plain_words", "page_link", "stress_words", "data_words", "facts_table", "show_text",
-    "show_table", "check_list", "check_numbers", "check_levels", "section_switches", "check_report",
-    "label_counts", "overview_table", "clean_scores", "layers_with", "stress_sentence", "weights_sentence",
-    "coverage_sentence", "recalibration_sentence", "kernels_sentence", "retraining_sentence", "found_text",
-    "half_words", "stress_table", "compactness_table", "beside_table", "coverage_columns", "kernels_text",
-    "targeting_text", "frozen_text", "gain_table", "load_reports", "report_group", "comparison_table",
-    "verdict_sentence", "layers_sentence", "beside_sentence", "layer_differences", "differences_table",
-    "images_of", "disagreements", "disagreement_rows", "telling_stress", "difference_sentence", "place_sentence",
-    "best_trainings", "minimal_text",
+    "show_table", "markdown_table", "check_list", "check_numbers", "check_levels", "section_switches",
+    "check_report", "label_counts", "overview_table", "clean_scores", "layers_with", "stress_sentence",
+    "weights_sentence", "coverage_sentence", "recalibration_sentence", "kernels_sentence", "retraining_sentence",
+    "found_text", "half_words", "stress_table", "compactness_table", "beside_table", "coverage_columns",
+    "kernels_text", "targeting_text", "frozen_text", "gain_table", "load_reports", "report_group",
+    "comparison_table", "verdict_sentence", "layers_sentence", "beside_sentence", "layer_differences",
+    "differences_table", "images_of", "disagreements", "disagreement_rows", "telling_stress",
+    "difference_sentence", "place_sentence", "best_trainings", "minimal_text", "model_card", "save_model_card",
+    "compare_results", "comparison_markdown", "save_comparison",
 ]

@@ -107,6 +107,9 @@ def verdict_sentence(
     one, other = plain_words(name), plain_words(first)
     mean, rows = _of(differences, "relative_area", mean=True), _of(differences, "relative_area")
     if not len(rows.measure): return f"**{one} and {other}** share no stress that can be compared."
+    if told := differences.attrs.get("guesses"):
+        who = " and ".join(dict(first=other, second=one)[k] for k in told.split(", "))
+        return f"**Which of {one} and {other} is more fragile cannot be told**: {who} may only guess on clean images."
     low, high = float(mean.low[0]), float(mean.high[0])
     verdict = (f"{one} is more fragile than {other}" if high < 0 else f"{one} is less fragile than {other}" if low > 0
                else f"{one} and {other} cannot be told apart in fragility")

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['percent', 'percent_interval', 'points', 'told_interval', 'inside_brackets', 'plain_words', 'page_link',
-           'stress_words', 'data_words', 'facts_table', 'show_text', 'show_table', 'check_list', 'check_numbers',
-           'check_levels', 'section_switches', 'check_report', 'label_counts', 'overview_table', 'clean_scores',
-           'layers_with', 'stress_sentence', 'weights_sentence', 'coverage_sentence', 'recalibration_sentence',
-           'kernels_sentence', 'retraining_sentence', 'found_text', 'half_words', 'stress_table', 'compactness_table',
-           'beside_table', 'coverage_columns', 'kernels_text', 'targeting_text', 'frozen_text', 'gain_table']
+           'stress_words', 'data_words', 'facts_table', 'show_text', 'show_table', 'markdown_table', 'check_list',
+           'check_numbers', 'check_levels', 'section_switches', 'check_report', 'label_counts', 'overview_table',
+           'clean_scores', 'layers_with', 'stress_sentence', 'weights_sentence', 'coverage_sentence',
+           'recalibration_sentence', 'kernels_sentence', 'retraining_sentence', 'found_text', 'half_words',
+           'stress_table', 'compactness_table', 'beside_table', 'coverage_columns', 'kernels_text', 'targeting_text',
+           'frozen_text', 'gain_table']
 
 # %% ../../nbs/api/run/08_report.ipynb #76c420a9
 import html
@@ -120,6 +121,14 @@ def show_table(
     "Shows a table in the notebook and on its page."
     from IPython.display import HTML, display
     display(HTML(table.to_html(index=False, border=0, classes="tex2jax_ignore mathjax_ignore")))
+
+# %% ../../nbs/api/run/08_report.ipynb #ad628dee
+def markdown_table(
+    table:pd.DataFrame, # the index is not shown
+) -> str: # Markdown
+    "A table as Markdown, whatever its cells hold."
+    row = lambda cells: f"| {' | '.join(plain_words(c) for c in cells)} |"
+    return "\n".join([row(table.columns), "|" + ":--|"*len(table.columns), *map(row, table.values)])
 
 # %% ../../nbs/api/run/08_report.ipynb #f571ea3c
 def check_list(
