@@ -114,7 +114,7 @@ def _with_section(text:str, section:str) -> str:
     if old.search(text): return old.sub(lambda _: section, text, count=1)
     return f"{text.rstrip()}\n\n{section}\n".lstrip("\n")
 
-# %% ../../nbs/api/run/10_card.ipynb #9c56ed0b
+# %% ../../nbs/api/run/10_card.ipynb #0dd39a67
 @checked
 def model_card(
     run, # the folder of a report's run, its result.nc, or the result itself
@@ -132,8 +132,9 @@ def model_card(
     tags = [tags] if isinstance(tags, str) else list(tags)
     new = meta | {"tags": list(dict.fromkeys([*tags, "image-classification", "robustness"])),
                   "model-index": _merged_index(index, _card_entry(report, name))}
+    text = text.lstrip("\r\n") or f"# {plain_words(name)}"
     head = yaml.safe_dump(new, sort_keys=False, allow_unicode=True, width=1000)
-    return f"---\n{head}---\n\n{_with_section(text or f'# {plain_words(name)}', card_section(report))}"
+    return f"---\n{head}---\n\n{_with_section(text, card_section(report))}"
 
 # %% ../../nbs/api/run/10_card.ipynb #4949a503
 @checked

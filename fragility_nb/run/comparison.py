@@ -235,6 +235,14 @@ def _stressed(result:xr.Dataset, stress:str, severity:float, few):
     if stress not in STRESSORS or stress_id(stressor := STRESSORS[stress]()) != own: return None
     return apply_stress(stressor, x, severity, int(result.seed.values[0]), few.index).numpy()
 
+def _shown(result:xr.Dataset, stress:str, severity:float, data, places:list[int]) -> tuple[np.ndarray, str]:
+    "Some images, under the stress where it can be made again; and a word where it cannot."
+    if not places: return np.zeros((0, 1, 1, 1)), ""
+    few = data.take(places)
+    seen = _stressed(result, stress, severity, few)
+    return (few.batch(0, len(few)).numpy(), " (shown clean)") if seen is None else (seen, "")
+
+# %% ../../nbs/api/run/09_comparison.ipynb #answ0001
 def _answers(results:Mapping[str, xr.Dataset], stress:str, severity:float, places:np.ndarray, classes) -> list[str]:
     "What each network answers to each image."
     said = {k: r.pred.sel(stress=stress, severity=severity).isel(seed=0).values[places] for k, r in results.items()}
@@ -253,11 +261,10 @@ def disagreement_rows(
     under = "clean images" if severity == 0 else f"{stress_words(stress)}, severity {severity:g}"
     images, words, titles = [], [], []
     for name, places in zip(results, disagreements(a, b, stress, severity)):
-        few = data.take(places[:most].tolist())
-        shown = _stressed(a, stress, severity, few) if len(few) else np.zeros((0, 1, 1, 1))
-        images.append(few.batch(0, len(few)).numpy() if shown is None else shown)
+        shown, how = _shown(a, stress, severity, data, places[:most].tolist())
+        images.append(shown)
         words.append(_answers(results, stress, severity, places[:most], data.classes))
-        titles.append(f"{under}{' (shown clean)' if shown is None else ''}: only {name} is right ({len(places)})")
+        titles.append(f"{under}{how}: only {name} is right ({len(places)})")
     return images, words, titles
 
 # %% ../../nbs/api/run/09_comparison.ipynb #32331e33

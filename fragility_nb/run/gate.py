@@ -175,7 +175,7 @@ def comparison_markdown(
     sentences, numbers = "\n".join(f"- {s}" for s in says), markdown_table(differences_table(named, old, new))
     return f"## Fragility: {verdict}\n\n{_rules_table(found)}\n{sentences}\n\n{numbers}\n"
 
-# %% ../../nbs/api/run/11_gate.ipynb #ca96a415
+# %% ../../nbs/api/run/11_gate.ipynb #9aaebb93
 def _plain(value:float) -> float|str|None:
     "A number as JSON can hold it: null is undefined, \"inf\" and \"-inf\" are text."
     return None if math.isnan(value) else float(value) if math.isfinite(value) else str(float(value))
@@ -189,7 +189,7 @@ def comparison_json(
                 for i, k in enumerate(found.measure.values)}
     rules = [dict(rule=str(k), value=_plain(float(found.value[i])), limit=float(found.limit[i]),
                   failed=bool(found.failed[i])) for i, k in enumerate(found.rule.values)]
-    facts = {k: v.item() if isinstance(v, np.generic) else v for k, v in found.attrs.items()}
+    facts = {k: v.item() if isinstance(v, np.generic) else v for k, v in found.attrs.items() if k != "created_at"}
     return json.dumps(dict(facts=facts, rules=rules, measures=measures), indent=1, ensure_ascii=False, allow_nan=False)
 
 # %% ../../nbs/api/run/11_gate.ipynb #dd1f6217
