@@ -246,7 +246,8 @@ def _shown(result:xr.Dataset, stress:str, severity:float, data, places:list[int]
 def _answers(results:Mapping[str, xr.Dataset], stress:str, severity:float, places:np.ndarray, classes) -> list[str]:
     "What each network answers to each image."
     said = {k: r.pred.sel(stress=stress, severity=severity).isel(seed=0).values[places] for k, r in results.items()}
-    return ["\n".join(f"{name[:12]}: {classes[int(v[i])]}" for name, v in said.items()) for i in range(len(places))]
+    short = lambda name: name if len(name) <= 9 else f"{name[:8]}…"
+    return ["\n".join(f"{short(name)}: {classes[int(v[i])]}" for name, v in said.items()) for i in range(len(places))]
 
 # %% ../../nbs/api/run/09_comparison.ipynb #5c69a32a
 def disagreement_rows(
