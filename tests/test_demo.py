@@ -37,6 +37,8 @@ def test_everything_is_there(demo):
         assert not list((out / name).glob("*running*")) and not (out / name / "parts").exists()
     page = (out / "comparison.html").read_text(encoding="utf-8")
     assert "cnn3 against cnn7" in page and "data:image/png;base64" in page
+    assert re.search("cnn7 (is (more|less) fragile than|and cnn3 cannot be told apart)", page)
+    assert "differences are paired" in page and "The images are not shown" not in page
     for words in ("clean accuracy", "accuracy at ε", "noise AUC", "blur AUC", "most fragile layer",
                   "fragile / robust / antifragile / undecided", "comparison.html"):
         assert words in printed, printed

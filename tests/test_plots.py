@@ -109,7 +109,8 @@ def test_stress_shows_the_summary():
         assert ax.lines[1].get_ydata()[0] == 1/10 and "guess 1/10" in texts(ax)
         assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]
         assert ax.get_xlabel() == "σ in pixels"
-        assert f"area {s.auc:.2f} [{s.auc_low:.2f}, {s.auc_high:.2f}]" in texts(ax)
+        told = [float(s[k]) for k in ("relative_area", "relative_area_low", "relative_area_high", "auc")]
+        assert "relative area {:.2f} [{:.2f}, {:.2f}], area {:.2f}".format(*told) in texts(ax)
     assert [ax.get_title(loc="left") for ax in axs] == ["Gaussian noise", "Rotation", "FGSM"]
     assert [ax.get_ylabel() for ax in axs] == ["accuracy", "", ""]
 

@@ -133,6 +133,8 @@ CALLS = {
     "measure.score_summary": lambda: dict(scores=scored()),
     "measure.scale_scores": lambda: dict(scores=scored()),
     "measure.auc_difference": lambda: dict(a=stressed(), b=stressed(), **FEW),
+    "measure.stress_differences": lambda: dict(a=stressed(), b=stressed(), **FEW),
+    "measure.score_differences": lambda: dict(a=filtered(), b=filtered(), **FEW),
     "measure.compactness": lambda: dict(result=filtered()),
     "measure.smallest_fraction": lambda: dict(result=filtered()),
     "measure.relative_performance": lambda: dict(result=filtered()),

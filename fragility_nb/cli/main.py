@@ -6,11 +6,11 @@
 __all__ = ['GROUPS', 'app']
 
 # %% ../../nbs/api/cli/09_main.ipynb #8d47bd23
-from . import disagreement, listing, reports, studies, training
+from . import disagreement, listing, reports, shipping, studies, training
 from .base import commands
 
 # %% ../../nbs/api/cli/09_main.ipynb #d85bcc1d
-GROUPS = (reports, training, listing, disagreement, studies) # each adds its commands to the program when it is imported
+GROUPS = (reports, training, listing, disagreement, studies, shipping) # each adds its commands when it is imported
 
 def _rank(command) -> int:
     "Where a command stands in the help: as its module in `GROUPS`; one of a notebook comes last."

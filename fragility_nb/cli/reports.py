@@ -27,8 +27,10 @@ def _summary_rows(table) -> dict[str, list[str]]:
     rows = {"clean accuracy": [f"{a:.3f} ({b:.3f}–{c:.3f})" for a, b, c in clean],
             "accuracy at ε": [f"{a:.3f} at {e:.4f}" for a, e in zip(t.accuracy_at_epsilon, t.epsilon)]}
     for name in ("gaussian_noise_auc", "gaussian_blur_auc"):
-        title = name.removesuffix("_auc").replace("gaussian_", "") + " AUC"
-        if name in t: rows[title] = [f"{v:.3f}" for v in t[name]]
+        stress, relative = name.removesuffix("_auc").replace("gaussian_", ""), name.replace("_auc", "_relative_area")
+        if relative not in t: continue
+        title = f"{stress} AUC relative to clean (absolute)"
+        rows[title] = [f"{r:.3f} ({v:.3f})" for r, v in zip(t[relative], t[name])]
     rows["most fragile layer (interval)"] = [f"{n} {s:+.3f} ({a:+.3f} … {b:+.3f})"
                                              for n, s, a, b in zip(t.most_fragile, t.score, low, high)]
     rows["layers fragile / robust / antifragile / undecided"] = [" / ".join(map(str, row)) for row in counts]

@@ -56,6 +56,11 @@ def plot_training(
     return ax
 
 # %% ../../nbs/api/figures/01_plots.ipynb #7c70b61f
+def _areas_told(s:xr.Dataset) -> str:
+    "The area relative to the clean accuracy, where a summary has it, and the absolute one beside it."
+    told = lambda k: f"{s[k]:.2f} [{s[f'{k}_low']:.2f}, {s[f'{k}_high']:.2f}]"
+    return f"relative area {told('relative_area')}, area {s.auc:.2f}" if "relative_area" in s else f"area {told('auc')}"
+
 def _draw_accuracy(ax:Axes, s:xr.Dataset, x:np.ndarray, look:dict, label:str|None=None) -> None:
     "One accuracy curve with its band."
     ax.fill_between(x, s.low, s.high, color=look["color"], alpha=0.22, lw=0)
@@ -77,7 +82,7 @@ def plot_stress(
         s = summary.sel(stress=name)
         _draw_accuracy(one, s, s.severity.values, dict(color=COLOURS["clean"], marker="o"))
         draw_stress_axis(one, s, ticks=True)
-        draw_subtitle(one, f"area {s.auc:.2f} [{s.auc_low:.2f}, {s.auc_high:.2f}]")
+        draw_subtitle(one, _areas_told(s))
         dress_axes(one, pretty_name(name), one.get_xlabel(), "accuracy" if in_first_column(one) else "", rows=1)
     return one_or_array(axs)
 

@@ -112,22 +112,33 @@ def plot_severity(
 def plot_areas(
     results:Mapping[str, xr.Dataset], # name of a network -> its `stress_sweep` or `stress_summary`
     ax:Axes|None=None, # where to draw; default: a new figure
+    measure:str="relative_area", # "relative_area" or "flip_rate": against the clean answers; or "auc": absolute
 ) -> Axes:
-    "Area under the accuracy curve with its interval: one row for each stress, one mark for each network."
+    "A measure of each accuracy curve with its interval: one row for each stress, one mark for each network."
+    title, label = _AREAS[check_choice("measure", measure, _AREAS)]
     summaries = {k: as_summary(r, 0.95, f"results[{k!r}]") for k, r in check_named(results).items()}
     names = shared_names([s.stress.values for s in summaries.values()], "stress")
     ax = make_panels(ax, 1, (6., 1.3 + 0.45*len(names)))[0]
     for i, (k, s) in enumerate(summaries.items()):
-        s, look = s.sel(stress=names), series_look(i)
-        y = np.arange(len(names)) + 0.5*((i + 0.5)/len(summaries) - 0.5)
-        error = np.abs(np.stack([s.auc - s.auc_low, s.auc_high - s.auc]))
-        ax.errorbar(s.auc, y, xerr=error, fmt=look["marker"], color=look["color"], ms=6, lw=2, label=k)
+        _draw_areas(ax, s.sel(stress=names), measure, k, series_look(i), 0.5*((i + 0.5)/len(summaries) - 0.5))
     ax.set_yticks(range(len(names)), [_title(n) for n in names])
-    ax.set(xlim=(0, 1.02), ylim=ax.get_ylim()[::-1])
-    ax.grid(axis="x", color="0.9")
-    dress_axes(ax, "Robustness of each network", "mean accuracy over the severities (bar: 95 % interval)", rows=1)
+    ax.set(xlim=(0, max(1.02, ax.get_xlim()[1])), ylim=ax.get_ylim()[::-1])
+    dress_axes(ax, title, f"{label} (bar: 95 % interval)", rows=1)
     draw_key([ax], ax.get_legend_handles_labels()[0], len(summaries), own=False)
     return ax
+
+# %% ../../nbs/api/figures/02_stress.ipynb #e5a6e8e0
+_AREAS = dict(relative_area=("Fragility of each network", "accuracy relative to clean, mean over severities"),
+              flip_rate=("Flips of each network", "share of answers that changed, mean over severities"),
+              auc=("Accuracy of each network under stress", "mean accuracy over severities"))
+
+def _draw_areas(ax:Axes, s:xr.Dataset, measure:str, label:str, look:dict, below:float) -> None:
+    "One network's marks, so much below the middle of the rows."
+    if measure not in s: raise ValueError(f"Expected `results` with {measure!r}: make the summary again.")
+    error = np.clip(np.stack([s[measure] - s[f"{measure}_low"], s[f"{measure}_high"] - s[measure]]), 0, None)
+    y = np.arange(s.sizes["stress"]) + below
+    ax.errorbar(s[measure], y, xerr=error, fmt=look["marker"], color=look["color"], ms=6, lw=2, label=label)
+    ax.grid(axis="x", color="0.9")
 
 # %% ../../nbs/api/figures/02_stress.ipynb #5ce00003
 _ERRORS = dict(ce="corruption error (reference = 100)", relative_ce="relative corruption error (reference = 100)",

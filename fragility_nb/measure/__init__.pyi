@@ -1,5 +1,5 @@
 # Made by tools/public_names.py.
-from . import external, matrix, mce, runner, scores, sequential, severity, simultaneous, sweeps, targeted
+from . import differences, external, matrix, mce, runner, scores, sequential, severity, simultaneous, sweeps, targeted
 from .sequential import PAIRS, count_pairs, accuracy_ratio, ratio_interval, look_slices
 from .sweeps import stress_sweep, filter_sweep, filter_landscape
 from .simultaneous import spread_of, simultaneous_interval, lowest_set
@@ -16,6 +16,7 @@ from .matrix import StressPolicy, MixUp, CutMix, WorstOf, train_test_matrix, mat
 from .targeted import targeted_weights, targeted_mask
 from .external import stress_scores
 from .mce import ALEXNET, ALEXNET_CLEAN, corruption_scores, corruption_error
+from .differences import stress_differences, score_differences
 
 __all__ = [
     "PAIRS", "count_pairs", "accuracy_ratio", "ratio_interval", "look_slices", "stress_sweep", "filter_sweep",
@@ -25,5 +26,5 @@ __all__ = [
     "compactness", "smallest_fraction", "result_summary", "calibration", "worst_class", "stress_summary",
     "auc_difference", "flip_rate", "minimal_summary", "matrix_summary", "matrix_minimal", "StressPolicy", "MixUp",
     "CutMix", "WorstOf", "train_test_matrix", "matrix_row", "targeted_weights", "targeted_mask", "stress_scores",
-    "ALEXNET", "ALEXNET_CLEAN", "corruption_scores", "corruption_error",
+    "ALEXNET", "ALEXNET_CLEAN", "corruption_scores", "corruption_error", "stress_differences", "score_differences",
 ]

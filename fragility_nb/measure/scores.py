@@ -478,18 +478,22 @@ def smallest_fraction(
     return enough.min("threshold").rename("smallest_fraction").assign_attrs(share=share)
 
 # %% ../../nbs/api/measure/04_scores.ipynb #5bd9dcdd
+def _stress_line(stress:xr.Dataset) -> dict[str, float]: # name of a stress and of a number -> the number
+    "Relative area, half-accuracy severity, flip rate, and the absolute area beside them; those that there are."
+    every = stress.assign(relative_area=stress.auc / stress.accuracy.isel(severity=0))
+    return {f"{s}_{k}": float(every[k].sel(stress=s)) for s in stress.stress.values
+            for k in ("relative_area", "half_severity", "flip_rate", "auc") if k in every}
+
 @checked
 def result_summary(
     report:xr.DataTree, # a report's `result.nc`: groups stress_summary, filters, scores, epsilon (, scores_random)
-) -> dict: # clean_accuracy, clean_low, clean_high, epsilon, accuracy_at_epsilon, …_auc, and of `score_summary`
-    "What one row of a table of models has room for: accuracies, areas under the stress curves, the most fragile layer."
+) -> dict: # clean_accuracy, clean_low, …, epsilon, accuracy_at_epsilon, …_relative_area, …_auc, and of `score_summary`
+    "What one row of a table of models has room for: accuracies, what each stress does, the most fragile layer."
     missing = [g for g in ("stress_summary", "filters", "scores", "epsilon") if g not in report.children]
     if missing:
         raise ValueError(f"Expected `report` to be the result of a report, but it has no group {', '.join(missing)}.")
     stress, scores, found = (report[g].to_dataset() for g in ("stress_summary", "scores", "epsilon"))
-    random = report["scores_random"].to_dataset() if "scores_random" in report.children else None
-    clean = stress.isel(stress=0, severity=0)
-    areas = {f"{s}_auc": float(stress.auc.sel(stress=s)) for s in stress.stress.values}
+    random, clean = report.children.get("scores_random"), stress.isel(stress=0, severity=0)
     return dict(clean_accuracy=float(clean.accuracy), clean_low=float(clean.low), clean_high=float(clean.high),
-                epsilon=float(found.epsilon),
-                accuracy_at_epsilon=float(found.accuracy)) | areas | score_summary(scores, random=random)
+                epsilon=float(found.epsilon), accuracy_at_epsilon=float(found.accuracy)) | _stress_line(stress) \
+        | score_summary(scores, random=None if random is None else random.to_dataset())

@@ -17,7 +17,7 @@ from scipy.integrate import trapezoid
 
 from ..core.checks import check_choice, check_number, checked
 from ..core.results import check_kind, provenance
-from .scores import check_ci, derived_attrs, interval, resampled_means
+from .scores import check_ci, derived_attrs, interval, resampled_means, safe_ratio
 
 # %% ../../nbs/api/measure/05_severity.ipynb #d96ef954
 def _bounds_of(draws:np.ndarray, ci:float) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +38,7 @@ def with_bounds(
     return {name: (dim, point), f"{name}_low": (dim, low), f"{name}_high": (dim, high)}
 
 # %% ../../nbs/api/measure/05_severity.ipynb #820d9ef5
-def _mean_and_draws(
+def mean_and_draws(
     each:xr.DataArray, # of each image (sample, …)
     n_boot:int, # B
     seed:int, # of the draws
@@ -51,12 +51,6 @@ def _mean_and_draws(
 def _stress_coords(result:xr.Dataset) -> dict:
     "The coordinates that a result takes over from its sweep."
     return {k: result[k] for k in ("stress", "severity", "strength", "strength_unit") if k in result.coords}
-
-def _curve_numbers(x:np.ndarray, strength:np.ndarray) -> dict[str, Callable]:
-    "Numbers of accuracies (…, stress, severity), by name."
-    return dict(auc=lambda p: trapezoid(p, x, axis=-1) / x[-1] if len(x) > 1 else p[..., 0],
-                half_severity=lambda p: _crossing(p, np.broadcast_to(x, strength.shape)),
-                half_strength=lambda p: _crossing(p, strength))
 
 # %% ../../nbs/api/measure/05_severity.ipynb #e626b156
 def _binned(
@@ -113,7 +107,7 @@ def _likelihood(result:xr.Dataset, ci:float, n_boot:int, seed:int) -> dict:
     "Negative log-likelihood (stress, severity) with its interval; nothing for a result without losses."
     if "loss" not in result: return {}
     loss = result.loss.astype(float).mean("seed").transpose("sample", "stress", "severity")
-    return with_bounds("nll", *_mean_and_draws(loss, n_boot, seed), ci, ("stress", "severity"))
+    return with_bounds("nll", *mean_and_draws(loss, n_boot, seed), ci, ("stress", "severity"))
 
 def _beside(result:xr.Dataset, how:dict) -> dict:
     "What stands beside accuracy (stress, severity), with intervals: calibration error, likelihood, worst class."
@@ -157,7 +151,7 @@ def worst_class(
                       derived_attrs(result, "worst_class", ci=ci, n_boot=n_boot, bootstrap_seed=seed))
 
 # %% ../../nbs/api/measure/05_severity.ipynb #2ef2abdd
-def _crossing(
+def crossing(
     p:np.ndarray, # accuracies (…, stress, severity)
     x:np.ndarray, # severities or strengths (stress, severity)
     share:float=0.5, # of the first accuracy
@@ -172,6 +166,47 @@ def _crossing(
     a, b = take(x, np.maximum(j - 1, 0)), take(x, j)
     return np.where(below.any(-1), a + part*(b - a), np.inf)
 
+# %% ../../nbs/api/measure/05_severity.ipynb #9f79eb5e
+def mean_over(p:np.ndarray, x:np.ndarray) -> np.ndarray: # (…, severity) -> (…)
+    "The mean of curves over the severities `x`: the area under them, divided by its width."
+    return trapezoid(p, x, axis=-1) / x[-1] if len(x) > 1 else p[..., 0]
+
+def relative_area(
+    p:np.ndarray, # accuracies (…, severity)
+    x:np.ndarray, # severities (severity,)
+) -> np.ndarray: # (…), NaN where nothing was right at first
+    "The mean over the severities of the accuracy relative to the first one, p/p₀: 1 for a network that nothing harms."
+    return safe_ratio(mean_over(p, x), p[..., 0])
+
+def _curve_numbers(x:np.ndarray, strength:np.ndarray) -> dict[str, Callable]:
+    "Numbers of accuracies (…, stress, severity), by name."
+    return dict(relative_area=lambda p: relative_area(p, x), auc=lambda p: mean_over(p, x),
+                half_severity=lambda p: crossing(p, np.broadcast_to(x, strength.shape)),
+                half_strength=lambda p: crossing(p, strength))
+
+# %% ../../nbs/api/measure/05_severity.ipynb #7bc6cb4c
+def flips_of(result:xr.Dataset) -> xr.DataArray: # (sample, stress, severity), the share of seeds
+    "Whether the answer to each image under stress is another than to the clean image."
+    return (result.pred != result.pred.isel(severity=0)).mean("seed").transpose("sample", "stress", "severity")
+
+def _curves_told(result:xr.Dataset, ci:float, n_boot:int, seed:int) -> dict:
+    "Accuracies (stress, severity), and the numbers of their curves (stress)."
+    hits = result.correct.mean("seed").transpose("sample", "stress", "severity")
+    p, draws = mean_and_draws(hits, n_boot, seed)
+    low, high = interval(draws, ci)
+    found:dict = {k: (("stress", "severity"), v) for k, v in dict(accuracy=p, low=low, high=high).items()}
+    numbers = _curve_numbers(result.severity.values, result.strength.transpose("stress", "severity").values)
+    for name, f in numbers.items(): found |= with_bounds(name, f(p), f(draws), ci)
+    return found
+
+def _flips_told(result:xr.Dataset, ci:float, n_boot:int, seed:int) -> dict:
+    "Flips (stress, severity), and their mean over the severities (stress); nothing for a result without answers."
+    if "pred" not in result: return {}
+    flips, draws = mean_and_draws(flips_of(result), n_boot, seed)
+    rate = lambda v: mean_over(v, result.severity.values)
+    return (with_bounds("flips", flips, draws, ci, ("stress", "severity"))
+            | with_bounds("flip_rate", rate(flips), rate(draws), ci))
+
 # %% ../../nbs/api/measure/05_severity.ipynb #78626874
 @checked
 def stress_summary(
@@ -180,18 +215,16 @@ def stress_summary(
     ci:float=0.95, # nominal coverage of the intervals
     n_boot:int=1000, # bootstrap draws
     seed:int=0, # of the draws
-) -> xr.Dataset: # accuracy, ece, nll, worst_class (stress, severity); auc, half_… (stress); …_low, …_high of each
-    "Accuracy, calibration, worst class, area under the curve, half-accuracy severity; bootstrapped over images."
+) -> xr.Dataset: # accuracy, flips, ece, nll, worst_class (stress, severity); relative_area, half_severity, … (stress)
+    """What stress does to a network, each number with `…_low` and `…_high`, bootstrapped over images.
+
+    Fragility, against the network's own clean answers: `relative_area`, `half_severity`, `half_strength`, `flip_rate`.
+    The absolute area `auc` depends on the clean accuracy too, and never stands alone.
+    """
     check_kind(result, "stress_sweep")
     check_ci(ci, n_boot)
-    hits = result.correct.mean("seed").transpose("sample", "stress", "severity")
-    x, strength = result.severity.values, result.strength.transpose("stress", "severity").values
-    p, draws = _mean_and_draws(hits, n_boot, seed)
-    numbers = _curve_numbers(x, strength)
-    low, high = interval(draws, ci)
-    found:dict = {k: (("stress", "severity"), v) for k, v in dict(accuracy=p, low=low, high=high).items()}
-    found |= _beside(result, dict(ci=ci, n_boot=n_boot, seed=seed))
-    for name, f in numbers.items(): found |= with_bounds(name, f(p), f(draws), ci)
+    how:dict[str, Any] = dict(ci=ci, n_boot=n_boot, seed=seed)
+    found = _curves_told(result, **how) | _beside(result, how) | _flips_told(result, **how)
     return xr.Dataset(found, _stress_coords(result), derived_attrs(result, "stress_summary", ci=ci, n_boot=n_boot,
                                                                    bootstrap_seed=seed))
 
@@ -237,8 +270,7 @@ def flip_rate(
     "Share of images whose answer under stress is not the clean answer."
     check_kind(result, "stress_sweep")
     check_ci(ci, n_boot)
-    flips = (result.pred != result.pred.isel(severity=0)).mean("seed").transpose("sample", "stress", "severity")
-    mean, draws = _mean_and_draws(flips, n_boot, seed)
+    mean, draws = mean_and_draws(flips_of(result), n_boot, seed)
     (low, high), curve = interval(draws, ci), ("stress", "severity")
     return xr.Dataset(dict(flips=(curve, mean), low=(curve, low), high=(curve, high)), _stress_coords(result),
                       derived_attrs(result, "flip_rate", ci=ci, n_boot=n_boot, bootstrap_seed=seed))
@@ -332,7 +364,7 @@ def matrix_summary(
     "Accuracies of a matrix, bootstrapped over images, the best row of each test, and the worth of the diagonal."
     check_ci(ci, n_boot)
     hits, dims = check_kind(result, "train_test_matrix").correct.mean(("seed", "init")), ("train", "stress", "severity")
-    p, draws = _mean_and_draws(hits.transpose("sample", *dims), n_boot, seed)
+    p, draws = mean_and_draws(hits.transpose("sample", *dims), n_boot, seed)
     low, high = interval(draws, ci)
     found = dict(accuracy=(dims, p), low=(dims, low), high=(dims, high),
                  best=(dims[1:], result.train.values.astype(object)[p.argmax(0)]))

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['percent', 'percent_interval', 'points', 'told_interval', 'inside_brackets', 'plain_words', 'page_link',
            'stress_words', 'data_words', 'attack_words', 'is_attack', 'facts_table', 'show_text', 'show_table',
-           'check_list', 'check_numbers', 'check_levels', 'section_switches', 'check_report', 'label_counts',
-           'overview_table', 'clean_scores', 'layers_with', 'stress_sentence', 'weights_sentence', 'attacks_sentences',
-           'coverage_sentence', 'recalibration_sentence', 'kernels_sentence', 'retraining_sentence', 'found_text',
-           'stress_table', 'compactness_table', 'beside_table', 'coverage_columns', 'kernels_text', 'targeting_text',
-           'frozen_text', 'gain_table']
+           'markdown_table', 'check_list', 'check_numbers', 'check_levels', 'section_switches', 'check_report',
+           'label_counts', 'overview_table', 'clean_scores', 'layers_with', 'stress_sentence', 'weights_sentence',
+           'attacks_sentences', 'coverage_sentence', 'recalibration_sentence', 'kernels_sentence',
+           'retraining_sentence', 'found_text', 'half_words', 'stress_table', 'compactness_table', 'beside_table',
+           'coverage_columns', 'kernels_text', 'targeting_text', 'frozen_text', 'gain_table']
 
 # %% ../../nbs/api/run/08_report.ipynb #76c420a9
 import html
@@ -138,6 +138,14 @@ def show_table(
     from IPython.display import HTML, display
     display(HTML(table.to_html(index=False, border=0, classes="tex2jax_ignore mathjax_ignore")))
 
+# %% ../../nbs/api/run/08_report.ipynb #ad628dee
+def markdown_table(
+    table:pd.DataFrame, # the index is not shown
+) -> str: # Markdown
+    "A table as Markdown, whatever its cells hold."
+    row = lambda cells: f"| {' | '.join(plain_words(c) for c in cells)} |"
+    return "\n".join([row(table.columns), "|" + ":--|"*len(table.columns), *map(row, table.values)])
+
 # %% ../../nbs/api/run/08_report.ipynb #f571ea3c
 def check_list(
     name:str, # of the parameter
@@ -243,15 +251,18 @@ def layers_with(
 def stress_sentence(
     summary:xr.Dataset, # of `stress_summary`
 ) -> str: # Markdown
-    "Which stress on the images costs most accuracy, and which least; the attack is left out."
+    "Which stress on the images costs most of the clean accuracy, and which least; the attack is left out."
     natural = summary.sel(stress=[s for s in summary.stress.values if not is_attack(summary.sel(stress=s))])
     def told(place):
         s = natural.isel(stress=int(place))
-        return (f"{plain_words(stress_words(s.stress.item()))} ({percent(float(s.auc))}; "
-                f"{percent_interval(float(s.auc_low), float(s.auc_high))})")
+        bounds = percent_interval(float(s.relative_area_low), float(s.relative_area_high))
+        return (f"{plain_words(stress_words(s.stress.item()))} ({percent(float(s.relative_area))}; {bounds}; "
+                f"absolute {percent(float(s.auc))})")
     first, last = (float(v) for v in summary.severity.values[[0, -1]])
-    return (f"**Stress on the images.** Averaged over severities {first:g} to {last:g}, accuracy suffers most from "
-            f"{told(natural.auc.values.argmin())} and least from {told(natural.auc.values.argmax())}.")
+    order = natural.relative_area.values
+    if np.isnan(order).all(): return "**Stress on the images.** No clean image was answered rightly."
+    return (f"**Stress on the images.** Averaged over severities {first:g} to {last:g}, least of the clean accuracy is "
+            f"left by {told(np.nanargmin(order))} and most by {told(np.nanargmax(order))}.")
 
 # %% ../../nbs/api/run/08_report.ipynb #744225c4
 def weights_sentence(
@@ -360,15 +371,22 @@ def found_text(
               f"trained network* was measured, not how another training of it would turn out.{few}")
 
 # %% ../../nbs/api/run/08_report.ipynb #bc16efe3
+def half_words(severity:float) -> str:
+    "Where half of the clean accuracy is gone."
+    return f"at severity {severity:.2g}" if np.isfinite(severity) else "not within these severities"
+
 def stress_table(
     summary:xr.Dataset, # of `stress_summary`
 ) -> pd.DataFrame:
-    "Mean accuracy under each stress, with its interval."
-    intervals = [percent_interval(low, high) for low, high in zip(summary.auc_low.values, summary.auc_high.values)]
+    "What each stress leaves of the clean accuracy, with the absolute mean accuracy beside it."
+    share = lambda k: [f"{percent(v)} ({percent_interval(a, b)})" for v, a, b in zip(
+        summary[k].values, summary[f"{k}_low"].values, summary[f"{k}_high"].values)]
     return pd.DataFrame({"stress": [stress_words(s) for s in summary.stress.values],
-                         "mean accuracy over the severities": [percent(v) for v in summary.auc.values],
-                         "interval": intervals})
+                         "of the clean accuracy, mean over the severities": share("relative_area"),
+                         "half of it is gone": [half_words(v) for v in summary.half_severity.values],
+                         "answers changed": share("flip_rate"), "mean accuracy (absolute)": share("auc")})
 
+# %% ../../nbs/api/run/08_report.ipynb #7785b966
 def compactness_table(
     smallest:xr.DataArray, # (layer, filter), shares of weights: of `smallest_fraction`, on one stress
 ) -> pd.DataFrame:
