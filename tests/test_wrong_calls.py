@@ -11,193 +11,37 @@ import re
 import signal
 import traceback
 import warnings
-from functools import cache
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
 from conftest import ROOT
+from right_calls import CALLS, UNTRIED, data, filtered, get, images, model, noise, other, scratch, stressed
 
 matplotlib.use("agg")
 pytestmark = pytest.mark.filterwarnings("ignore")
 NAN, INF = float("nan"), float("inf")
-
-
-# Valid arguments, made once: a tiny network, ten images, small results
-
-def get(name):
-    "A public thing by its place: `stress.FGSM`."
-    package, _, attribute = name.rpartition(".")
-    return getattr(importlib.import_module(f"fragility_nb.{package}"), attribute)
-
-
-@cache
-def subject():
-    "A small network that knows some digits, and ten images of them."
-    data, train = get("data.load_data")("digits", n=10), get("data.load_data")("digits", "train", n=300)
-    model = get("models.create_model")("cnn3")
-    get("models.fit")(model, train, epochs=2, lr=3e-3, batch_size=30, progress=False, device="cpu")
-    return model, data
-
-
-def model(): return subject()[0]
-def other(): return get("models.create_model")("cnn3", seed=1)
-def data(): return subject()[1]
-def images(): return data().batch(0, 10)
-def noise(): return get("stress.GaussianNoise")()
-def fgsm(): return get("stress.FGSM")(0.05)
-
-
-@cache
-def stressed():
-    return get("measure.stress_sweep")(model(), data(), [noise(), fgsm()], (0, 1, 2), seeds=(0, 1), progress=False)
-
-
-@cache
-def corrupted():
-    few = [get("stress.Brightness")("cifar"), get("stress.Contrast")("cifar")]
-    return get("measure.stress_sweep")(model(), data(), few, (0, 1, 2, 3, 4, 5), progress=False)
-
-
-@cache
-def filtered():
-    return get("measure.filter_sweep")(model(), data(), layers=["conv2", "linear"], thresholds=5, attack=fgsm(),
-                                       progress=False)
-
-
-@cache
-def scored(): return get("measure.synaptic_scores")(filtered(), n_boot=100)
-
-
-@cache
-def least(): return get("stress.minimal_perturbation")(model(), data(), progress=False)
-
-
-@cache
-def theta(): return next(model().parameters()).detach()
-
-
 QUICK = dict(progress=False)
-FEW = dict(n_boot=100)
-CALLS = {
-    # floor: what is called, with which valid arguments; the parameters are those of its signature
-    "core.check_kind": lambda: dict(result=stressed(), kind="stress_sweep"),
-    "core.save_result": lambda: dict(result=stressed(), path=scratch() / "result.nc"),
-    "core.load_result": lambda: dict(path=get("core.save_result")(stressed(), scratch() / "saved.nc")),
-    "core.array_hash": lambda: dict(arrays=dict(a=np.zeros(3))),
-    "core.poisson_quantile": lambda: dict(u=torch.rand(3), rate=torch.rand(3)),
-    "data.ImageData": lambda: dict(images=images(), labels=data().labels, classes=data().classes,
-                                   index=torch.arange(10)),
-    "data.LazyImages": lambda: dict(files=[picture()], shape=(1, 8, 8), share=0.5),
-    "data.as_data": lambda: dict(data=(images(), data().labels), classes=data().classes),
-    "data.channel_moments": lambda: dict(data=data()),
-    "data.check_images": lambda: dict(images=images()),
-    "data.check_labels": lambda: dict(labels=data().labels, n=10, num_classes=10),
-    "data.unit_pixels": lambda: dict(image=images()),
-    "data.load_data": lambda: dict(name="digits", n=10, image_size=8, **QUICK),
-    "data.load_digits": lambda: dict(split="test"),
-    "data.list_corruptions": lambda: dict(name=str(corruptions())),
-    "data.data_root": lambda: dict(root="data"),
-    "data.cache_folder": lambda: dict(root="data"),
-    "data.pick_device": lambda: dict(device="cpu"),
-    "models.create_model": lambda: dict(name="cnn3"),
-    "models.predict": lambda: dict(model=model(), data=data()),
-    "stress.GaussianNoise": dict, "stress.GaussianBlur": dict, "stress.Rotation": dict, "stress.Translation": dict,
-    "stress.Scale": dict, "stress.Shear": dict, "stress.Perspective": dict, "stress.Hue": dict,
-    "stress.Occlusion": dict, "stress.RandomNoise": dict, "stress.FGSM": dict, "stress.PGD": dict,
-    "stress.Brightness": dict, "stress.Fog": dict,
-    "stress.GradientWalk": dict, "stress.FGSMSearch": dict,
-    "stress.Chain": lambda: dict(stages=(noise(), get("stress.Rotation")())),
-    "stress.apply_stress": lambda: dict(stressor=noise(), x=images(), severity=1., index=range(10)),
-    "stress.attack_images": lambda: dict(model=model(), data=data(), attack=fgsm()),
-    "stress.check_attack": lambda: dict(model=model(), data=data(), attack=fgsm(), n=8),
-    "stress.find_epsilon": lambda: dict(model=model(), data=data(), attack=fgsm(), max_epsilon=0.5, **QUICK),
-    "stress.minimal_perturbation": lambda: dict(model=model(), data=data(), **QUICK),
-    "stress.loss_gradient": lambda: dict(model=model(), data=data()),
-    "stress.plan_filter": lambda: dict(theta=theta(), filter="high_pass", thresholds=4, alpha_range=(0, 1)),
-    "stress.threshold_grid": lambda: dict(low=0., high=1., n=3),
-    "stress.common_corruptions": dict,
-    "stress.high_pass": lambda: dict(theta=theta(), alpha=0.1),
-    "stress.low_pass": lambda: dict(theta=theta(), alpha=0.1),
-    "stress.pulse": lambda: dict(theta=theta(), alpha=0.1, step=0.1),
-    "stress.gaussian_filter": lambda: dict(x=images(), sigma=1.),
-    "stress.pad_border": lambda: dict(x=images(), rows=1, cols=1, border="mirror"),
-    "stress.cross_entropy": lambda: dict(logits=torch.rand(10, 10), y=data().labels),
-    "measure.stress_sweep": lambda: dict(model=model(), data=data(), stressors=[noise()], severities=(0, 1), **QUICK),
-    "measure.filter_sweep": lambda: dict(model=model(), data=data(), layers=["conv2"], thresholds=3, **QUICK),
-    "measure.synaptic_scores": lambda: dict(result=filtered(), **FEW),
-    "measure.relabel": lambda: dict(scores=scored(), band=0.02),
-    "measure.score_summary": lambda: dict(scores=scored()),
-    "measure.scale_scores": lambda: dict(scores=scored()),
-    "measure.auc_difference": lambda: dict(a=stressed(), b=stressed(), **FEW),
-    "measure.compactness": lambda: dict(result=filtered()),
-    "measure.smallest_fraction": lambda: dict(result=filtered()),
-    "measure.relative_performance": lambda: dict(result=filtered()),
-    "measure.stress_summary": lambda: dict(result=stressed(), **FEW),
-    "measure.calibration": lambda: dict(result=stressed(), **FEW),
-    "measure.flip_rate": lambda: dict(result=stressed(), **FEW),
-    "measure.minimal_summary": lambda: dict(result=least(), **FEW),
-    "measure.corruption_error": lambda: dict(result=corrupted(), **FEW),
-    "measure.area_weights": lambda: dict(n=3),
-    "measure.label_scores": lambda: dict(low=np.zeros(3), high=np.ones(3)),
-    "measure.look_slices": lambda: dict(n=300),
-    "measure.interval": lambda: dict(draws=np.random.default_rng(0).random((20, 3))),
-    "measure.resampled_means": lambda: dict(x=np.zeros((5, 2)), n_boot=9),
-    "measure.count_pairs": lambda: dict(filtered=np.ones((2, 5), bool), unfiltered=np.ones(5, bool)),
-    "measure.accuracy_ratio": lambda: dict(pairs=np.ones((2, 4))),
-    "measure.ratio_interval": lambda: dict(pairs=np.ones((2, 4))),
-    "measure.MixUp": dict, "measure.CutMix": dict,
-    "measure.StressPolicy": lambda: dict(stressors=(noise(),), severities=(1., 2.)),
-    "measure.WorstOf": lambda: dict(stressors=(noise(),), severities=(1., 2.)),
-    "figures.plot_stress": lambda: dict(result=stressed()),
-    "figures.plot_stress_map": lambda: dict(result=stressed()),
-    "figures.plot_reliability": lambda: dict(result=stressed(), stress=str(stressed().stress.values[0])),
-    "figures.plot_filter_response": lambda: dict(result=filtered(), layer="conv2"),
-    "figures.plot_scores": lambda: dict(scores=scored()),
-    "figures.plot_compactness": lambda: dict(result=filtered(), layer="conv2"),
-    "figures.plot_areas": lambda: dict(results=dict(a=stressed(), b=stressed())),
-    "figures.plot_comparison": lambda: dict(results=dict(a=stressed(), b=stressed())),
-    "figures.plot_severity": lambda: dict(results=dict(a=stressed())),
-    "figures.plot_minimal": lambda: dict(results=dict(a=least())),
-    "figures.plot_corruption_error": lambda: dict(
-        results=get("measure.corruption_error")(corrupted(), **FEW), measure="error"),
-    "probes.compare_sources": lambda: dict(models=[model(), other()], data=data(), sources=dict(a=images())),
-    "probes.recalibrate": lambda: dict(model=model(), data=data(), n=8, stressor=noise(), severity=1.),
-}
-
-
-@cache
-def scratch():
-    import tempfile
-    return Path(tempfile.mkdtemp())
-
-
-@cache
-def picture():
-    from PIL import Image
-    Image.new("L", (8, 8)).save(scratch() / "picture.png")
-    return str(scratch() / "picture.png")
-
-
-@cache
-def corruptions():
-    "A corrupted set."
-    (scratch() / "own-C" / "fog" / "1").mkdir(parents=True)
-    return scratch() / "own-C"
 
 
 # What cannot be meant, by the type that a signature names
 
-FREE = {"what", "where"} # texts of any kind, for errors
+FREE = {"what", "where", "words", "title"} # texts of any kind, for errors and pages
 OPEN = {"download", "progress", "cache", "lazy", "clip", "random_start", "bounds", "integer", "deep", "extra"}
 NUMBERS = {"nan": NAN, "inf": INF, "text": "x", "bool": True, "empty": []}
 NEGATIVE = set("n bins n_boot batch_size thresholds band ci share most first epsilon sigma k p steps step max_epsilon "
                "min_epsilon tolerance grid halvings restarts severity image_size num_classes highest side tilt "
-               "image_size in_chans rows cols".split())
-ZERO = set("n bins n_boot batch_size ci share most first restarts steps grid image_size num_classes in_chans".split())
+               "image_size in_chans rows cols seed stress_seed epochs every tries combine orders points round_size "
+               "workers threads groups depth kind kernel w_in w_out maps width num_features inits cores gpus timeout "
+               "patience top lr resize padding epoch weight_decay momentum eps n_perm held_out snapshots control "
+               "n_train wait size probes digits images weights memory draw init".split())
+ZERO = set("n bins n_boot batch_size ci share most first restarts steps grid image_size num_classes in_chans epochs "
+           "every tries combine orders points round_size workers threads groups depth kind kernel w_in w_out maps "
+           "width num_features inits cores timeout top lr resize n_perm probes memory".split())
 BAD = dict(
     model={"number": 3, "none": None, "text": "cnn3"},
     data={"number": 3, "none": None, "empty list": [], "no folder": "no/such/folder", "no text": "",
@@ -215,20 +59,40 @@ BAD = dict(
     names={"unknown": ["no_such_name"], "empty": [], "numbers": [3], "number": 3},
     numbers={"nan": [NAN], "inf": [INF], "empty": [], "text": "x", "texts": ["x"], "bool": [True], "number": None},
     name={"unknown": "no_such_name", "number": 3, "no text": ""},
+    word={"number": 3, "none": None},
     ax={"number": 3, "text": "x"},
     array={"text": "x", "none": None, "number": 3},
     flag={"text": "no", "number": 3},
+    function={"number": 3, "text": "no_such_name", "none": None},
+    mapping={"number": 3, "text": "x", "list": [1], "none": None},
+    table={"number": 3, "text": "x", "none": None, "empty": lambda: pd.DataFrame()},
+    tree={"number": 3, "text": "x", "none": None, "empty": lambda: xr.DataTree()},
+    study={"number": 3, "none": None, "unknown": "no/such/study.toml", "no text": ""},
+    template={"number": 3, "none": None, "unknown": "no_such_name", "no text": ""},
+    snapshots={"number": 3.5, "none": None, "empty": {}, "nothing there": {1: "no/such/file"}, "text": "x"},
+    kernels={"nan": [NAN], "empty": [], "text": "x", "unknown": [99], "twice": [0, 0], "number": 3,
+             "another kind": lambda: xr.Dataset(attrs=dict(kind="another"))},
 )
 KINDS = { # by the name of the parameter, where the type does not say it
-    "model": "model", "data": "data", "train": "data", "result": "result", "scores": "result", "a": "result",
-    "b": "result",
+    "model": "model", "data": "data", "train": "data", "test": "data", "held": "data", "source": "data",
+    "result": "result", "scores": "result", "a": "result", "b": "result",
     "results": "results", "device": "device", "attack": "attack", "stressor": "stressor", "stressors": "stressors",
+    "attacks": "stressors", "transforms": "stressors", "tests": "stressors", "study": "study", "template": "template",
     "ax": "ax", "axs": "ax", "path": "path", "resume": "path", "layers": "names", "filters": "names",
     "severities": "numbers", "seeds": "numbers", "images": "array", "labels": "array", "image": "array", "x": "array",
     "theta": "array", "u": "array", "rate": "array", "logits": "array", "y": "array", "array": "array", "low": "array",
     "high": "array", "draws": "array", "pairs": "array", "filtered": "array", "unfiltered": "array", "arrays": "array",
     "sources": "results", "models": "results", "index": "numbers", "stages": "stressors", "search": "name",
+    "snapshots": "snapshots", "kernels": "kernels", "levels": "numbers", "test_levels": "numbers", "runs": "results",
+    "report": "mapping", "values": "numbers",
 }
+TYPES = [ # by the type, where the name does not say it; the first that fits
+    ("DataTree", "tree"), ("Mapping[str, xarray", "results"), ("Dataset", "result"), ("DataArray", "result"),
+    ("DataFrame", "table"), ("Attack", "attack"), ("Callable", "function"), ("Mapping", "mapping"), ("dict", "mapping"),
+    ("Module", "model"), ("Tensor", "array"), ("ndarray", "array"), ("Axes", "ax"), ("Sequence[str]", "names"),
+    ("Iterable[str", "names"), ("Sequence[float]", "numbers"), ("tuple[float", "numbers"),
+    ("Sequence[int]", "numbers"),
+]
 
 
 def wrong_values(parameter):
@@ -239,15 +103,17 @@ def wrong_values(parameter):
                 if v is not None}
     if name in FREE or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD): return {}
     if name in ("low", "high") and "ndarray" not in kind: return NUMBERS
-    if name in KINDS: return BAD[KINDS[name]]
     if name in OPEN or kind == "bool" or "'bool'" in kind: return BAD["flag"]
-    if "Sequence[float]" in kind or "tuple[float" in kind or "Sequence[int]" in kind: return BAD["numbers"]
-    if "Sequence[str]" in kind or "Iterable[str" in kind or name == "classes": return BAD["names"]
+    if kind in ("<class 'str'>", "str"): return BAD["name"]
+    if name in KINDS and kind not in ("<class 'int'>", "<class 'float'>"): return BAD[KINDS[name]]
+    for word, of in TYPES:
+        if word in kind: return BAD[of]
+    if name == "classes": return BAD["names"]
     if "float" in kind or "int" in kind:
         more = {"negative": -1} if name in NEGATIVE else {}
         more |= {"zero": 0} if name in ZERO else {}
         return NUMBERS | more | ({"fraction": 2.5} if "float" not in kind else {})
-    if "PathLike" in kind: return {"number": 3}
+    if "PathLike" in kind or "Path" in kind: return {"number": 3}
     return BAD["name"] if "str" in kind else {}
 
 
@@ -261,7 +127,9 @@ WRONG = [(name, p.name, label) for name in CALLS for p in parameters(name) for l
 
 # How a call ends
 
-ALIASES = {"data": "data|images|labels|name|dataset|folder", "result": "result|scores|kind", "scores": "scores|result",
+DATA = "data|images|labels|name|dataset|folder"
+ALIASES = {"data": DATA, "train": f"train|{DATA}", "test": f"test|{DATA}", "held": f"held|{DATA}",
+           "source": f"source|{DATA}", "names": "names|layers", "result": "result|scores|kind", "scores": "scores|result",
            "stressors": "stressors?|stress", "stages": "stages?|stressor", "severities": "severit(y|ies)",
            "seeds": "seeds?", "filters": "filters?", "layers": "layers?", "results": "results?|result",
            "models": "models?", "sources": "sources?", "name": "name|dataset|model|data set", "theta": "theta|weights",
@@ -289,7 +157,8 @@ def ending(name, parameter, label):
     try:
         with time_limit(20), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            get(name)(**arguments)
+            done = get(name)(**arguments)
+            if isinstance(done, contextlib.AbstractContextManager): done.__enter__() and done.__exit__(None, None, None)
     except Exception as error: return judged(error, parameter)
     finally: close_figures()
     return "silent"

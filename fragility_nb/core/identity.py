@@ -34,6 +34,7 @@ import numpy as np
 from .checks import as_list, checked
 
 # %% ../../nbs/api/core/01_identity.ipynb #3c1a591d
+@checked
 def stable_seed(
     *parts:str|int|float, # what the stream is for, e.g. `("gaussian_noise", 2.0, seed, image_index)`
 ) -> int: # in [0, 2⁶³)
@@ -59,6 +60,7 @@ def array_hash(
 # %% ../../nbs/api/core/01_identity.ipynb #fb1ef08c
 RESULTS_VERSION = 1 # raised whenever the package computes another number than before
 
+@checked
 def installed_version(
     package:str, # as `pip` calls it
 ) -> str:
@@ -113,11 +115,14 @@ def _known_digests(table:sqlite3.Connection|None, states:Mapping[str, str]) -> d
     return {path: row[1] for path, row in found.items() if row is not None and row[0] == states[path]}
 
 # %% ../../nbs/api/core/01_identity.ipynb #de6b14bf
+@checked
 def file_digests(
     paths:Iterable[str|os.PathLike], # of files
 ) -> list[str]: # 16 hexadecimal digits each
     "Digests of files by their content; a file that has not changed since it was read is not read again."
     full = [os.path.abspath(p) for p in paths]
+    if lost := next((p for p in full if not os.path.exists(p)), None):
+        raise FileNotFoundError(f"Expected `paths` to be files that are there, but there is no `{lost}`.")
     if not full: return []
     before = {p: _file_state(p) for p in dict.fromkeys(full)}
     with _digest_table() as table:
@@ -134,6 +139,7 @@ def file_digests(
 # %% ../../nbs/api/core/01_identity.ipynb #6e0c118b
 READ_AT_MOST = 8 * 2**30 # bytes of a folder that are read
 
+@checked
 def folder_digest(
     folder:str|os.PathLike, # with all that is below it
 ) -> str: # 16 hexadecimal digits
@@ -158,6 +164,7 @@ def remember_folders() -> Iterator[None]:
     try: yield
     finally: _remembered.reset(token)
 
+@checked
 def remembered(
     key:tuple, # what is asked for
     find:Callable[[], Any], # finds it
@@ -177,6 +184,7 @@ def _files_below(folder:str, above:tuple[str, ...]=()) -> Iterator[str]:
         if entry.is_dir(): yield from _files_below(entry.path, above) if os.path.realpath(entry) not in above else ()
         elif entry.is_file(): yield entry.path
 
+@checked
 def text_digest(
     text:str, # of any length
 ) -> str: # 16 hexadecimal digits
@@ -225,6 +233,7 @@ def _constant(value) -> str:
     if isinstance(value, tuple): return f"({', '.join(map(_constant, value))})"
     return f"{type(value).__name__}:{value!r}"
 
+@checked
 def code_digest(
     code:types.CodeType, # `f.__code__`
 ) -> str: # 16 hexadecimal digits
@@ -320,11 +329,13 @@ def as_array(
     return (x.dequantize() if getattr(x, "is_quantized", False) else x).numpy()
 
 # %% ../../nbs/api/core/01_identity.ipynb #9bf61f89
+@checked
 def describe_structure(
     model, # a `torch.nn.Module`
     what:str="model", # how to name it in an error
 ) -> dict[str, str]:
     "How a network is built: hashes of its printed form, and of the code of all classes that are not of a package."
+    if not hasattr(model, "modules"): raise TypeError(f"Expected `{what}` to be a torch.nn.Module, but got {model!r}.")
     printed = re.sub(r" at 0x[0-9a-f]+", "", repr(model))
     classes = {type(m) for m in model.modules()}
     code = sorted(json.dumps(_class(c, what, (model,)), sort_keys=True) for c in classes)
@@ -447,6 +458,7 @@ def _shortly(value) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 # %% ../../nbs/api/core/01_identity.ipynb #d2b28737
+@checked
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
     "Facts of which it shall be said how many changed: one digest for each."
@@ -464,6 +476,7 @@ class Rows:
         return [f"{(then != self.digests).sum()} of {len(then)} {self.words} changed"]
 
 # %% ../../nbs/api/core/01_identity.ipynb #e12e7993
+@checked
 @dataclasses.dataclass(frozen=True, eq=False)
 class Near:
     "Numbers that are compared within a tolerance and not hashed."

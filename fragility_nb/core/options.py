@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .checks import check_choice, check_number
+from .checks import check_choice, check_number, checked
 
 # %% ../../nbs/api/core/06_options.ipynb #edcc08a9
 KINDS:dict[str, tuple[Any, str]] = dict( # kind -> the Python types that fit, in words
@@ -50,6 +50,7 @@ def _check_text(name:str, value, option:Option) -> None:
         raise ValueError(f"Expected `{name}` to be {option.meaning[0].lower()}{option.meaning[1:].rstrip('.')}, but "
                          f"got {value!r}.")
 
+@checked
 def check_option(
     name:str, # of the parameter
     value, # as it came
@@ -202,6 +203,7 @@ OPTIONS = { # parameter, or command.parameter where this one means something els
                                           "`fragility run`, or names to train now.")}
 
 # %% ../../nbs/api/core/06_options.ipynb #71fcaf7c
+@checked
 def find_option(
     name:str, # of a parameter
     place:str="", # the command or template that takes it
@@ -210,6 +212,7 @@ def find_option(
     return OPTIONS.get(f"{place}.{name}", OPTIONS.get(name))
 
 # %% ../../nbs/api/core/06_options.ipynb #a0e060b2
+@checked
 def check_options(
     values:Mapping, # by name; names that are not in the table are passed over
     place:str="", # the command or template that takes them

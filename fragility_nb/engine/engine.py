@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import check_choice, warn_user
+from ..core.checks import check_choice, warn_user, checked
 from ..data.sets import pick_device
 from ..models.wrap import by_batch, no_autocast
 from ..models.answers import BLOCK
@@ -25,6 +25,7 @@ from .job import Budget, Edits, Job, exact_float32
 from .passes import BoundaryStore, attacked_passes, fixed_passes, tape_rows, whole_passes
 
 # %% ../../nbs/api/engine/05_engine.ipynb #a96fe4f2
+@checked
 class EditEngine:
     "Which images each of many edited copies of a network classifies rightly."
     def __init__(self,

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from ..core.checks import check_choice, check_number, warn_user
+from ..core.checks import check_choice, check_number, warn_user, checked
 from ..data.images import ImageData
 from ..models.wrap import copy_model, home, hooked, model_hash, short_name
 from ..models.answers import match_data
@@ -106,6 +106,7 @@ _ATTRIBUTIONS = dict( # name -> captum's class
     saliency=Saliency, integrated_gradients=IntegratedGradients, input_x_gradient=InputXGradient)
 _ATTRIBUTION_OPTIONS:dict[str, dict[str, Any]] = dict(saliency=dict(abs=False), integrated_gradients=dict(n_steps=24))
 
+@checked
 def attribute(
     model:nn.Module, # in eval mode
     x:Tensor, # image (1, C, H, W) in [0, 1]
@@ -267,6 +268,7 @@ def _named_stressors(stressors) -> Mapping:
     if not stressors: raise ValueError("Expected `stressors` to hold at least one stressor, but got none.")
     return stressors
 
+@checked
 def explore_stress(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -280,6 +282,7 @@ def explore_stress(
     return StressExplorer(model, match_data(model, data), _named_stressors(stressors), start, top)
 
 # %% ../../nbs/api/explore/04_live.ipynb #8e2afcf4
+@checked
 def warn_of_another(
     model:nn.Module, # the network at hand
     result:xr.Dataset, # a saved result
@@ -410,6 +413,7 @@ class KernelsExplorer(LiveExplorer):
     def _arguments(self) -> str: return "result, model, data" + (", attack" if self._given else "")
 
 # %% ../../nbs/api/explore/04_live.ipynb #4bf1b26f
+@checked
 def explore_kernels(
     result:xr.Dataset, # of `kernel_dropout` or `kernel_history`
     model:nn.Module, # the network it was made with; comes back unchanged
@@ -485,6 +489,7 @@ class BatchNormExplorer(LiveExplorer):
     def _arguments(self) -> str: return "model, data, stressors" + (f", top={self.top!r}" if self.top != 5 else "")
 
 # %% ../../nbs/api/explore/04_live.ipynb #5b80ddf8
+@checked
 def explore_batchnorm(
     model:nn.Module, # with BatchNorm; comes back unchanged
     data, # anything that `as_data` takes

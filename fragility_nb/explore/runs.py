@@ -15,6 +15,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..core.checks import checked
 from ..core.results import SCHEMA, load_result
 from ..measure.scores import KINDS, average_inits, synaptic_scores
 from ..figures.style import SERIES
@@ -88,6 +89,7 @@ def _facts(report) -> dict[str, str|float]:
     return out
 
 # %% ../../nbs/api/explore/03_runs.ipynb #5ecd5069
+@checked
 def run_table(
     runs, # a folder with `result.nc` files below it, or a dict of name -> report (DataTree) or scores or filter sweep
 ) -> pd.DataFrame: # one row a run: run, model, data, seed, and every number that its result has in store
@@ -152,6 +154,7 @@ class RunsExplorer(Panels):
     def _arguments(self) -> str: return repr(str(self.runs)) if isinstance(self.runs, (str, Path)) else "runs"
 
 # %% ../../nbs/api/explore/03_runs.ipynb #4e02acbb
+@checked
 def explore_runs(
     runs, # a folder with `result.nc` files below it, or a dict of name -> report, scores or filter sweep
     **start, # settings to begin with: model, data, seed, x, y, kind

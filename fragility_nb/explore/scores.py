@@ -21,7 +21,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
-from ..core.checks import check_choice
+from ..core.checks import check_choice, checked
 from ..core.results import provenance
 from ..measure.scores import KINDS, area_weights, average_inits, control_performance, relabel
 from ..measure.scores import relative_performance, synaptic_scores
@@ -31,6 +31,7 @@ from .base import Cells, Explorer, check_result, figure_png, labelled_menu, scre
 from .base import value_slider
 
 # %% ../../nbs/api/explore/01_scores.ipynb #63d1aa7b
+@checked
 def point_scores(
     result:xr.Dataset, # of `filter_sweep`, with accuracies only
     band:float=0.01, # τ
@@ -416,6 +417,7 @@ def _prepared(subject:_Subject, size:tuple[float, float]) -> tuple[Figure, _Pain
     return figure, painting, canvas.copy_from_bbox(figure.bbox)
 
 # %% ../../nbs/api/explore/01_scores.ipynb #0aa2faf5
+@checked
 def explore_scores(
     result, # of `filter_sweep` or `filter_landscape`, or a report's; or several by name: dict of model -> result
     scores=None, # of `synaptic_scores`; a dict where `result` is one; default: computed, with the result's intervals

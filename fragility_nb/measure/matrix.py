@@ -182,6 +182,7 @@ def _trained(model, train:ImageData, policy, seed:int, training:dict, folder:Pat
     return net
 
 # %% ../../nbs/api/measure/06_matrix.ipynb #09eb77fc
+@checked
 def train_test_matrix(
     model:str|Callable, # name for `create_model`, or f(seed) -> network
     data, # name of a data set, or a pair (train, test) of anything that `as_data` takes

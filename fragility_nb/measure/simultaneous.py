@@ -11,7 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import norm, t
 
+from ..core.checks import checked
+
 # %% ../../nbs/api/measure/03_simultaneous.ipynb #aac9ec00
+@checked
 def spread_of(
     draws:np.ndarray, # (B, …) a statistic over bootstrap draws; NaN where a draw left it undefined
 ) -> np.ndarray: # (…) standard error; 0 where the draws do not vary but by rounding
@@ -29,6 +32,7 @@ def student_widened(
     return t.isf(norm.sf(c), n - 1) * np.sqrt(n / (n - 1))
 
 # %% ../../nbs/api/measure/03_simultaneous.ipynb #c7a5f161
+@checked
 def simultaneous_interval(
     point:np.ndarray, # (…) the scores
     draws:np.ndarray, # (B, …) over bootstrap draws; NaN where a draw left one undefined
@@ -50,6 +54,7 @@ def simultaneous_interval(
     return np.where(unknown, -np.inf, point - half), np.where(unknown, np.inf, point + half)
 
 # %% ../../nbs/api/measure/03_simultaneous.ipynb #84d7d9ff
+@checked
 def lowest_set(
     point:np.ndarray, # (L,) the scores of L layers
     draws:np.ndarray, # (B, L) over the same bootstrap draws

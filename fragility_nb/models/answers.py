@@ -196,6 +196,7 @@ def _count_logits(model:nn.Module, data:ImageData, tell:bool) -> int:
     return k
 
 # %% ../../nbs/api/models/01_answers.ipynb #e027afe2
+@checked
 def match_data(
     model:nn.Module, # images in [0, 1] -> logits
     data, # anything that `as_data` takes

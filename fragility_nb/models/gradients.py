@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.checks import warn_user
-from .wrap import by_batch
-from .answers import BLOCK, batch_rows
+from .wrap import by_batch, quantized_parts
+from .answers import BLOCK, as_logits, batch_rows
 
 # %% ../../nbs/api/models/12_gradients.ipynb #df4335af
 class Broken:
@@ -116,6 +116,14 @@ def finite_gradients(
     note_broken(broken, to_blame)
     return [g if g is None else _zeroed(g) for g in found]
 
+# %% ../../nbs/api/models/12_gradients.ipynb #212bf5ee
+def _differentiable(net:nn.Module, x:Tensor) -> Tensor: # (N, K)
+    "Logits with a tape behind them; what is no network, or a quantised one, is one error."
+    logits = as_logits(net(x), len(x))
+    if logits.requires_grad or not quantized_parts(net): return logits
+    raise ValueError(f"Expected `model` to have gradients, but got {type(net).__name__} with quantised layers, which have "
+                     "none: no attack can follow them. Attack the network from before it was quantised.")
+
 # %% ../../nbs/api/models/12_gradients.ipynb #146af1c8
 def input_gradient(
     net:nn.Module, # images in [0, 1] -> logits
@@ -125,7 +133,7 @@ def input_gradient(
     "∇ₓ of each image's cross-entropy, and the logits."
     with torch.inference_mode(False), torch.enable_grad(): # wherever the caller stands
         x = x.detach().clone().requires_grad_()
-        logits = net(x)
+        logits = _differentiable(net, x)
         loss = F.cross_entropy(logits.float(), y.clone(), reduction="sum")
         gradient = finite_gradients([loss], [x], logits=logits)[0] if loss.requires_grad else None
     return torch.zeros_like(x) if gradient is None else gradient, logits.detach()

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.checks import Registry, check_choice, check_number
+from ..core.checks import Registry, check_choice, check_number, checked
 
 # %% ../../nbs/api/models/02_networks.ipynb #d86da4a9
+@checked
 @dataclass(frozen=True)
 class Architecture:
     "How a network of the zoo is built, and what is known of it before."
@@ -41,6 +42,7 @@ def _thirds(convs:int) -> list[int]:
     return [3*i // convs for i in range(convs)] if convs > 2 else list(range(convs))
 
 # %% ../../nbs/api/models/02_networks.ipynb #b825cae9
+@checked
 class PlainCNN(nn.Module):
     "depth − 1 convolutions of 3×3, each with BatchNorm and ReLU, mean over space, one linear layer."
     def __init__(self,
@@ -69,6 +71,7 @@ class PlainCNN(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 # %% ../../nbs/api/models/02_networks.ipynb #b617e970
+@checked
 class ShortcutBlock(nn.Module):
     "Two 3×3 convolutions around a shortcut without weights (He et al. 2016, option A)."
     def __init__(self,
@@ -93,6 +96,7 @@ class ShortcutBlock(nn.Module):
         return F.relu(y + self.shortcut(x))
 
 # %% ../../nbs/api/models/02_networks.ipynb #b8d6d652
+@checked
 class CifarResNet(nn.Module):
     "He's ResNet for CIFAR: 6n + 2 weighted layers in three stages of n blocks (He et al. 2016, §4.2)."
     layer1:nn.Module
@@ -128,6 +132,7 @@ def _cifar_resnet(depth:int) -> Architecture:
 MODELS |= {f"cifar_resnet{d}": _cifar_resnet(d) for d in (20, 32, 44, 56, 110)}
 
 # %% ../../nbs/api/models/02_networks.ipynb #965b6a29
+@checked
 class LeNet(nn.Module):
     "LeNet-1, -4 or -5 as in DeepXplore (Pei et al. 2017; after LeCun et al. 1998): ReLU and max pooling."
     def __init__(self,
@@ -137,6 +142,7 @@ class LeNet(nn.Module):
         image_size:int=28, # height and width in pixels, at least 4
     ):
         super().__init__()
+        check_choice("kind", kind, (1, 4, 5))
         maps, units = {1: ((4, 12), ()), 4: ((6, 16), (84,)), 5: ((6, 16), (120, 84))}[kind]
         for i, (w_in, w_out) in enumerate(zip((in_chans, *maps), maps), start=1):
             self.add_module(f"conv{i}", nn.Conv2d(w_in, w_out, 5, padding=2))
@@ -161,6 +167,7 @@ def _lenet(kind:int) -> Architecture:
 MODELS |= {f"lenet{k}": _lenet(k) for k in (1, 4, 5)}
 
 # %% ../../nbs/api/models/02_networks.ipynb #37d8ff91
+@checked
 def conv_module(
     w_in:int, # feature maps in
     w_out:int, # feature maps out
@@ -172,6 +179,7 @@ def conv_module(
                                      relu=nn.ReLU(), bn=nn.BatchNorm2d(w_out)))
 
 # %% ../../nbs/api/models/02_networks.ipynb #41a06801
+@checked
 class InceptionModule(nn.Module):
     "Four paths of a quarter of the maps each: 1×1, 3×3, 5×5 (as two 3×3) and pooling (after Szegedy et al. 2016)."
     def __init__(self,
@@ -190,16 +198,18 @@ class InceptionModule(nn.Module):
         return torch.cat([self.path1(x), self.path3(x), self.path5(x), self.pooled(x) + self.around(x)], 1)
 
 # %% ../../nbs/api/models/02_networks.ipynb #9da5cfb6
+@checked
 def residual_module(
     kind:str, # "resnet", "inception" or "resnext"
     maps:int=256, # feature maps in and out
 ) -> nn.Module: # what stands beside the residual connection: (N, maps, H, W) -> (N, maps, H, W)
     "One of the three modules that are compared."
-    if kind == "inception": return InceptionModule(maps)
+    if check_choice("kind", kind, ("resnet", "inception", "resnext")) == "inception": return InceptionModule(maps)
     width, groups = dict(resnet=(maps // 4, 1), resnext=(maps // 2, 32))[kind] # ResNeXt: 32 paths of 4 maps
     return nn.Sequential(conv_module(maps, width), conv_module(width, width, 3, groups), conv_module(width, maps))
 
 # %% ../../nbs/api/models/02_networks.ipynb #9a01096d
+@checked
 class ModuleNet(nn.Module):
     "The frame of Bartschat et al. (2018) around three modules of one kind."
     def __init__(self,

@@ -20,7 +20,7 @@ import xarray as xr
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..core.checks import as_list, check_number, warn_user
+from ..core.checks import as_list, check_number, warn_user, checked
 from ..core.identity import describe_structure, stable_seed
 from ..core.results import provenance, save_result, write_atomic
 from ..data.images import ImageData
@@ -193,6 +193,7 @@ def _as_log(files:TrainingFolder, log:list[dict], train:ImageData, *, attrs:dict
     return out
 
 # %% ../../nbs/api/models/11_training.ipynb #fd5d3f98
+@checked
 def fit(
     model:nn.Module, # trained in place; afterwards in eval mode
     train:ImageData, # or anything that `as_data` takes
@@ -259,6 +260,7 @@ def _init_seeds(inits:int|Sequence[int]) -> list[int]:
     return seeds
 
 # %% ../../nbs/api/models/11_training.ipynb #92b435c0
+@checked
 def fit_inits(
     build:Callable[[int], nn.Module], # seed -> network, e.g. `lambda seed: create_model("cnn5", seed=seed)`
     train, # anything that `as_data` takes
@@ -281,6 +283,7 @@ def fit_inits(
     return out
 
 # %% ../../nbs/api/models/11_training.ipynb #493526ee
+@checked
 def init_snapshots(
     folder:str|os.PathLike, # of `fit_inits`
 ) -> list[dict[int, Path]]: # epoch -> checkpoint, one for each initialisation; for `filter_landscape`
@@ -299,6 +302,7 @@ def _builder(model:str, train:ImageData, network:dict) -> Callable[[int], nn.Mod
     return lambda seed: create_model(model, seed=seed, **facts)
 
 # %% ../../nbs/api/models/11_training.ipynb #593735d5
+@checked
 def train_model(
     model:str, # name for `create_model`, or the path of a checkpoint to train on
     # folder: model.safetensors, log.nc, snapshots; of several initialisations init-0, init-1, … with these

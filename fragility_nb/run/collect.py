@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..core.checks import checked
 from ..core.copies import load_copied
 from ..core.kept import write_kept
 from ..core.results import SCHEMA, load_result, provenance, save_result
@@ -123,6 +124,7 @@ def _fixed(study:Study) -> dict:
     return {k: v for k, v in first.items() if k not in study.axes and all(k in p and p[k] == v for p in others)}
 
 # %% ../../nbs/api/run/07_collect.ipynb #2711421a
+@checked
 def collect_study(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
     results:Mapping|None=None, # name of a run -> its result, where they were read already; default: those that are done
@@ -153,6 +155,7 @@ def _figures(result) -> dict:
     return {k: v.item() for k, v in alone.items()} | summary
 
 # %% ../../nbs/api/run/07_collect.ipynb #658cda14
+@checked
 def study_table(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
     results:Mapping|None=None, # name of a run -> its result, where they were read already; default: those that are done
@@ -182,6 +185,7 @@ def _save_whole(whole:xr.DataTree, path:Path) -> None:
     with write_kept(path) as part: save_result(whole, part)
 
 # %% ../../nbs/api/run/07_collect.ipynb #64c9460b
+@checked
 def save_collection(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
 ) -> tuple[Path, Path, int, int]: # collected.nc and collected.csv in the study's folder; runs collected, and planned
@@ -351,6 +355,7 @@ def _figure_parts(study:Study, table:pd.DataFrame, results:Mapping) -> list[str]
             + _html_table(_linked(study, _with_intervals(table))[columns])]
 
 # %% ../../nbs/api/run/07_collect.ipynb #3898d190
+@checked
 def report_study(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
 ) -> Path: # report.html in the study's folder

@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import xarray as xr
 
+from ..core.checks import checked
 from ..core.results import load_result
 from ..measure.scores import result_summary
 from .report import inside_brackets, percent, percent_interval, plain_words, points
 from .report import stress_words
 
 # %% ../../nbs/api/run/09_comparison.ipynb #a4f43049
+@checked
 def load_reports(
     results:Sequence[str], # paths of the result.nc of two or more reports
     names:Sequence[str]=(), # what to call them; default: the models' names
@@ -37,6 +39,7 @@ def load_reports(
     return dict(zip(names, reports)) # type: ignore[arg-type]
 
 # %% ../../nbs/api/run/09_comparison.ipynb #1e27a1c0
+@checked
 def report_group(
     reports:Mapping[str, xr.DataTree], # of `load_reports`
     group:str, # as "scores"
@@ -45,6 +48,7 @@ def report_group(
     return {name: report[group].to_dataset() for name, report in reports.items()}
 
 # %% ../../nbs/api/run/09_comparison.ipynb #4253b634
+@checked
 def comparison_table(
     reports:Mapping[str, xr.DataTree], # of `load_reports`
 ) -> pd.DataFrame: # one column per report
@@ -67,6 +71,7 @@ def comparison_table(
     return pd.DataFrame(columns).rename_axis("").reset_index()
 
 # %% ../../nbs/api/run/09_comparison.ipynb #47f54afe
+@checked
 def difference_sentence(
     name:str, # of the network
     first:str, # of the one that it is compared with
@@ -83,6 +88,7 @@ def difference_sentence(
             + (f"The intervals of {', '.join(sure)} exclude 0." if sure else "No interval excludes 0."))
 
 # %% ../../nbs/api/run/09_comparison.ipynb #fe50a1ac
+@checked
 def place_sentence(
     name:str, # of the network
     scores:xr.Dataset, # of `clean_scores`
@@ -95,6 +101,7 @@ def place_sentence(
             f"{scores.sizes['layer']} ({told}).")
 
 # %% ../../nbs/api/run/09_comparison.ipynb #fb76f116
+@checked
 def best_trainings(
     summary:xr.Dataset, # of `matrix_summary`
 ) -> pd.DataFrame: # one row for each stress at its lowest and at its highest severity; clean images once
@@ -114,6 +121,7 @@ def best_trainings(
 # %% ../../nbs/api/run/09_comparison.ipynb #7fc125a0
 _SEARCHES = dict(fgsm="Along the sign of the gradient, as FGSM does", gradient="Along the gradient, step by step")
 
+@checked
 def minimal_text(
     minimal:xr.Dataset, # of `matrix_minimal`
     search:str, # its name

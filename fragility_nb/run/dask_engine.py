@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..core.checks import check_number
+from ..core.checks import check_number, checked
 from .cluster import Engine, LocalEngine, Starter, WorkerDied, pickled_call, worker_imports
 from .machine import THREADS, thread_share
 
@@ -210,6 +210,7 @@ def _drive_dask(client, call, arguments:Iterable, stop, env, preload, resources)
             client.cancel(list(futures.values()), force=True)
 
 # %% ../../nbs/api/run/02_dask_engine.ipynb #ed419352
+@checked
 class DaskEngine(Engine):
     "Calls on dask workers: of a running scheduler, or of one started on this machine."
     def __init__(self,
@@ -251,6 +252,7 @@ class DaskEngine(Engine):
                                {"GPU": 1} if self.gpu else None)
 
 # %% ../../nbs/api/run/02_dask_engine.ipynb #3f26aa32
+@checked
 def slurm_options(
     *,
     gpus:int=1, # GPUs of each job

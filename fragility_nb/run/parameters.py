@@ -25,7 +25,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.checks import unknown_name
+from ..core.checks import unknown_name, checked
 from ..core.identity import file_digests, folder_digest, remembered
 from ..core.options import check_options
 
@@ -36,6 +36,7 @@ def list_templates() -> list[str]:
                   if p.name.endswith(".ipynb"))
 
 # %% ../../nbs/api/run/03_parameters.ipynb #fbf7e771
+@checked
 def find_template(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
 ) -> Path: # of the notebook; an unknown name is a ValueError that says which there are
@@ -91,6 +92,7 @@ def tags_of(
     return cell.get("metadata", {}).get("tags", [])
 
 # %% ../../nbs/api/run/03_parameters.ipynb #87023f30
+@checked
 def template_parameters(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
 ) -> pd.DataFrame: # one row per parameter: default as it is written there, type, help
@@ -108,6 +110,7 @@ def template_parameters(
     return table.drop_duplicates("parameter", keep="last").set_index("parameter")
 
 # %% ../../nbs/api/run/03_parameters.ipynb #a43b0d10
+@checked
 def check_parameters(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
     params:Mapping, # values by name
@@ -118,6 +121,7 @@ def check_parameters(
         if name not in known: raise unknown_name("parameter", name, known)
 
 # %% ../../nbs/api/run/03_parameters.ipynb #4a0c1f98
+@checked
 def is_shipped(
     template:Path, # of a notebook
 ) -> bool:
@@ -126,6 +130,7 @@ def is_shipped(
     shipped = find_template(template.stem)
     return template == shipped or template.read_text(encoding="utf-8-sig") == shipped.read_text(encoding="utf-8")
 
+@checked
 def check_template(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
     values:Mapping, # by name, as `globals()`; what is no parameter of the template is passed over
@@ -139,6 +144,7 @@ def check_template(
     if given.get("report"): check_options(given["report"], "model_report")
 
 # %% ../../nbs/api/run/03_parameters.ipynb #824cbd06
+@checked
 def plain_value(
     name:str, # of the parameter, for the error
     value, # as it came
@@ -154,6 +160,7 @@ def plain_value(
                     f"these, but got {type(value).__name__}.")
 
 # %% ../../nbs/api/run/03_parameters.ipynb #ee546ed5
+@checked
 def expand_paths(
     value:Any, # of a parameter
 ) -> Any: # of the same kind
@@ -187,6 +194,7 @@ def _set_folders(name:str, root:Path) -> list[Path]:
     if len(word) < 4 or not root.is_dir(): return []
     return sorted(p for p in root.iterdir() if plain(p.name).startswith(word) and p.name != "fragility_cache")
 
+@checked
 def parameter_contents(
     template:Path, # a notebook
     params:Mapping, # values that were given
@@ -212,6 +220,7 @@ def _imported(source:str) -> set[str]:
     return {n.split(" as ")[0].strip().split(".")[0] for n in names} - {"", "fragility_nb"}
 
 # %% ../../nbs/api/run/03_parameters.ipynb #5a0e3304
+@checked
 def own_modules(
     template:Path, # a notebook
     folders:Iterable[Path], # where modules may be: beside it, and where it runs

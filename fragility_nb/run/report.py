@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..core.checks import check_choice
+from ..core.checks import check_choice, checked
 from ..core.options import OPTIONS, Option, check_option, wrong_kind
 from ..figures.style import signed_text
 from ..probes.batchnorm.scores import probe_summary
@@ -68,6 +68,7 @@ def inside_brackets(
     return f"{signed_text(value)}; {signed_text(low)} … {signed_text(high)}"
 
 # %% ../../nbs/api/run/08_report.ipynb #578cdc5e
+@checked
 def plain_words(
     text:object, # a name, or anything else that comes from data
 ) -> str: # Markdown
@@ -76,6 +77,7 @@ def plain_words(
     safe = re.sub(r"[\\`*|~]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", safe)
     return safe.replace("$", "<span>&#36;</span>") # neither nbconvert nor MathJax finds a pair
 
+@checked
 def page_link(
     text:str, # what is shown
     path:str, # of the page, relative to this one
@@ -84,6 +86,7 @@ def page_link(
     return f"[{plain_words(text)}]({quote(path)})"
 
 # %% ../../nbs/api/run/08_report.ipynb #f4162c8c
+@checked
 def stress_words(
     name:str, # of a stress in a result
 ) -> str:
@@ -91,6 +94,7 @@ def stress_words(
     known = dict(fgsm="FGSM", none="no stress")
     return known.get(str(name), str(name).replace("_", " ").replace("gaussian", "Gaussian"))
 
+@checked
 def data_words(
     name:str, # of a data set in a result
 ) -> str: # Markdown
@@ -98,6 +102,7 @@ def data_words(
     return plain_words(str(name).replace("/", " (") + (")" if "/" in str(name) else ""))
 
 # %% ../../nbs/api/run/08_report.ipynb #33bd8e76
+@checked
 def facts_table(
     facts:Mapping[str, object], # name -> value
 ) -> str: # Markdown
@@ -107,6 +112,7 @@ def facts_table(
 def _two_columns(rows:Mapping[str, str]) -> str: # Markdown, as the rows are
     return "| | |\n|:--|:--|\n" + "\n".join(f"| {k} | {v} |" for k, v in rows.items())
 
+@checked
 def show_text(
     text:str, # Markdown; HTML in it is shown, not done
 ) -> None:
@@ -114,6 +120,7 @@ def show_text(
     from IPython.display import Markdown, display
     display(Markdown(re.sub(r"<(?!/?span>)", "&lt;", text)))
 
+@checked
 def show_table(
     table:pd.DataFrame, # the index is not shown
 ) -> None:
@@ -122,6 +129,7 @@ def show_table(
     display(HTML(table.to_html(index=False, border=0, classes="tex2jax_ignore mathjax_ignore")))
 
 # %% ../../nbs/api/run/08_report.ipynb #f571ea3c
+@checked
 def check_list(
     name:str, # of the parameter
     value, # as it came
@@ -133,6 +141,7 @@ def check_list(
     if not isinstance(value, kind): raise wrong_kind(name, value, f"a {kind.__name__}{of}", example)
 
 # %% ../../nbs/api/run/08_report.ipynb #8e81973e
+@checked
 def check_numbers(
     name:str, # of the parameter
     values, # as they came
@@ -140,6 +149,7 @@ def check_numbers(
     "Refuses what is not a list of numbers, or is empty."
     check_option(name, values, Option("list", "Numbers.", items=Option("float", "Number."), least=1))
 
+@checked
 def check_levels(
     name:str, # of the parameter
     values, # as they came
@@ -148,6 +158,7 @@ def check_levels(
     check_option(name, values, OPTIONS["severities"])
 
 # %% ../../nbs/api/run/08_report.ipynb #eb985a67
+@checked
 def section_switches(
     sections:Sequence[str], # names, as "coverage"
 ) -> dict[str, bool]: # parameters of `model_report`, as with_coverage=True
@@ -156,6 +167,7 @@ def section_switches(
     for name in sections: check_choice("sections", name, known)
     return {parameter: section in sections for section, parameter in known.items()}
 
+@checked
 def check_report(
     report:Mapping, # further parameters of `model_report`
     own:Iterable[str], # parameters that the template sets itself
@@ -168,6 +180,7 @@ def check_report(
                      f"leave it out.")
 
 # %% ../../nbs/api/run/08_report.ipynb #bc3e8167
+@checked
 def label_counts(
     line:Mapping, # of `score_summary`
     of:str="", # "": by the published baseline; "_random": against random removal
@@ -181,6 +194,7 @@ def _not_told_apart(line:Mapping) -> str:
     return f"; not to be told apart from it: {', '.join(map(plain_words, others))}" if others else ""
 
 # %% ../../nbs/api/run/08_report.ipynb #f6a80500
+@checked
 def overview_table(
     line:Mapping, # of `result_summary`
     epsilon:xr.Dataset, # of `find_epsilon`
@@ -203,6 +217,7 @@ def overview_table(
                                             f"{_not_told_apart(line)}"} | rows)
 
 # %% ../../nbs/api/run/08_report.ipynb #b9d4d024
+@checked
 def clean_scores(
     scores:xr.Dataset, # of `synaptic_scores`
 ) -> xr.Dataset: # score, low, high, label (layer)
@@ -210,6 +225,7 @@ def clean_scores(
     own = scores.sel(kind="clean", filter="combined")
     return own.sel(layer=[name for name in own.layer.values if name != "global"])
 
+@checked
 def layers_with(
     label:str, # "fragile", "robust" or "antifragile"
     scores:xr.Dataset, # of `clean_scores`
@@ -223,6 +239,7 @@ def layers_with(
     return ", ".join(told[:most]) + (f" and {len(told) - most} more" if len(told) > most else "")
 
 # %% ../../nbs/api/run/08_report.ipynb #688d0c5c
+@checked
 def stress_sentence(
     summary:xr.Dataset, # of `stress_summary`
 ) -> str: # Markdown
@@ -237,6 +254,7 @@ def stress_sentence(
             f"{told(natural.auc.values.argmin())} and least from {told(natural.auc.values.argmax())}.")
 
 # %% ../../nbs/api/run/08_report.ipynb #744225c4
+@checked
 def weights_sentence(
     scores:xr.Dataset, # of `clean_scores`
     random:xr.Dataset|None=None, # of `clean_scores`, against random removal
@@ -257,6 +275,7 @@ def _labels_told(scores:xr.Dataset) -> str:
                     + ([f"Undecided: {undecided}."] if undecided else []))
 
 # %% ../../nbs/api/run/08_report.ipynb #cb8c33d3
+@checked
 def coverage_sentence(
     coverage:xr.Dataset, # of `neuron_coverage`, with the criterion NC(0.25)
 ) -> str: # Markdown
@@ -265,6 +284,7 @@ def coverage_sentence(
     return (f"**Coverage.** {percent(float(nc.coverage), 0)} of the {nc.sizes['unit']} units exceeded a quarter of "
             f"their layer's range for some test image; {int((nc.covered == 0).sum())} never did.")
 
+@checked
 def recalibration_sentence(
     recalibrated:xr.Dataset, # of `recalibration`, under Gaussian noise
     ci:float=0.95, # nominal coverage of the interval
@@ -278,6 +298,7 @@ def recalibration_sentence(
             f"instead of {percent(float(new.reference))}: {points(change)} points ({points(low)} … {points(high)}).")
 
 # %% ../../nbs/api/run/08_report.ipynb #9e6000d0
+@checked
 def kernels_sentence(
     scores:xr.Dataset, # of `fragile_kernels`
     layer:str, # the first convolution
@@ -298,6 +319,7 @@ def _by_chance(scores:xr.Dataset, ci:float|None=None) -> float:
     return scores.sizes["kernel"] * (1 - (scores.attrs.get("ci", 0.95) if ci is None else ci)) / 2
 
 # %% ../../nbs/api/run/08_report.ipynb #2217bead
+@checked
 def retraining_sentence(
     gains:xr.Dataset, # of `retraining_gain`, with the rules "difference" and "difference_positive", or one of them
 ) -> str: # Markdown
@@ -311,6 +333,7 @@ def retraining_sentence(
     return f"**Retraining.** Against plain training, {'; '.join(told)}."
 
 # %% ../../nbs/api/run/08_report.ipynb #b88b434a
+@checked
 def found_text(
     sentences:Sequence[str], # Markdown
     ci:float=0.95, # nominal coverage of the intervals
@@ -325,6 +348,7 @@ def found_text(
               f"trained network* was measured, not how another training of it would turn out.{few}")
 
 # %% ../../nbs/api/run/08_report.ipynb #bc16efe3
+@checked
 def stress_table(
     summary:xr.Dataset, # of `stress_summary`
 ) -> pd.DataFrame:
@@ -334,6 +358,7 @@ def stress_table(
                          "mean accuracy over the severities": [percent(v) for v in summary.auc.values],
                          "interval": intervals})
 
+@checked
 def compactness_table(
     smallest:xr.DataArray, # (layer, filter), shares of weights: of `smallest_fraction`, on one stress
 ) -> pd.DataFrame:
@@ -342,6 +367,7 @@ def compactness_table(
     return table.rename(columns=lambda c: c.replace("_", "-")).rename_axis(columns=None).reset_index()
 
 # %% ../../nbs/api/run/08_report.ipynb #60781bb7
+@checked
 def beside_table(
     summary:xr.Dataset, # of `stress_summary`
 ) -> pd.DataFrame: # a row for the clean images, then one for each stress at the highest severity
@@ -358,6 +384,7 @@ def beside_table(
                            for s in summary.stress.values)])
 
 # %% ../../nbs/api/run/08_report.ipynb #d252b416
+@checked
 def coverage_columns(
     table:xr.Dataset, # of `coverage_table`
 ) -> pd.DataFrame: # one row per layer
@@ -374,6 +401,7 @@ def coverage_columns(
     return shown.rename_axis(columns=None).reset_index()
 
 # %% ../../nbs/api/run/08_report.ipynb #86128917
+@checked
 def kernels_text(
     scores:xr.Dataset, # of `fragile_kernels`
     layer:str, # the first convolution
@@ -391,6 +419,7 @@ def kernels_text(
             f"intervals would still call {_by_chance(scores, ci):.1f} of them fragile.")
 
 # %% ../../nbs/api/run/08_report.ipynb #6b4cb242
+@checked
 def targeting_text(
     targeting:xr.Dataset, # of `adversarial_targeting`; told at its highest severity
     epsilon:float, # of the attack there, as a share of the pixel range
@@ -409,6 +438,7 @@ def targeting_text(
             f"{verdict}")
 
 # %% ../../nbs/api/run/08_report.ipynb #e7b60278
+@checked
 def frozen_text(
     retrained:xr.Dataset, # of `compare_retraining`, with the rules "difference" and "difference_positive", or one
 ) -> str: # Markdown
@@ -424,6 +454,7 @@ def _rested(frozen:xr.DataArray) -> str:
     return ", ".join(told) or "nothing"
 
 # %% ../../nbs/api/run/08_report.ipynb #b50bf1ac
+@checked
 def gain_table(
     gains:xr.Dataset, # of `retraining_gain`
 ) -> pd.DataFrame: # one row per rule

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.checks import unknown_name
+from ..core.checks import unknown_name, checked
 from ..core.identity import remember_folders, text_digest
 from ..core.results import write_atomic
 from .cluster import LocalEngine
@@ -230,6 +230,7 @@ def _load_plan(folder:Path) -> Study:
                          f"study file.") from e
 
 # %% ../../nbs/api/run/05_study_files.ipynb #g5200007
+@checked
 def load_study(
     path:str|os.PathLike, # the study file (TOML), or the folder of a study that was started
 ) -> Study: # frozen: name, template, folder, home, axes, and the runs, each with folder, params, axes, fingerprint
@@ -322,6 +323,7 @@ def _texts_to_look_up(study:Study) -> dict[str, dict[str, None]]:
     return values
 
 # %% ../../nbs/api/run/05_study_files.ipynb #90c192cf
+@checked
 def check_study(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
     engine=None, # of `cluster`; default: processes on this machine

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from tqdm.auto import tqdm
 
+from ...core.checks import checked
 from ...data.images import ImageData
 from ...data.sets import pick_device
 from ...models.wrap import hooked, model_name, short_name
@@ -85,6 +86,7 @@ def _removals(model:nn.Module, before:Mapping[str, Layer], mode:str) -> dict[str
     return removed
 
 # %% ../../../nbs/api/probes/batchnorm/02_residual.ipynb #2a8555c3
+@checked
 def residual_features(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes

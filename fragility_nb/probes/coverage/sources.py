@@ -35,6 +35,7 @@ def _filled(kept:xr.Dataset, data:ImageData) -> Tensor: # (N, C, H, W)
     return x
 
 # %% ../../../nbs/api/probes/coverage/07_sources.ipynb #4649e592
+@checked
 def input_sources(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # as in `generate_differential`
     data, # the seeds: anything that `as_data` takes

@@ -15,7 +15,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.checks import check_number
+from ...core.checks import check_number, checked
 from ...core.results import provenance
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
@@ -93,6 +93,7 @@ def _transformed_result(kept:list[dict], before:float, after:float, data:ImageDa
     return xr.Dataset(fields | {k: ("test", v) for k, v in columns.items()}, coords, provenance("transformed", **facts))
 
 # %% ../../../nbs/api/probes/coverage/06_transformed.ipynb #2f9c9474
+@checked
 def generate_transformed(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # the seeds: anything that `as_data` takes

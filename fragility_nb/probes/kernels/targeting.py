@@ -15,7 +15,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.checks import as_list, check_choice, check_number
+from ...core.checks import as_list, check_choice, check_number, checked
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
 from ...models.wrap import evaluating, hooked, model_name
@@ -86,6 +86,7 @@ class _Distances:
         return dict(distance=distance.cpu().numpy(), right=right.numpy(), size=size.numpy())
 
 # %% ../../../nbs/api/probes/kernels/02_targeting.ipynb #kn000020
+@checked
 def adversarial_targeting(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -177,6 +178,7 @@ def _rebalancing(group:np.ndarray, compress:Sequence[float], amplify:Sequence[fl
     return torch.tensor(np.stack([np.ones(len(group)), *rows]), dtype=torch.float32)
 
 # %% ../../../nbs/api/probes/kernels/02_targeting.ipynb #kn000026
+@checked
 def rebalance(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
