@@ -217,8 +217,8 @@ def _names() -> dict[str, list[str]]:
     from fragility_nb.models.create import list_models
     from fragility_nb.run.parameters import list_templates
     from fragility_nb.stress.attacks import ATTACKS
-    from fragility_nb.stress.filters import FILTERS
     from fragility_nb.stress.corruptions import STRESSORS
+    from fragility_nb.stress.filters import FILTERS
     sets = [*(f"{k:20}{_about(v)}" for k, v in DATASETS.items()), "any folder with one subfolder of images per class"]
     return {"models": list_models(), "data sets": sets, "stressors": _strengths(STRESSORS),
             "attacks": _strengths(ATTACKS), "filters": [f"{k:20}{_about(v)}" for k, v in FILTERS.items()],
@@ -302,9 +302,9 @@ def _network(name:str, out:Path, load, epochs:int, seed:int, device):
 def _trained(name:str, folder:Path, load, epochs:int, seed:int, device):
     "A network that is trained now, and its last checkpoint kept."
     from fragility_nb.models.create import create_model, load_checkpoint
+    from fragility_nb.models.resume import snapshot_path
     from fragility_nb.models.table import channel_stats
     from fragility_nb.models.training import fit
-    from fragility_nb.models.resume import snapshot_path
     create_model(name) # an unknown name ends here, before data are read
     train = load("train")
     net = create_model(name, len(train.classes), train.images.shape[1], train.images.shape[-1], *channel_stats(train),
@@ -318,6 +318,7 @@ def _figure(result, path:Path) -> None:
     import matplotlib
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
+
     from fragility_nb.probes.coverage.plots import plot_generated
     figure = plot_generated(result)[0, 0].figure
     figure.savefig(path, dpi=100, bbox_inches="tight")
@@ -429,8 +430,8 @@ def grid(
         chosen = _engine(engine, workers, gpus, scheduler, trusted_network)
         # its processes import while the study is read
         with chosen if engine == "local" and not dry_run else contextlib.nullcontext():
-            from fragility_nb.run.study_files import check_study, load_study
             from fragility_nb.run.grid import run_grid, study_status
+            from fragility_nb.run.study_files import check_study, load_study
             plan = load_study(study)
             if dry_run:
                 check_study(plan, chosen)
@@ -450,8 +451,9 @@ def status(
 ):
     "Where a study stands: done, running, failed with the error, left, time."
     import time
-    from fragility_nb.run.study_files import load_study
+
     from fragility_nb.run.grid import study_status
+    from fragility_nb.run.study_files import load_study
     with _plain_errors():
         while True:
             plan = load_study(study)

@@ -105,6 +105,7 @@ def wrong_values(parameter):
     if name in ("low", "high") and "ndarray" not in kind: return NUMBERS
     if name in OPEN or kind == "bool" or "'bool'" in kind: return BAD["flag"]
     if kind in ("<class 'str'>", "str"): return BAD["name"]
+    if name in ("attack", "model") and "str" in kind: return BAD["function" if "Callable" in kind else "name"]
     if name in KINDS and kind not in ("<class 'int'>", "<class 'float'>"): return BAD[KINDS[name]]
     for word, of in TYPES:
         if word in kind: return BAD[of]
@@ -129,7 +130,8 @@ WRONG = [(name, p.name, label) for name in CALLS for p in parameters(name) for l
 
 DATA = "data|images|labels|name|dataset|folder"
 ALIASES = {"data": DATA, "train": f"train|{DATA}", "test": f"test|{DATA}", "held": f"held|{DATA}",
-           "source": f"source|{DATA}", "names": "names|layers", "result": "result|scores|kind", "scores": "scores|result",
+           "source": f"source|{DATA}", "names": "names|layers|model", "tests": "tests|stressors",
+           "transforms": "transforms|stressor", "snapshots": "snapshots|checkpoint", "layer": "layers?", "result": "result|scores|kind", "scores": "scores|result",
            "stressors": "stressors?|stress", "stages": "stages?|stressor", "severities": "severit(y|ies)",
            "seeds": "seeds?", "filters": "filters?", "layers": "layers?", "results": "results?|result",
            "models": "models?", "sources": "sources?", "name": "name|dataset|model|data set", "theta": "theta|weights",

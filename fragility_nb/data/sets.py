@@ -17,10 +17,23 @@ import torch
 from torch import Tensor
 
 from ..core.checks import Registry, check_choice, check_number, checked, unknown_name, warn_user
+from fragility_nb.data.folders import (
+    CORRUPTED,
+    balanced_rows,
+    cache_folder,
+    class_folders,
+    data_root,
+    family_classes,
+    image_files,
+    is_corruption_name,
+    lazy_or_read,
+    load_corruption,
+    load_folder,
+    missing_files,
+    resize_images,
+    split_folder,
+)
 from .images import ImageData, LazyImages
-from .folders import CORRUPTED, balanced_rows, cache_folder, class_folders, data_root
-from .folders import family_classes, image_files, is_corruption_name, lazy_or_read, load_corruption
-from .folders import load_folder, missing_files, resize_images, split_folder
 
 # %% ../../nbs/api/data/04_sets.ipynb #a9539272
 # name -> function(split, root, download) -> (images uint8 or LazyImages, labels, classes)
@@ -236,7 +249,8 @@ def load_tiny_imagenet(
     download:bool=False, # not offered
 ) -> tuple[LazyImages, Tensor, tuple[str, ...]]: # images (N, 3, 64, 64), labels (N,), WordNet ids in order
     "Tiny ImageNet (Le & Yang 2015), 200 classes, 64×64; train and test by AIJ's split."
-    return _load_tiny(Path(root)/"tiny-imagenet-200", check_choice("split", split, ("train", "test", "val")))
+    check_choice("split", split, ("train", "test", "val"))
+    return _load_tiny(Path(root)/"tiny-imagenet-200", split)
 
 # %% ../../nbs/api/data/04_sets.ipynb #a843d1e4
 def _files_of_classes(folder:Path, classes:tuple[str, ...]) -> tuple[list[str], Tensor]:
@@ -252,7 +266,8 @@ def load_imagenet(
     download:bool=False, # not offered
 ) -> tuple[LazyImages, Tensor, tuple[str, ...]]: # images (N, 3, 224, 224), labels (N,), WordNet ids in order
     "ImageNet (Russakovsky et al. 2015) in torchvision's layout, 224×224, read as it is needed."
-    folder = Path(root)/"imagenet"/("train" if check_choice("split", split, ("train", "test", "val")) == "train" else "val")
+    check_choice("split", split, ("train", "test", "val"))
+    folder = Path(root)/"imagenet"/("train" if split == "train" else "val")
     if not folder.is_dir():
         raise missing_files("ImageNet", folder,
                             "Get it from https://image-net.org, one folder a class as torchvision wants it.")

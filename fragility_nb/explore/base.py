@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from IPython.display import display
-from PIL import Image
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
-from ..core.checks import check_choice, unknown_name, checked
+from ..core.checks import check_choice, checked, unknown_name
 from ..core.kept import free_path
 from ..core.results import SCHEMA, check_kind
 from ..figures.style import own_style, plain_texts

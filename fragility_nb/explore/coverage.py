@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..core.checks import checked
+from .base import Explorer, check_result, figure_png, labelled_menu, screen_style, value_slider
 from ..figures.style import COLOURS, SERIES
 from ..probes.coverage.plots import criterion_label
-from .base import Explorer, check_result, figure_png, screen_style, labelled_menu, value_slider
 
 # %% ../../nbs/api/explore/02_coverage.ipynb #00b21005
 def _empty(ax:Axes) -> None:

@@ -26,21 +26,29 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from ..core.checks import check_choice, check_number, warn_user, checked
+from ..core.checks import check_choice, check_number, checked, warn_user
 from ..data.images import ImageData
-from ..models.wrap import copy_model, home, hooked, model_hash, short_name
+from fragility_nb.explore.base import (
+    Explorer,
+    check_result,
+    figure_png,
+    labelled_menu,
+    number_slider,
+    screen_style,
+    value_slider,
+)
+from ..figures.plots import LANDSCAPE
+from ..figures.style import COLOURS
+from ..measure.runner import stress_names
 from ..models.answers import match_data
 from ..models.resume import answers_differ, answers_text
-from ..stress.stressors import Stressor, apply_stress
-from ..stress.attacks import FGSM
-from ..figures.style import COLOURS
-from ..figures.plots import LANDSCAPE
+from ..models.wrap import copy_model, home, hooked, model_hash, short_name
 from ..probes.batchnorm.layers import norm_modes, norm_pairs
 from ..probes.batchnorm.residual import residual_features
 from ..probes.batchnorm.statistics import statistic_gap
 from ..probes.kernels.scores import fragile_kernels
-from .base import Explorer, check_result, figure_png, screen_style, labelled_menu, number_slider
-from .base import value_slider
+from ..stress.attacks import FGSM, Attack
+from ..stress.stressors import apply_stress
 
 # %% ../../nbs/api/explore/04_live.ipynb #6578b93c
 class LiveExplorer(Explorer):
@@ -263,7 +271,8 @@ class StressExplorer(LiveExplorer):
 def _named_stressors(stressors) -> Mapping:
     "Stressors by name, at least one."
     if not isinstance(stressors, Mapping):
-        several = [stressors] if isinstance(stressors, Stressor) or callable(stressors) else list(stressors)
+        several = list(stressors) if isinstance(stressors, (list, tuple)) else [stressors]
+        stress_names(several)
         stressors = {getattr(s, "name", getattr(s, "__name__", str(s))): s for s in several}
     if not stressors: raise ValueError("Expected `stressors` to hold at least one stressor, but got none.")
     return stressors
@@ -418,7 +427,7 @@ def explore_kernels(
     result:xr.Dataset, # of `kernel_dropout` or `kernel_history`
     model:nn.Module, # the network it was made with; comes back unchanged
     data, # images for feature maps; anything that `as_data` takes
-    attack=None, # of the attacked images; default FGSM(8/255)
+    attack:Attack|None=None, # of the attacked images; default FGSM(8/255)
     **start, # settings to begin with: kernel, stress, image
 ) -> KernelsExplorer: # shows itself in a notebook; `.figure()` for anywhere else
     "Kernels, what each is worth, and its map on clean and attacked images. Needs the model."

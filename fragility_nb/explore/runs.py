@@ -6,6 +6,7 @@
 __all__ = ['run_table', 'RunsExplorer', 'explore_runs']
 
 # %% ../../nbs/api/explore/03_runs.ipynb #4fbe6a85
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from matplotlib.figure import Figure
 
 from ..core.checks import checked
 from ..core.results import SCHEMA, load_result
-from ..measure.scores import KINDS, average_inits, synaptic_scores
-from ..figures.style import SERIES
-from ..figures.plots import plot_depth
 from .base import labelled_menu
 from .coverage import Panels
+from ..figures.plots import plot_depth
+from ..figures.style import SERIES
+from ..measure.scores import KINDS, average_inits, synaptic_scores
 
 # %% ../../nbs/api/explore/03_runs.ipynb #f6249330
 def _parts_of(report) -> list[xr.Dataset]:
@@ -52,7 +53,7 @@ def _reports(runs) -> dict:
         found = dict(runs)
         for name, report in found.items(): _check_version(report, f"runs[{name!r}]")
     else:
-        if not Path(runs).is_dir():
+        if not isinstance(runs, str | os.PathLike) or not Path(runs).is_dir():
             raise ValueError(f"Expected `runs` to be a folder or a dict of name -> result, but got {str(runs)!r}.")
         found = _readable(Path(runs))
     if not found:

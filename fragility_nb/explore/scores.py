@@ -21,14 +21,28 @@ from matplotlib.patches import Rectangle
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
-from ..core.checks import check_choice, checked
+from ..core.checks import check_choice, check_number, checked
 from ..core.results import provenance
-from ..measure.scores import KINDS, area_weights, average_inits, control_performance, relabel
-from ..measure.scores import relative_performance, synaptic_scores
-from ..figures.style import COLOURS, SYMBOLS, fill_areas, plain_texts, score_text
+from fragility_nb.explore.base import (
+    Cells,
+    Explorer,
+    check_result,
+    figure_png,
+    labelled_menu,
+    screen_style,
+    value_slider,
+)
 from ..figures.plots import LANDSCAPE, SIGNS
-from .base import Cells, Explorer, check_result, figure_png, labelled_menu, screen_style
-from .base import value_slider
+from ..figures.style import COLOURS, SYMBOLS, fill_areas, plain_texts, score_text
+from fragility_nb.measure.scores import (
+    KINDS,
+    area_weights,
+    average_inits,
+    control_performance,
+    relabel,
+    relative_performance,
+    synaptic_scores,
+)
 
 # %% ../../nbs/api/explore/01_scores.ipynb #63d1aa7b
 @checked
@@ -37,6 +51,7 @@ def point_scores(
     band:float=0.01, # τ
 ) -> xr.Dataset: # like `synaptic_scores`, bounds infinite: every label is *undecided*
     "Scores of a result that kept neither images' answers nor intervals."
+    check_number("band", band, low=0)
     curves = relative_performance(result)
     w = xr.DataArray(area_weights(result.sizes["threshold"]), dims="threshold")
     area, flat = (curves.relative * w).sum("threshold", skipna=False), (curves.baseline * w).sum("threshold")

@@ -19,16 +19,47 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..core.checks import check_choice, check_number
-from ..core.results import check_kind
-from ..measure.scores import average_inits, compactness, control_performance, labels_by_baseline
-from ..measure.scores import relative_performance, smallest_fraction, synaptic_scores
-from .style import COLOURS, SERIES, SYMBOLS, as_summary, check_named, check_one_network
-from .style import chosen_names, draw_colour_bar, draw_key, draw_scores, draw_stress_axis
-from .style import draw_subtitle, dress_axes, fill_areas, in_first_column, label_handles
-from .style import label_line_ends, make_panels, one_or_array, panel_points, percent_text
-from .style import pretty_name, score_limits, score_text, series_look, shared_names, text_points
-from .style import checked_plot
-from .style import thin_ticks
+from ..core.results import check_kind, check_single
+from fragility_nb.figures.style import (
+    COLOURS,
+    SERIES,
+    SYMBOLS,
+    as_summary,
+    check_named,
+    check_one_network,
+    checked_plot,
+    chosen_names,
+    draw_colour_bar,
+    draw_key,
+    draw_scores,
+    draw_stress_axis,
+    draw_subtitle,
+    dress_axes,
+    fill_areas,
+    in_first_column,
+    label_handles,
+    label_line_ends,
+    make_panels,
+    one_or_array,
+    panel_points,
+    percent_text,
+    pretty_name,
+    score_limits,
+    score_text,
+    series_look,
+    shared_names,
+    text_points,
+    thin_ticks,
+)
+from fragility_nb.measure.scores import (
+    average_inits,
+    compactness,
+    control_performance,
+    labels_by_baseline,
+    relative_performance,
+    smallest_fraction,
+    synaptic_scores,
+)
 
 # %% ../../nbs/api/figures/01_plots.ipynb #888188e4
 @checked_plot
@@ -249,6 +280,7 @@ def plot_landscape(
 ) -> Axes:
     "Scores as layer × epoch; of several initialisations the mean, with the label by the interval over them."
     _check_epochs(check_kind(scores, "synaptic_scores", "scores"), "scores", ": use `plot_scores`")
+    if random is not None: labels_by_baseline(scores, random) # refuses those of another sweep
     s, other = (_landscape_scores(v, kind, filter) for v in (scores, scores if random is None else random))
     value = s.score.transpose("layer", "epoch").values
     rows, columns = value.shape
@@ -264,7 +296,8 @@ def plot_landscape(
 
 # %% ../../nbs/api/figures/01_plots.ipynb #7f709c40
 def _check_epochs(result:xr.Dataset, what:str, instead:str="") -> None:
-    "Refuses a result of one network where a landscape is drawn."
+    "Refuses a result of one network, or of several ε, where a landscape is drawn."
+    check_single(result, what, ("epsilon",))
     if "epoch" not in result.dims:
         raise ValueError(f"Expected `{what}` with a dimension `epoch` (from `filter_landscape`), but got those of one "
                          f"network{instead}.")

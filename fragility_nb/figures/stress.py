@@ -18,11 +18,27 @@ from matplotlib.axes import Axes
 
 from ..core.checks import check_choice
 from ..core.results import check_kind
+from fragility_nb.figures.style import (
+    COLOURS,
+    SERIES,
+    as_summary,
+    check_named,
+    checked_plot,
+    chosen_names,
+    draw_key,
+    draw_subtitle,
+    dress_axes,
+    make_panels,
+    one_or_array,
+    one_or_named,
+    percent_text,
+    pretty_name,
+    series_look,
+    shared_names,
+    short_numbers,
+    text_points,
+)
 from ..measure.severity import calibration, flip_rate, matrix_minimal, matrix_summary, minimal_summary
-from .style import COLOURS, SERIES, as_summary, check_named, chosen_names, draw_key
-from .style import draw_subtitle, dress_axes, make_panels, one_or_array, one_or_named
-from .style import checked_plot
-from .style import percent_text, pretty_name, series_look, shared_names, short_numbers, text_points
 
 # %% ../../nbs/api/figures/02_stress.ipynb #aa6f5ae9
 def _title(name:str) -> str:
@@ -204,6 +220,8 @@ def plot_examples(
         raise ValueError(f"Expected `images` (rows, columns, C, H, W) with an answer and a confidence for each and a "
                          f"name for each column, "
                          f"but got {images.shape}, {answers.shape}, {confidence.shape} and {len(columns)} names.")
+    if truth is not None and len(truth) != shape[0]:
+        raise ValueError(f"Expected `truth` to be {shape[0]} names, one for each row, but got {len(truth)}.")
     size = 1.25*shape[1], 1.5*shape[0] + 0.2
     grid:Any = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")[1] if axs is None else axs
     for i, j in np.ndindex(shape):

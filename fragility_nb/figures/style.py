@@ -23,7 +23,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from ..core.checks import as_list, check_choice, checked
-from ..core.results import check_kind
+from ..core.results import check_kind, check_single
 from ..measure.severity import stress_summary
 
 # %% ../../nbs/api/figures/00_style.ipynb #aebe9a25
@@ -200,11 +200,7 @@ def chosen_names(
 
 def check_one_network(result:xr.Dataset, what:str) -> xr.Dataset:
     "Refuses several snapshots, initialisations or ε where one is drawn."
-    for dim in ("epoch", "init", "epsilon"):
-        if dim in result.dims:
-            raise ValueError(f"Expected `{what}` of one network, but it has {result.sizes[dim]} values of `{dim}`: "
-                             f"choose one, e.g. `{what}.sel({dim}={result[dim].values[-1]})`.")
-    return result
+    return check_single(result, what, ("epoch", "init", "epsilon"))
 
 # %% ../../nbs/api/figures/00_style.ipynb #4e90b890
 def check_named(results, what:str="results") -> Mapping[str, xr.Dataset]:

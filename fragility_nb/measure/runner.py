@@ -21,16 +21,16 @@ from ..core.checks import as_list, check_choice, check_number, check_range, warn
 from ..core.results import provenance
 from ..data.images import ImageData, generator
 from ..data.sets import pick_device
-from ..models.wrap import Normalized, by_batch, model_hash, model_name, same_look
+from ..engine.engine import EditEngine
+from ..engine.job import Edits, parse_bytes
 from ..models.answers import BLOCK
 from ..models.gradients import broken_gradients
 from ..models.resume import answers_text
-from ..stress.stressors import stress_id
+from ..models.wrap import Normalized, by_batch, model_hash, model_name, same_look
 from ..stress.attacks import FGSM, Attack, attack_images
-from ..stress.filters import FILTERS, FilterPlan
 from ..stress.control import MATCHES, ControlPlan
-from ..engine.job import Edits, parse_bytes
-from ..engine.engine import EditEngine
+from ..stress.filters import FILTERS, FilterPlan
+from ..stress.stressors import stress_id
 
 # %% ../../nbs/api/measure/01_runner.ipynb #7beb0545
 def check_severities(

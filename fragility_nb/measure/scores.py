@@ -17,9 +17,9 @@ from scipy.stats import chisquare
 from scipy.stats import t as student_t
 
 from ..core.checks import check_choice, check_number, checked, warn_user
-from ..core.results import check_kind, provenance
-from ..stress.path import between_nodes
+from ..core.results import check_kind, check_single, provenance
 from .simultaneous import lowest_set, simultaneous_interval, spread_of
+from ..stress.path import between_nodes
 
 # %% ../../nbs/api/measure/04_scores.ipynb #96835ce9
 @checked
@@ -420,7 +420,7 @@ def score_summary(
     With simultaneous intervals also `lowest`, the layers that cannot be told from the most fragile one; with `random`
     also the number of layers of each label by that baseline, and `depends`, how many labels depend on the baseline.
     """
-    check_kind(scores, "synaptic_scores", "scores")
+    check_single(check_kind(scores, "synaptic_scores", "scores"), "scores", ("epoch", "init", "epsilon"))
     for what, value in dict(kind=kind, filter=filter).items(): check_choice(what, value, scores[what].values)
     layers = [name for name in scores.layer.values if name != "global"] or list(scores.layer.values)
     here = dict(kind=kind, filter=filter, layer=layers)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import norm, t
 
-from ..core.checks import checked
+from ..core.checks import check_number, checked
 
 # %% ../../nbs/api/measure/03_simultaneous.ipynb #aac9ec00
 @checked
@@ -45,6 +45,8 @@ def simultaneous_interval(
     A score whose draws do not vary has no standard error: it is left out of the maximum, and its interval is a point.
     One that is undefined in more draws than one tail holds is left out too, and its interval is infinite.
     """
+    check_number("n", n, low=2, integer=True)
+    check_number("ci", ci, above=0, high=0.9999)
     point, axes = np.asarray(point, float), tuple(range(np.ndim(point)) if family is None else family)
     unknown = np.isnan(point) | (np.isnan(draws).mean(0) > (1 - ci)/2)
     spread = spread_of(draws)
@@ -62,6 +64,8 @@ def lowest_set(
     ci:float=0.95, # nominal chance that the set holds the truly lowest
 ) -> np.ndarray: # (L,) bool
     "The layers that cannot be told from the lowest; a layer without a score is among them: nothing is known of it."
+    check_number("n", n, low=2, integer=True)
+    check_number("ci", ci, above=0, high=0.9999)
     point = np.asarray(point, float)
     inside = np.isnan(point) | (np.isnan(draws).mean(0) > (1 - ci)/2)
     rest = np.flatnonzero(~inside)

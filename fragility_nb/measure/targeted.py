@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ..core.checks import check_choice, checked
 from ..core.results import check_kind
-from ..models.activations import find_layers
 from .scores import check_ci, derived_attrs, interval, resampled_means, safe_ratio
+from ..models.activations import find_layers
 
 # %% ../../nbs/api/measure/07_targeted.ipynb #2bcbece0
 @checked

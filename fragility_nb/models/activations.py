@@ -18,12 +18,22 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
-from ..core.checks import as_list, unknown_name, warn_user, checked
+from ..core.checks import as_list, checked, unknown_name, warn_user
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from .wrap import check_network, evaluating, follow, home
 from .answers import as_images, batch_rows, forward_in_blocks
-from .wrap import hooked, is_closed, never_called, present_weight, quantized_parts, short_name
+from fragility_nb.models.wrap import (
+    check_network,
+    evaluating,
+    follow,
+    home,
+    hooked,
+    is_closed,
+    never_called,
+    present_weight,
+    quantized_parts,
+    short_name,
+)
 
 # %% ../../nbs/api/models/07_activations.ipynb #1a9d0b00
 WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
@@ -71,7 +81,8 @@ def find_layers(
     names:Sequence[str]|str|None=None, # only these, in this order; default all
 ) -> list[Layer]: # in the order in which the model registers them; a shared weight is named once
     "The convolution and linear layers of a model."
-    if names is not None and not as_list(names): raise ValueError("Expected `layers` to name at least one, but got none.")
+    if names is not None and not as_list(names):
+        raise ValueError("Expected `layers` to name at least one layer, but got none.")
     found, seen = {}, set()
     for path, m in check_network(model).named_modules():
         if not isinstance(m, WEIGHTED) or _own_weight(m) in seen: continue

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from ..core.checks import check_choice, check_number, checked, unknown_name
 from ..core.identity import stable_seed
-from .wrap import Normalized, channel_row
+from .checkpoints import fit_state, read_state
 from .networks import MODELS, Architecture, PlainCNN
 from .norms import swap_norm
-from .checkpoints import fit_state, read_state
+from .wrap import Normalized, channel_row
 
 # %% ../../nbs/api/models/05_create.ipynb #0fe703cc
 def _without(*paths:str, **conv) -> Callable[[Any], dict]:

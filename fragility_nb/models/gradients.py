@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.checks import warn_user
-from .wrap import by_batch, quantized_parts
 from .answers import BLOCK, as_logits, batch_rows
+from .wrap import by_batch, quantized_parts
 
 # %% ../../nbs/api/models/12_gradients.ipynb #df4335af
 class Broken:
@@ -121,8 +121,8 @@ def _differentiable(net:nn.Module, x:Tensor) -> Tensor: # (N, K)
     "Logits with a tape behind them; what is no network, or a quantised one, is one error."
     logits = as_logits(net(x), len(x))
     if logits.requires_grad or not quantized_parts(net): return logits
-    raise ValueError(f"Expected `model` to have gradients, but got {type(net).__name__} with quantised layers, which have "
-                     "none: no attack can follow them. Attack the network from before it was quantised.")
+    raise ValueError(f"Expected `model` to have gradients, but got {type(net).__name__} with quantised layers, which "
+                     "have none: no attack can follow them. Attack the network from before it was quantised.")
 
 # %% ../../nbs/api/models/12_gradients.ipynb #146af1c8
 def input_gradient(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import as_list, check_choice, check_number, unknown_name, checked
+from ..core.checks import as_list, check_choice, check_number, checked, unknown_name
 from .wrap import copy_model, model_name, short_name
 
 # %% ../../nbs/api/models/03_norms.ipynb #50807c54

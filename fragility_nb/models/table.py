@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ..core.checks import as_list, check_choice, checked
 from ..data.images import ImageData, channel_moments
-from .networks import MODELS
 from .create import find_architecture, least_size
+from .networks import MODELS
 
 # %% ../../nbs/api/models/06_table.ipynb #d01af0ee
 def _conv_shape(conv:nn.Conv2d, shape:Sequence[int]) -> tuple[int, ...]:

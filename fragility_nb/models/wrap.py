@@ -15,8 +15,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from weakref import WeakSet
 from typing import Any, cast
+from weakref import WeakSet
 
 import numpy as np
 import torch

@@ -213,7 +213,7 @@ def pickled_call(call:Callable, argument) -> bytes:
     "A call for another process; one that cannot travel is a clear error."
     try:
         if getattr(call, "__module__", None) != "__main__": return pickle.dumps((call, argument))
-        import cloudpickle # what is defined in a notebook has no module to be imported from
+        import cloudpickle  # what is defined in a notebook has no module to be imported from
         return cloudpickle.dumps((call, argument))
     except ImportError:
         hint = ("it is defined in `__main__`, which needs the package cloudpickle (extra `cluster`), or a module to "

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..core.checks import checked
+from ..core.checks import checked, unknown_name
 from ..core.copies import load_copied
 from ..core.kept import write_kept
 from ..core.results import SCHEMA, load_result, provenance, save_result
@@ -34,6 +34,8 @@ from .study_files import Study, as_study, value_word
 def _groups(result) -> dict[str, xr.Dataset]:
     "The data sets of a result by name; a plain one has the name ''."
     if isinstance(result, xr.Dataset): return {"": result}
+    if not isinstance(result, xr.DataTree):
+        raise TypeError(f"Expected `results` to be results by the name of their run, but got {result!r}.")
     return {n.path.strip("/"): n.to_dataset() for n in result.subtree if n.data_vars}
 
 def _ragged(parts:Sequence[xr.Dataset]) -> list[Hashable]:
@@ -101,6 +103,12 @@ def _results(study:Study, status:pd.DataFrame) -> dict:
     copies = [finished_run(r.folder, study.template.stem).get("copy", "") for r in done]
     return {r.name: load_copied(r.folder/"result.nc", r.folder/".result.copy", c) for r, c in zip(done, copies)}
 
+def _check_runs(study:Study, results:Mapping) -> Mapping:
+    "Refuses results of runs that are not of the study."
+    for name in results:
+        if name not in (known := [r.name for r in study.runs]): raise unknown_name("results", name, known)
+    return results
+
 def _planned(study:Study, results:Mapping) -> xr.Dataset:
     "Every planned run with its axes, and whether it is collected."
     coords = _axis_coords([r.axes for r in study.runs], study.axes) | {"run": [r.name for r in study.runs]}
@@ -132,7 +140,8 @@ def collect_study(
     "One labelled result over the runs that are done; the attributes say whether these are all."
     study = as_study(study)
     if results is None: results = _results(study, study_status(study))
-    if not results: raise ValueError(f"No run of `{study.folder}` is done yet: there is nothing to collect.")
+    if not results: raise ValueError(f"Expected `results` of `study`, but no run of `{study.folder}` is done yet: there is nothing to collect.")
+    _check_runs(study, results)
     found = {r.name: _groups(results[r.name]) for r in study.runs if r.name in results}
     facts:dict[str, Any] = dict(study=study.name, template=study.template.stem, planned=len(study.runs),
                                 collected=len(found), complete=len(found) == len(study.runs),
@@ -163,7 +172,7 @@ def study_table(
     "Axes, state, figures and cost of every run."
     study = as_study(study)
     status = study_status(study)
-    results = _results(study, status) if results is None else results
+    results = _results(study, status) if results is None else _check_runs(study, results)
     figures = pd.DataFrame([_figures(results[r.name]) if r.name in results else {} for r in study.runs],
                            index=status.index)
     figures = figures.rename(columns=lambda c: f"result {c}" if c in (*status.columns, "run") else c)
@@ -307,6 +316,7 @@ def _depth_panels(study:Study, results:Mapping) -> dict[str, dict[str, xr.Datase
 def _depth_figure(study:Study, results:Mapping, most:int=12):
     "Scores against depth: a panel per combination of the other axes, a line per network; `None` without scores."
     from matplotlib.figure import Figure
+
     from fragility_nb.figures.plots import plot_depth
     panels = _depth_panels(study, results)
     if not panels: return None

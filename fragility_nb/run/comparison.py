@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import xarray as xr
 
-from ..core.checks import checked
-from ..core.results import load_result
+from ..core.checks import check_choice, checked
+from ..core.results import load_result, of_kind
 from ..measure.scores import result_summary
-from .report import inside_brackets, percent, percent_interval, plain_words, points
-from .report import stress_words
+from .report import inside_brackets, percent, percent_interval, plain_words, points, stress_words
 
 # %% ../../nbs/api/run/09_comparison.ipynb #a4f43049
 @checked
@@ -28,7 +27,7 @@ def load_reports(
     if not isinstance(results, list) or len(results) < 2:
         raise ValueError(f"Expected `results` to be a list of two or more paths, but got {results!r}.")
     if names and len(names) != len(results):
-        raise ValueError(f"Expected one name for each of the {len(results)} results, but got {names}.")
+        raise ValueError(f"Expected `names` to hold one for each of the {len(results)} results, but got {names}.")
     reports = [load_result(p) for p in results]
     names = list(names) or [r["filters"].attrs["model"] for r in reports]
     if len(set(names)) < len(names):
@@ -45,6 +44,8 @@ def report_group(
     group:str, # as "scores"
 ) -> dict[str, xr.Dataset]: # by name
     "One group of each report."
+    if not reports: raise ValueError("Expected `reports` to hold at least one, but got none.")
+    for report in reports.values(): check_choice("group", group, list(report.children))
     return {name: report[group].to_dataset() for name, report in reports.items()}
 
 # %% ../../nbs/api/run/09_comparison.ipynb #4253b634
@@ -53,6 +54,7 @@ def comparison_table(
     reports:Mapping[str, xr.DataTree], # of `load_reports`
 ) -> pd.DataFrame: # one column per report
     "The figures of `result_summary` side by side."
+    if not reports: raise ValueError("Expected `reports` to hold at least one, but got none.")
     lines = {name: result_summary(report) for name, report in reports.items()}
     left = {name: float(found.relative_accuracy) for name, found in report_group(reports, "epsilon").items()}
     areas = [k for k in next(iter(lines.values())) if k.endswith("_auc") and k != "fgsm_auc"]
@@ -71,7 +73,7 @@ def comparison_table(
     return pd.DataFrame(columns).rename_axis("").reset_index()
 
 # %% ../../nbs/api/run/09_comparison.ipynb #47f54afe
-@checked
+@of_kind(difference="auc_difference")
 def difference_sentence(
     name:str, # of the network
     first:str, # of the one that it is compared with
@@ -88,7 +90,7 @@ def difference_sentence(
             + (f"The intervals of {', '.join(sure)} exclude 0." if sure else "No interval excludes 0."))
 
 # %% ../../nbs/api/run/09_comparison.ipynb #fe50a1ac
-@checked
+@of_kind(scores="synaptic_scores")
 def place_sentence(
     name:str, # of the network
     scores:xr.Dataset, # of `clean_scores`
@@ -101,7 +103,7 @@ def place_sentence(
             f"{scores.sizes['layer']} ({told}).")
 
 # %% ../../nbs/api/run/09_comparison.ipynb #fb76f116
-@checked
+@of_kind(summary="matrix_summary")
 def best_trainings(
     summary:xr.Dataset, # of `matrix_summary`
 ) -> pd.DataFrame: # one row for each stress at its lowest and at its highest severity; clean images once
@@ -121,7 +123,7 @@ def best_trainings(
 # %% ../../nbs/api/run/09_comparison.ipynb #7fc125a0
 _SEARCHES = dict(fgsm="Along the sign of the gradient, as FGSM does", gradient="Along the gradient, step by step")
 
-@checked
+@of_kind(minimal="matrix_minimal")
 def minimal_text(
     minimal:xr.Dataset, # of `matrix_minimal`
     search:str, # its name
@@ -129,6 +131,7 @@ def minimal_text(
     last:str, # another one
 ) -> str: # Markdown
     "How small a change fools the network after two trainings, and how many images nothing fooled."
+    for what, name in dict(first=first, last=last).items(): check_choice(what, name, minimal.train.values.tolist())
     def told(train):
         value, low, high = (float(minimal[f"mean_change{k}"].sel(train=train)) for k in ("", "_low", "_high"))
         return f"{value:.1f} of 255 ({low:.1f} … {high:.1f})"

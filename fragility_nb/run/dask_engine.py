@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import queue
+import re
 import signal
 import threading
 import time
@@ -269,6 +270,9 @@ def slurm_options(
     "A SLURM job for each worker: one call at a time, with its GPU and its cores."
     check_number("gpus", gpus, low=0, integer=True)
     check_number("cores", cores, low=1, integer=True)
+    for name, value, form, like in (("memory", memory, r"\d+(\.\d+)? *[KMGT]?i?B", "16GiB"),
+                                    ("walltime", walltime, r"(\d+-)?\d+(:\d\d){0,2}", "04:00:00")):
+        if not re.fullmatch(form, value): raise ValueError(f"Expected `{name}` as in {like!r}, but got {value!r}.")
     gres = [f"--gres=gpu:{gpus}"] if gpus else []
     exports = [f"export {name}={cores}" for name in THREADS]
     return dict(cores=1, processes=1, job_cpu=cores, memory=memory, walltime=walltime, queue=queue, account=account,

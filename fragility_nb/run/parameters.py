@@ -25,7 +25,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.checks import unknown_name, checked
+from ..core.checks import checked, unknown_name
 from ..core.identity import file_digests, folder_digest, remembered
 from ..core.options import check_options
 

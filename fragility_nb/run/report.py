@@ -22,6 +22,7 @@ import xarray as xr
 
 from ..core.checks import check_choice, checked
 from ..core.options import OPTIONS, Option, check_option, wrong_kind
+from ..core.results import of_kind
 from ..figures.style import signed_text
 from ..probes.batchnorm.scores import probe_summary
 from ..probes.coverage.plots import criterion_label
@@ -186,6 +187,7 @@ def label_counts(
     of:str="", # "": by the published baseline; "_random": against random removal
 ) -> str:
     "How many layers have each label, in words."
+    check_choice("of", of, ("", "_random"))
     return ", ".join(f"{line[name + of]} {name}" for name in ("fragile", "robust", "antifragile", "undecided"))
 
 def _not_told_apart(line:Mapping) -> str:
@@ -194,7 +196,7 @@ def _not_told_apart(line:Mapping) -> str:
     return f"; not to be told apart from it: {', '.join(map(plain_words, others))}" if others else ""
 
 # %% ../../nbs/api/run/08_report.ipynb #f6a80500
-@checked
+@of_kind(epsilon="find_epsilon")
 def overview_table(
     line:Mapping, # of `result_summary`
     epsilon:xr.Dataset, # of `find_epsilon`
@@ -217,7 +219,7 @@ def overview_table(
                                             f"{_not_told_apart(line)}"} | rows)
 
 # %% ../../nbs/api/run/08_report.ipynb #b9d4d024
-@checked
+@of_kind(scores="synaptic_scores")
 def clean_scores(
     scores:xr.Dataset, # of `synaptic_scores`
 ) -> xr.Dataset: # score, low, high, label (layer)
@@ -225,13 +227,14 @@ def clean_scores(
     own = scores.sel(kind="clean", filter="combined")
     return own.sel(layer=[name for name in own.layer.values if name != "global"])
 
-@checked
+@of_kind(scores="synaptic_scores")
 def layers_with(
     label:str, # "fragile", "robust" or "antifragile"
     scores:xr.Dataset, # of `clean_scores`
     most:int=4, # layers to name
 ) -> str:
     "The layers with a label, the strongest scores first."
+    check_choice("label", label, ("fragile", "robust", "antifragile", "undecided"))
     some = scores.isel(layer=np.flatnonzero(scores.label.values == label))
     some = some.isel(layer=np.argsort(-np.abs(some.score.values), kind="stable"))
     rows = zip(some.layer.values, some.score.values, some.low.values, some.high.values)
@@ -239,7 +242,7 @@ def layers_with(
     return ", ".join(told[:most]) + (f" and {len(told) - most} more" if len(told) > most else "")
 
 # %% ../../nbs/api/run/08_report.ipynb #688d0c5c
-@checked
+@of_kind(summary="stress_summary")
 def stress_sentence(
     summary:xr.Dataset, # of `stress_summary`
 ) -> str: # Markdown
@@ -254,7 +257,7 @@ def stress_sentence(
             f"{told(natural.auc.values.argmin())} and least from {told(natural.auc.values.argmax())}.")
 
 # %% ../../nbs/api/run/08_report.ipynb #744225c4
-@checked
+@of_kind(scores="synaptic_scores", random="synaptic_scores")
 def weights_sentence(
     scores:xr.Dataset, # of `clean_scores`
     random:xr.Dataset|None=None, # of `clean_scores`, against random removal
@@ -275,16 +278,19 @@ def _labels_told(scores:xr.Dataset) -> str:
                     + ([f"Undecided: {undecided}."] if undecided else []))
 
 # %% ../../nbs/api/run/08_report.ipynb #cb8c33d3
-@checked
+@of_kind(coverage="neuron_coverage")
 def coverage_sentence(
     coverage:xr.Dataset, # of `neuron_coverage`, with the criterion NC(0.25)
 ) -> str: # Markdown
     "How many units the images reached."
+    if "nc_deepxplore_0.25" not in coverage.criterion.values:
+        raise ValueError("Expected `coverage` by the criterion NC(0.25), but got "
+                         f"{', '.join(map(str, coverage.criterion.values))}.")
     nc = coverage.sel(criterion="nc_deepxplore_0.25")
     return (f"**Coverage.** {percent(float(nc.coverage), 0)} of the {nc.sizes['unit']} units exceeded a quarter of "
             f"their layer's range for some test image; {int((nc.covered == 0).sum())} never did.")
 
-@checked
+@of_kind(recalibrated="recalibration")
 def recalibration_sentence(
     recalibrated:xr.Dataset, # of `recalibration`, under Gaussian noise
     ci:float=0.95, # nominal coverage of the interval
@@ -298,7 +304,7 @@ def recalibration_sentence(
             f"instead of {percent(float(new.reference))}: {points(change)} points ({points(low)} … {points(high)}).")
 
 # %% ../../nbs/api/run/08_report.ipynb #9e6000d0
-@checked
+@of_kind(scores="fragile_kernels", targeting="adversarial_targeting")
 def kernels_sentence(
     scores:xr.Dataset, # of `fragile_kernels`
     layer:str, # the first convolution
@@ -319,7 +325,7 @@ def _by_chance(scores:xr.Dataset, ci:float|None=None) -> float:
     return scores.sizes["kernel"] * (1 - (scores.attrs.get("ci", 0.95) if ci is None else ci)) / 2
 
 # %% ../../nbs/api/run/08_report.ipynb #2217bead
-@checked
+@of_kind(gains="retraining_gain")
 def retraining_sentence(
     gains:xr.Dataset, # of `retraining_gain`, with the rules "difference" and "difference_positive", or one of them
 ) -> str: # Markdown
@@ -348,7 +354,7 @@ def found_text(
               f"trained network* was measured, not how another training of it would turn out.{few}")
 
 # %% ../../nbs/api/run/08_report.ipynb #bc16efe3
-@checked
+@of_kind(summary="stress_summary")
 def stress_table(
     summary:xr.Dataset, # of `stress_summary`
 ) -> pd.DataFrame:
@@ -367,7 +373,7 @@ def compactness_table(
     return table.rename(columns=lambda c: c.replace("_", "-")).rename_axis(columns=None).reset_index()
 
 # %% ../../nbs/api/run/08_report.ipynb #60781bb7
-@checked
+@of_kind(summary="stress_summary")
 def beside_table(
     summary:xr.Dataset, # of `stress_summary`
 ) -> pd.DataFrame: # a row for the clean images, then one for each stress at the highest severity
@@ -384,7 +390,7 @@ def beside_table(
                            for s in summary.stress.values)])
 
 # %% ../../nbs/api/run/08_report.ipynb #d252b416
-@checked
+@of_kind(table="coverage_table")
 def coverage_columns(
     table:xr.Dataset, # of `coverage_table`
 ) -> pd.DataFrame: # one row per layer
@@ -401,7 +407,7 @@ def coverage_columns(
     return shown.rename_axis(columns=None).reset_index()
 
 # %% ../../nbs/api/run/08_report.ipynb #86128917
-@checked
+@of_kind(scores="fragile_kernels")
 def kernels_text(
     scores:xr.Dataset, # of `fragile_kernels`
     layer:str, # the first convolution
@@ -419,7 +425,7 @@ def kernels_text(
             f"intervals would still call {_by_chance(scores, ci):.1f} of them fragile.")
 
 # %% ../../nbs/api/run/08_report.ipynb #6b4cb242
-@checked
+@of_kind(targeting="adversarial_targeting")
 def targeting_text(
     targeting:xr.Dataset, # of `adversarial_targeting`; told at its highest severity
     epsilon:float, # of the attack there, as a share of the pixel range
@@ -438,7 +444,7 @@ def targeting_text(
             f"{verdict}")
 
 # %% ../../nbs/api/run/08_report.ipynb #e7b60278
-@checked
+@of_kind(retrained="retraining_comparison")
 def frozen_text(
     retrained:xr.Dataset, # of `compare_retraining`, with the rules "difference" and "difference_positive", or one
 ) -> str: # Markdown
@@ -454,7 +460,7 @@ def _rested(frozen:xr.DataArray) -> str:
     return ", ".join(told) or "nothing"
 
 # %% ../../nbs/api/run/08_report.ipynb #b50bf1ac
-@checked
+@of_kind(gains="retraining_gain")
 def gain_table(
     gains:xr.Dataset, # of `retraining_gain`
 ) -> pd.DataFrame: # one row per rule

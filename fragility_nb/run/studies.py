@@ -23,19 +23,40 @@ from typing import Any, cast
 
 import pandas as pd
 
-from ..core.checks import warn_user, checked
+from ..core.checks import checked, warn_user
 from ..core.copies import keep_copy
 from ..core.identity import RESULTS_VERSION, description_changes, file_digests, remembered, text_digest
 from ..core.kept import file_digest
 from ..core.options import check_options
 from ..core.owner import own_folder, remove_left_over, temporary_name
 from ..core.results import load_result, write_atomic
-from ..core.whole import drop_work, finished_run, is_intact, made_files, open_log, private_folder
-from ..core.whole import read_json, take_in, take_in_whole, write_json
+from fragility_nb.core.whole import (
+    drop_work,
+    finished_run,
+    is_intact,
+    made_files,
+    open_log,
+    private_folder,
+    read_json,
+    take_in,
+    take_in_whole,
+    write_json,
+)
 from .machine import kernel_interpreter
-from .parameters import check_parameters, check_template, expand_paths, find_template
-from .parameters import import_papermill, own_modules, parameter_contents, plain_value
-from .parameters import quiet_papermill, read_notebook, tags_of, template_parameters
+from fragility_nb.run.parameters import (
+    check_parameters,
+    check_template,
+    expand_paths,
+    find_template,
+    import_papermill,
+    own_modules,
+    parameter_contents,
+    plain_value,
+    quiet_papermill,
+    read_notebook,
+    tags_of,
+    template_parameters,
+)
 
 # %% ../../nbs/api/run/04_studies.ipynb #a390beb6
 @functools.lru_cache(maxsize=1)
@@ -403,9 +424,9 @@ def _trained(model:str, folder:Path, network:Mapping, training:Mapping, *, data:
     "Trains a network, unless the folder has it; the checkpoint of its last epoch."
     from fragility_nb.data.sets import load_data
     from fragility_nb.models.create import create_model
+    from fragility_nb.models.resume import snapshot_path
     from fragility_nb.models.table import channel_stats
     from fragility_nb.models.training import fit
-    from fragility_nb.models.resume import snapshot_path
     load = lambda split: load_data(data, split, root, image_size=image_size, download=download)
     train = load("train")
     mean, std = channel_stats(train)
@@ -466,6 +487,7 @@ def summary_table(
 ) -> pd.DataFrame: # one row per model
     "The figures that one line has room for."
     from fragility_nb.measure.scores import result_summary
+    if not results: raise ValueError("Expected `results` to hold at least one, but got none.")
     return pd.DataFrame({name: result_summary(cast(Any, load_result(path))) for name, path in results.items()}).T
 
 # %% ../../nbs/api/run/04_studies.ipynb #6ea0d83f

@@ -18,14 +18,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.checks import unknown_name, checked
+from ..core.checks import checked, unknown_name
 from ..core.identity import remember_folders, text_digest
+from ..core.options import KINDS, find_option, fits_kind
 from ..core.results import write_atomic
 from .cluster import LocalEngine
-from .parameters import check_template, find_template, is_shipped, plain_value
-from .parameters import template_parameters
+from .parameters import check_template, find_template, is_shipped, plain_value, template_parameters
 from .studies import run_fingerprint, run_modules, template_cells
-from ..core.options import KINDS, find_option, fits_kind
 
 # %% ../../nbs/api/run/05_study_files.ipynb #g5200006
 # columns of tables that are no axes: what is told of a run, and of a report

@@ -21,9 +21,9 @@ from ..core.checks import Registry, check_choice, check_flag, check_number, chec
 from ..core.streams import CounterStreams
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import evaluating
 from ..models.answers import batch_rows, forward_in_blocks
 from ..models.gradients import broken_gradients, gradient_rows, input_gradient
+from ..models.wrap import evaluating
 from .stressors import Stressor
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #7d84f8fb

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from ..core.checks import checked
 from . import weather  # noqa: F401, an import files its corruptions
-from .stressors import REGISTERED, gaussian_filter
 from .noise_blur import Corruption
+from .stressors import REGISTERED, gaussian_filter
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #13c00036
 @REGISTERED.register("brightness")

@@ -23,13 +23,28 @@ from ..core.checks import Registry, check_number, checked, warn_user
 from ..core.results import provenance
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import evaluating, model_hash, model_name
 from ..models.answers import forward_in_blocks, match_data
 from ..models.gradients import Broken, broken_gradients, input_gradient
-from .attacks import FGSM, Attack, attack_images, batch_ranges, frozen_parameters
-from .attacks import loss_gradient, per_image
-from .attack_check import all_output_signs, finite_logits, gradient_sign, noise_like, noise_sign
-from .attack_check import right_answers, rising_sign, warn_signs
+from ..models.wrap import evaluating, model_hash, model_name
+from fragility_nb.stress.attack_check import (
+    all_output_signs,
+    finite_logits,
+    gradient_sign,
+    noise_like,
+    noise_sign,
+    right_answers,
+    rising_sign,
+    warn_signs,
+)
+from fragility_nb.stress.attacks import (
+    FGSM,
+    Attack,
+    attack_images,
+    batch_ranges,
+    frozen_parameters,
+    loss_gradient,
+    per_image,
+)
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #a1a1c022
 SEARCHES = Registry("search") # name -> class of minimal perturbation
@@ -143,7 +158,7 @@ class GradientWalk:
         return z, (z - x).flatten(1).abs().amax(1), fooled, flat
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #78ec85d3
-def _as_search(search:Any) -> Any:
+def named_search(search:Any) -> Any:
     "A search by its name, or the one that came, which must have a method `search`."
     found = SEARCHES[search]() if isinstance(search, str) else search
     if isinstance(found, type) or not callable(getattr(found, "search", None)):
@@ -167,7 +182,7 @@ def minimal_perturbation(
     `pred` and `fooled_pred` are the answers before and after. Where `nan_gradient` is true, the slope of a step of the
     network was NaN or infinite and counted as 0: the change found is one, but perhaps not the smallest.
     """
-    search = _as_search(search)
+    search = named_search(search)
     data, device = match_data(model, data), pick_device(device)
     parts = []
     bar = tqdm(total=len(data), desc=f"smallest changes, {model_name(model)}", unit="image", disable=not progress)

@@ -18,7 +18,8 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode, functional as TF
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as TF
 
 from ..core.checks import Registry, check_choice, check_flag, check_number, checked
 from ..core.streams import CounterStreams

@@ -20,8 +20,8 @@ from torch import Tensor
 from ..core.checks import as_list, check_number, checked
 from ..core.identity import array_hash
 from ..core.streams import CounterStreams
-from .stressors import REGISTERED, gaussian_filter, pad_border
 from .noise_blur import Corruption, motion_blur, zoom_image
+from .stressors import REGISTERED, gaussian_filter, pad_border
 
 # %% ../../nbs/api/stress/02_weather.ipynb #13c00025
 _LUMA = (.299, .587, .114)

@@ -18,14 +18,14 @@ from tqdm.auto import tqdm
 from ...core.checks import as_list, check_choice, check_number, checked
 from ...data.images import ImageData
 from ...data.sets import pick_device
-from ...models.wrap import evaluating, hooked, model_name
-from ...models.answers import batch_rows, forward_in_blocks, match_data
-from ...stress.stressors import apply_stress, stress_id
-from ...stress.attacks import Attack
 from ...engine.job import Edits
 from ...measure.runner import Evaluator, SweepOptions, provenance_of, stress_names
+from ...models.answers import batch_rows, forward_in_blocks, match_data
+from ...models.wrap import evaluating, hooked, model_name
 from .layers import find_batchnorms, with_affine
 from .residual import layer_units
+from ...stress.attacks import Attack
+from ...stress.stressors import apply_stress, stress_id
 
 # %% ../../../nbs/api/probes/batchnorm/03_statistics.ipynb #437e442f
 class _Moments:

@@ -20,8 +20,17 @@ from matplotlib.patches import Patch
 
 from ...core.checks import check_number, checked
 from ...core.results import check_kind
-from ...figures.style import COLOURS, SERIES, checked_plot, chosen_names, dress_axes, given_axes, signed_text
-from ...figures.style import spread_apart, text_points
+from fragility_nb.figures.style import (
+    COLOURS,
+    SERIES,
+    checked_plot,
+    chosen_names,
+    dress_axes,
+    given_axes,
+    signed_text,
+    spread_apart,
+    text_points,
+)
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #407854be
 @checked

@@ -21,12 +21,12 @@ from ...core.identity import array_hash
 from ...core.results import check_kind, provenance
 from ...data.images import ImageData
 from ...data.sets import pick_device
-from ...models.wrap import evaluating, model_hash, model_name
-from ...models.answers import batch_rows, forward_in_blocks, match_data
 from ...models.activations import submodule_paths
+from ...models.answers import batch_rows, forward_in_blocks, match_data
 from ...models.resume import answers_differ, answers_text
-from .units import Output, UnitReader, Units, coverage_units, find_outputs
+from ...models.wrap import evaluating, model_hash, model_name
 from .criteria import CRITERIA, NC, NEVER, TKNP, Criterion
+from .units import Output, UnitReader, Units, coverage_units, find_outputs
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #4d43d5ba
 def _checked_criteria(criteria:Sequence|Criterion|None) -> list[Any]:

@@ -19,13 +19,13 @@ from ...core.checks import check_number, checked
 from ...core.results import provenance
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
-from ...models.wrap import evaluating, model_name
 from ...models.answers import batch_rows, forward_in_blocks, match_data
-from ...stress.stressors import GaussianBlur, Rotation, Scale, Shear, Translation, apply_stress, stress_id
-from ...stress.weather import Fog, Rain
-from ...stress.corruptions import Brightness, Contrast
+from ...models.wrap import evaluating, model_name
 from .criteria import NC, TKNP, Criterion
 from .probe import Coverage
+from ...stress.corruptions import Brightness, Contrast
+from ...stress.stressors import GaussianBlur, Rotation, Scale, Shear, Translation, apply_stress, stress_id
+from ...stress.weather import Fog, Rain
 
 # %% ../../../nbs/api/probes/coverage/06_transformed.ipynb #e6602895
 # the transformations of Tian et al. 2018

@@ -19,8 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 from ...core.checks import check_choice, checked
 from ...data.images import generator
-from ...models.wrap import evaluating, follow, home, never_called, short_name
 from ...models.activations import Reading, readable_layers
+from ...models.wrap import evaluating, follow, home, never_called, short_name
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #a30e9ede
 _ACTIVATIONS = ( # names of the functions that count as an activation

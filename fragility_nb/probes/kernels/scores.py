@@ -165,7 +165,8 @@ def permutation_test(
 def _values_of_kernels(values:np.ndarray, chosen:np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (…, K), (K,)
     "Numbers of kernels, and a set of them that is neither empty nor all."
     try: values, chosen = np.asarray(values, float), np.asarray(chosen, bool)
-    except ValueError: raise TypeError(f"Expected `values` to be numbers, one for each kernel, but got {values!r}.") from None
+    except ValueError:
+        raise TypeError(f"Expected `values` to be numbers, one for each kernel, but got {values!r}.") from None
     if values.ndim < 1 or chosen.shape != values.shape[-1:] or not np.isfinite(values).all():
         raise ValueError(f"Expected `values` to be finite, one for each of {chosen.size} kernels, but got {values}.")
     if not 0 < chosen.sum() < chosen.size:

@@ -18,14 +18,13 @@ from tqdm.auto import tqdm
 from ...core.checks import as_list, check_choice, check_number, checked
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
-from ...models.wrap import evaluating, hooked, model_name
+from ...measure.runner import provenance_of, sweep_bar
 from ...models.answers import batch_rows, forward_in_blocks, match_data
 from ...models.gradients import broken_gradients
-from ...stress.attacks import Attack, attack_images
-from ...measure.runner import provenance_of, sweep_bar
+from ...models.wrap import evaluating, hooked, model_name
+from .probe import KernelPlace, dropout_facts, find_kernel_place, scaled_right, sweep_options
 from .scores import kernel_groups, rebalance_gain, targeting_scores
-from .probe import KernelPlace, dropout_facts, find_kernel_place, scaled_right
-from .probe import sweep_options
+from ...stress.attacks import Attack, attack_images
 
 # %% ../../../nbs/api/probes/kernels/02_targeting.ipynb #kn000023
 def _noise_of_size(x:Tensor, moved:Tensor, seed:int, index:Tensor) -> Tensor: # (N, C, H, W)

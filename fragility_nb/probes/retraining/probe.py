@@ -20,22 +20,21 @@ from scipy import stats
 from torch import nn
 from tqdm.auto import tqdm
 
-from ...core.checks import Registry, as_list, check_choice, check_number, unknown_name, warn_user, checked
+from ...core.checks import Registry, as_list, check_choice, check_number, checked, unknown_name, warn_user
 from ...core.identity import stable_seed
 from ...core.results import check_kind, load_result, provenance, save_result
-from ...data.images import ImageData, generator
 from ...data.convert import as_data
-from ...models.wrap import evaluating, follow, home
-from ...models.answers import all_logits, forward_in_blocks, match_data
-from ...models.wrap import model_hash
+from ...data.images import ImageData, generator
+from ...measure.runner import SweepOptions
+from ...measure.scores import synaptic_scores
+from ...measure.sweeps import filter_sweep, stress_sweep
 from ...models.activations import find_layers
-from ...models.training import StopTraining, fit
+from ...models.answers import all_logits, forward_in_blocks, match_data
 from ...models.resume import plain_disk_errors
+from ...models.training import StopTraining, fit
+from ...models.wrap import evaluating, follow, home, model_hash
 from ...stress.attacks import FGSM, Attack
 from ...stress.minimal import find_epsilon
-from ...measure.runner import SweepOptions
-from ...measure.sweeps import filter_sweep, stress_sweep
-from ...measure.scores import synaptic_scores
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #74744894
 @checked
