@@ -180,11 +180,11 @@ def _check_axes(result:xr.Dataset, what:str) -> xr.Dataset:
 _HOLDS = { # kind of result -> variables that it must have | dimensions that it must have
     "stress_sweep": "correct stress | severity sample", "minimal_perturbation": "epsilon | sample",
     "filter_sweep": "accuracy removed weights reference_accuracy | layer filter threshold",
-    "synaptic_scores": "score low high label | layer", "stress_summary": "accuracy auc | stress severity",
+    "synaptic_scores": "score low high | layer", "stress_summary": "accuracy auc | stress severity",
     "train_test_matrix": "accuracy correct | train stress severity sample", "training": "loss | epoch",
     "kernel_dropout": "accuracy correct reference_accuracy mean | stress kernel",
     "fragile_kernels": "label low high difference below_mean | stress kernel",
-    "adversarial_targeting": "distance ratio beyond_p | attack severity source kernel",
+    "adversarial_targeting": "distance | attack severity source kernel",
     "rebalance": "accuracy correct | stress compress amplify",
     "statistic_gap": "mean_gap_size | stress severity layer_name",
     "residual_features": "correct accuracy | mode layer_name",

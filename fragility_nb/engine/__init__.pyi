@@ -1,7 +1,7 @@
 # Made by tools/public_names.py.
 from . import engine, graph, job, network, passes, steps
-from .engine import EditEngine
 from .job import Edits
+from .engine import EditEngine
 
 __all__ = [
     "Edits", "EditEngine",

@@ -140,7 +140,9 @@ def collect_study(
     "One labelled result over the runs that are done; the attributes say whether these are all."
     study = as_study(study)
     if results is None: results = _results(study, study_status(study))
-    if not results: raise ValueError(f"Expected `results` of `study`, but no run of `{study.folder}` is done yet: there is nothing to collect.")
+    if not results:
+        raise ValueError(f"Expected `results`, but no run of `{study.folder}` is done yet: there is nothing to "
+                         "collect.")
     _check_runs(study, results)
     found = {r.name: _groups(results[r.name]) for r in study.runs if r.name in results}
     facts:dict[str, Any] = dict(study=study.name, template=study.template.stem, planned=len(study.runs),

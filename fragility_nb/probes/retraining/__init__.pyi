@@ -1,15 +1,9 @@
 # Made by tools/public_names.py.
 from . import plots, probe
-from .plots import plot_frozen, plot_gain, plot_periods, plot_retraining
 from .probe import (
-    FREEZE_RULES,
-    compare_retraining,
-    layer_norms,
-    retraining_gain,
-    score_layers,
-    selective_fit,
-    split_holdout,
+    FREEZE_RULES, split_holdout, score_layers, layer_norms, selective_fit, compare_retraining, retraining_gain,
 )
+from .plots import plot_frozen, plot_periods, plot_retraining, plot_gain
 
 __all__ = [
     "FREEZE_RULES", "split_holdout", "score_layers", "layer_norms", "selective_fit", "compare_retraining",
