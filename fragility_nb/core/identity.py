@@ -96,16 +96,13 @@ def _digest_table() -> Iterator[sqlite3.Connection|None]:
 
 # %% ../../nbs/api/core/01_identity.ipynb #e7ae5140
 _SETTLED = 2e9 # nanoseconds after which a further change shows in a file's times
-
 def _file_state(path:str) -> tuple[str, bool]:
     "What tells a changed file, as text; whether a change of this moment would show."
     s = os.stat(path)
     return f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}", \
         max(s.st_mtime_ns, s.st_ctime_ns) < time.time_ns() - _SETTLED
-
 def _read_digest(path:str) -> str:
     with open(path, "rb") as f: return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
-
 def _known_digests(table:sqlite3.Connection|None, states:Mapping[str, str]) -> dict[str, str]:
     "Those of the table that still hold."
     if table is None: return {}

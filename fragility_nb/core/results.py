@@ -7,10 +7,10 @@ __all__ = ['SCHEMA', 'write_atomic', 'provenance', 'save_result', 'check_single'
            'question_folder', 'PartStore']
 
 # %% ../../nbs/api/core/02_results.ipynb #88c8bc2c
-import contextlib
-import functools
-import hashlib
 import inspect
+import functools
+import contextlib
+import hashlib
 import json
 import numbers
 import os
@@ -24,16 +24,8 @@ import numpy as np
 import xarray as xr
 
 from .checks import checked, warn_user
-from fragility_nb.core.identity import (
-    Near,
-    Rows,
-    describe,
-    description_changes,
-    installed_version,
-    result_versions,
-    stable_seed,
-    text_digest,
-)
+from .identity import Near, Rows, describe, description_changes, installed_version
+from .identity import result_versions, stable_seed, text_digest
 
 # %% ../../nbs/api/core/02_results.ipynb #367fd2ab
 def _umask() -> int:

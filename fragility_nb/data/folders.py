@@ -23,15 +23,8 @@ from ..core.checks import check_number, checked, unknown_name, warn_user
 from ..core.identity import array_hash
 from ..core.results import write_atomic
 from .images import LazyImages, generator, map_in_threads, read_all_images
-from fragility_nb.data.labels import (
-    LABEL_KEYS,
-    check_classes,
-    label_classes,
-    natural_order,
-    numbered_classes,
-    one_label,
-    warn_of_text_order,
-)
+from .labels import LABEL_KEYS, check_classes, label_classes, natural_order, numbered_classes
+from .labels import one_label, warn_of_text_order
 from .pixels import plain_tensor
 
 # %% ../../nbs/api/data/03_folders.ipynb #0ca2bd23

@@ -17,23 +17,10 @@ import torch
 from torch import Tensor
 
 from ..core.checks import Registry, check_choice, check_number, checked, unknown_name, warn_user
-from fragility_nb.data.folders import (
-    CORRUPTED,
-    balanced_rows,
-    cache_folder,
-    class_folders,
-    data_root,
-    family_classes,
-    image_files,
-    is_corruption_name,
-    lazy_or_read,
-    load_corruption,
-    load_folder,
-    missing_files,
-    resize_images,
-    split_folder,
-)
 from .images import ImageData, LazyImages
+from .folders import CORRUPTED, balanced_rows, cache_folder, class_folders, data_root
+from .folders import family_classes, image_files, is_corruption_name, lazy_or_read, load_corruption
+from .folders import load_folder, missing_files, resize_images, split_folder
 
 # %% ../../nbs/api/data/04_sets.ipynb #a9539272
 # name -> function(split, root, download) -> (images uint8 or LazyImages, labels, classes)

@@ -15,30 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fragility_nb.engine.graph import (
-    Untraceable,
-    argument_nodes,
-    bound_arguments,
-    called_module,
-    has_hooks,
-    main_input,
-    trace_graph,
-)
-from fragility_nb.engine.steps import (
-    BatchNormStep,
-    ConstantStep,
-    GraphStep,
-    NormFacts,
-    OpaqueStep,
-    PlainStep,
-    PooledLinearStep,
-    WeightedStep,
-    last_uses,
-    needed_steps,
-    run_steps,
-    work_in_place,
-)
 from ..models.wrap import copy_model, settle_weights, weights_dtype
+from .graph import Untraceable, argument_nodes, bound_arguments, called_module, has_hooks
+from .graph import main_input, trace_graph
+from .steps import BatchNormStep, ConstantStep, GraphStep, NormFacts, OpaqueStep, PlainStep
+from .steps import PooledLinearStep, WeightedStep, last_uses, needed_steps, run_steps, work_in_place
 
 # %% ../../nbs/api/engine/02_network.ipynb #2a0b4352
 def inference_copy(

@@ -16,19 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .job import Budget, Job, fill_up, job_blocks
-from .network import Cut, StepNetwork
-from fragility_nb.engine.steps import (
-    GraphStep,
-    image_bytes,
-    last_uses,
-    needed_steps,
-    peak_bytes,
-    run_steps,
-    work_in_place,
-)
 from ..models.answers import BLOCK
 from ..models.gradients import broken_gradients, finite_gradients, input_gradient
+from .steps import GraphStep, image_bytes, last_uses, needed_steps, peak_bytes, run_steps
+from .steps import work_in_place
+from .network import Cut, StepNetwork
+from .job import Budget, Job, fill_up, job_blocks
 
 # %% ../../nbs/api/engine/04_passes.ipynb #99b02f86
 @dataclass(frozen=True)

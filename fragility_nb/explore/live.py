@@ -26,53 +26,41 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from ..core.checks import check_choice, check_number, checked, warn_user
+from ..core.checks import check_choice, check_number, warn_user, checked
 from ..data.images import ImageData
-from fragility_nb.explore.base import (
-    Explorer,
-    check_result,
-    figure_png,
-    labelled_menu,
-    number_slider,
-    screen_style,
-    value_slider,
-)
-from ..figures.plots import LANDSCAPE
-from ..figures.style import COLOURS
-from ..measure.runner import stress_names
+from ..models.wrap import copy_model, home, hooked, model_hash, short_name
 from ..models.answers import match_data
 from ..models.resume import answers_differ, answers_text
-from ..models.wrap import copy_model, home, hooked, model_hash, short_name
+from ..stress.stressors import apply_stress
+from ..stress.attacks import FGSM, Attack
+from ..figures.style import COLOURS
+from ..figures.plots import LANDSCAPE
 from ..probes.batchnorm.layers import norm_modes, norm_pairs
 from ..probes.batchnorm.residual import residual_features
 from ..probes.batchnorm.statistics import statistic_gap
 from ..probes.kernels.scores import fragile_kernels
-from ..stress.attacks import FGSM, Attack
-from ..stress.stressors import apply_stress
+from .base import Explorer, check_result, figure_png, screen_style, labelled_menu, number_slider
+from .base import value_slider
+from ..measure.runner import stress_names
 
 # %% ../../nbs/api/explore/04_live.ipynb #6578b93c
 class LiveExplorer(Explorer):
     "Asks its own copy of a network in a thread (`_compute`), and draws what it found where all is drawn (`_show`)."
-
     def __init__(self, model:nn.Module, controls:Mapping, start:Mapping, below:Sequence=()):
         self.model, self._lock = copy_model(model).eval(), threading.Lock()
         self._worker, self._busy = ThreadPoolExecutor(1), False
         self._wish:tuple[Callable[[], Any], Callable[[Any], Any]]|None = None # what is asked for next
         self.spinner = widgets.HTML("", layout=widgets.Layout(min_height="1.6em"))
         super().__init__(controls, start, [self.spinner, *below])
-
     def _compute(self, state:dict) -> dict: raise NotImplementedError
     def _show(self, figure:Figure, state:dict, found:dict) -> None: raise NotImplementedError
     def _paint(self, figure:Figure, state:dict) -> None: self._show(figure, state, self._found(state))
-
     def _found(self, state:dict) -> dict:
         "What the network says, asked by one thread at a time."
         with self._lock: return self._compute(state)
-
     def _changed(self, change=None) -> None:
         state = self.state
         self._ask(lambda: self._found(state), lambda found: self._put(state, found), self.redraw)
-
     def _ask(self,
         work:Callable[[], Any], # done in the thread
         show:Callable[[Any], Any], # is given what came out, unless something else was asked meanwhile

@@ -23,26 +23,12 @@ from matplotlib.textpath import TextPath
 
 from ..core.checks import check_choice, check_number, checked
 from ..core.results import provenance
-from fragility_nb.explore.base import (
-    Cells,
-    Explorer,
-    check_result,
-    figure_png,
-    labelled_menu,
-    screen_style,
-    value_slider,
-)
-from ..figures.plots import LANDSCAPE, SIGNS
+from ..measure.scores import KINDS, area_weights, average_inits, control_performance, relabel
+from ..measure.scores import relative_performance, synaptic_scores
 from ..figures.style import COLOURS, SYMBOLS, fill_areas, plain_texts, score_text
-from fragility_nb.measure.scores import (
-    KINDS,
-    area_weights,
-    average_inits,
-    control_performance,
-    relabel,
-    relative_performance,
-    synaptic_scores,
-)
+from ..figures.plots import LANDSCAPE, SIGNS
+from .base import Cells, Explorer, check_result, figure_png, labelled_menu, screen_style
+from .base import value_slider
 
 # %% ../../nbs/api/explore/01_scores.ipynb #63d1aa7b
 @checked

@@ -20,46 +20,15 @@ from matplotlib.ticker import MaxNLocator
 
 from ..core.checks import check_choice, check_number
 from ..core.results import check_kind, check_single
-from fragility_nb.figures.style import (
-    COLOURS,
-    SERIES,
-    SYMBOLS,
-    as_summary,
-    check_named,
-    check_one_network,
-    checked_plot,
-    chosen_names,
-    draw_colour_bar,
-    draw_key,
-    draw_scores,
-    draw_stress_axis,
-    draw_subtitle,
-    dress_axes,
-    fill_areas,
-    in_first_column,
-    label_handles,
-    label_line_ends,
-    make_panels,
-    one_or_array,
-    panel_points,
-    percent_text,
-    pretty_name,
-    score_limits,
-    score_text,
-    series_look,
-    shared_names,
-    text_points,
-    thin_ticks,
-)
-from fragility_nb.measure.scores import (
-    average_inits,
-    compactness,
-    control_performance,
-    labels_by_baseline,
-    relative_performance,
-    smallest_fraction,
-    synaptic_scores,
-)
+from ..measure.scores import average_inits, compactness, control_performance, labels_by_baseline
+from ..measure.scores import relative_performance, smallest_fraction, synaptic_scores
+from .style import COLOURS, SERIES, SYMBOLS, as_summary, check_named, check_one_network
+from .style import chosen_names, draw_colour_bar, draw_key, draw_scores, draw_stress_axis
+from .style import draw_subtitle, dress_axes, fill_areas, in_first_column, label_handles
+from .style import label_line_ends, make_panels, one_or_array, panel_points, percent_text
+from .style import pretty_name, score_limits, score_text, series_look, shared_names, text_points
+from .style import checked_plot
+from .style import thin_ticks
 
 # %% ../../nbs/api/figures/01_plots.ipynb #888188e4
 @checked_plot

@@ -18,27 +18,11 @@ from matplotlib.axes import Axes
 
 from ..core.checks import check_choice
 from ..core.results import check_kind
-from fragility_nb.figures.style import (
-    COLOURS,
-    SERIES,
-    as_summary,
-    check_named,
-    checked_plot,
-    chosen_names,
-    draw_key,
-    draw_subtitle,
-    dress_axes,
-    make_panels,
-    one_or_array,
-    one_or_named,
-    percent_text,
-    pretty_name,
-    series_look,
-    shared_names,
-    short_numbers,
-    text_points,
-)
 from ..measure.severity import calibration, flip_rate, matrix_minimal, matrix_summary, minimal_summary
+from .style import COLOURS, SERIES, as_summary, check_named, chosen_names, draw_key
+from .style import draw_subtitle, dress_axes, make_panels, one_or_array, one_or_named
+from .style import checked_plot
+from .style import percent_text, pretty_name, series_look, shared_names, short_numbers, text_points
 
 # %% ../../nbs/api/figures/02_stress.ipynb #aa6f5ae9
 def _title(name:str) -> str:

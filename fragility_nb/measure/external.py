@@ -12,16 +12,8 @@ from scipy.integrate import trapezoid
 
 from ..core.checks import check_number, checked
 from ..core.results import check_kind
-from fragility_nb.measure.scores import (
-    at_chance,
-    check_ci,
-    derived_attrs,
-    interval,
-    label_scores,
-    resampled_means,
-    safe_ratio,
-    warn_few,
-)
+from .scores import at_chance, check_ci, derived_attrs, interval, label_scores, resampled_means
+from .scores import safe_ratio, warn_few
 
 # %% ../../nbs/api/measure/08_external.ipynb #12f86a05
 def _severity_axis(result:xr.Dataset) -> np.ndarray: # (severity,) from 0 to 1

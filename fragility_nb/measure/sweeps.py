@@ -22,45 +22,24 @@ from ..core.checks import check_choice, checked, warn_user
 from ..core.results import PartStore
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..engine.job import Edits
-from fragility_nb.measure.runner import (
-    Evaluator,
-    SweepOptions,
-    as_landscape,
-    check_seeds,
-    check_severities,
-    check_snapshots,
-    control_edits,
-    filter_edits,
-    join_results,
-    provenance_of,
-    stress_names,
-    sweep_bar,
-    warn_at_chance,
-    warn_interrupted,
-    whole_inits,
-    written_back,
-)
-from .sequential import accuracy_ratio, count_pairs, look_slices, ratio_interval
-from ..models.activations import Layer, find_layers
-from ..models.answers import batch_rows, forward_in_blocks, match_data
-from ..models.create import load_checkpoint
-from ..models.gradients import Broken, broken_gradients
-from ..models.resume import question_of
 from ..models.wrap import copy_model, evaluating, weights_dtype
-from fragility_nb.stress.attack_check import (
-    all_output_signs,
-    clearly_more,
-    gradient_sign,
-    noise_like,
-    noise_sign,
-    rising_sign,
-    warn_signs,
-)
-from ..stress.attacks import Attack, attack_images, check_unit, loss_gradient
-from ..stress.control import ControlPlan, RandomOrders
-from ..stress.filters import FilterPlan, plan_filter
+from ..models.answers import batch_rows, forward_in_blocks, match_data
+from ..models.gradients import Broken, broken_gradients
+from ..models.create import load_checkpoint
+from ..models.activations import Layer, find_layers
+from ..models.resume import question_of
 from ..stress.stressors import Stressor, apply_stress, stress_id
+from ..stress.attacks import Attack, attack_images, check_unit, loss_gradient
+from ..stress.attack_check import all_output_signs, clearly_more, gradient_sign, noise_like, noise_sign
+from ..stress.attack_check import rising_sign, warn_signs
+from ..stress.filters import FilterPlan, plan_filter
+from ..stress.control import ControlPlan, RandomOrders
+from ..engine.job import Edits
+from .sequential import accuracy_ratio, count_pairs, look_slices, ratio_interval
+from .runner import Evaluator, SweepOptions, as_landscape, check_seeds, check_severities
+from .runner import check_snapshots, control_edits, filter_edits, provenance_of, stress_names
+from .runner import join_results, sweep_bar, warn_at_chance, warn_interrupted, whole_inits
+from .runner import written_back
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #1fe99810
 def _answers(

@@ -18,22 +18,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
-from ..core.checks import as_list, checked, unknown_name, warn_user
+from ..core.checks import as_list, unknown_name, warn_user, checked
 from ..data.images import ImageData
 from ..data.sets import pick_device
+from .wrap import check_network, evaluating, follow, home
 from .answers import as_images, batch_rows, forward_in_blocks
-from fragility_nb.models.wrap import (
-    check_network,
-    evaluating,
-    follow,
-    home,
-    hooked,
-    is_closed,
-    never_called,
-    present_weight,
-    quantized_parts,
-    short_name,
-)
+from .wrap import hooked, is_closed, never_called, present_weight, quantized_parts, short_name
 
 # %% ../../nbs/api/models/07_activations.ipynb #1a9d0b00
 WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)

@@ -16,20 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import check_number, checked, warn_user
-from ..data.convert import as_data
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from fragility_nb.models.wrap import (
-    Normalized,
-    by_batch,
-    check_network,
-    evaluating,
-    follow,
-    home,
-    remember_look,
-    uncompiled,
-    weights_dtype,
-)
+from ..data.convert import as_data
+from .wrap import Normalized, by_batch, check_network, evaluating, follow, home, remember_look
+from .wrap import uncompiled, weights_dtype
 
 # %% ../../nbs/api/models/01_answers.ipynb #36296e65
 BLOCK = 32

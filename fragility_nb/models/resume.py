@@ -19,22 +19,13 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ..core.checks import check_number, checked, warn_user
-from fragility_nb.core.identity import (
-    CannotDescribe,
-    Near,
-    Rows,
-    array_hash,
-    changed_fields,
-    describe,
-    describe_structure,
-    description_changes,
-    result_versions,
-)
+from ..core.checks import check_number, warn_user, checked
+from ..core.identity import CannotDescribe, Near, Rows, array_hash, describe, describe_structure
+from ..core.identity import changed_fields, description_changes, result_versions
 from ..data.images import ImageData, generator
+from .wrap import evaluating, home, model_hash, model_name
 from .checkpoints import read_safetensors, save_checkpoint, write_safetensors
 from .steps import TrainingSteps
-from .wrap import evaluating, home, model_hash, model_name
 
 # %% ../../nbs/api/models/10_resume.ipynb #9fe63a35
 _PROBES = 8 # images

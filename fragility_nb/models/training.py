@@ -20,33 +20,22 @@ import xarray as xr
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..core.checks import as_list, check_number, checked, warn_user
+from ..core.checks import as_list, check_number, warn_user, checked
 from ..core.identity import describe_structure, stable_seed
 from ..core.results import provenance, save_result, write_atomic
-from ..data.convert import as_data
 from ..data.images import ImageData
 from ..data.sets import load_data, pick_device
+from ..data.convert import as_data
+from .wrap import check_network, home, is_exported, model_hash, model_name
 from .answers import all_logits, match_data
-from fragility_nb.models.augment import (
-    as_augment,
-    augment_batch,
-    augment_name,
-    batch_slices,
-    epoch_order,
-    epoch_randomness,
-)
+from .wrap import quantized_parts
 from .create import create_model, load_checkpoint
-from fragility_nb.models.resume import (
-    TrainingFolder,
-    list_snapshots,
-    own_answers,
-    plain_disk_errors,
-    snapshot_epochs,
-    snapshot_path,
-)
-from .steps import TrainingSteps, check_finite, read_batches, resident, step_precision
 from .table import channel_stats
-from .wrap import check_network, home, is_exported, model_hash, model_name, quantized_parts
+from .augment import as_augment, augment_batch, augment_name, batch_slices, epoch_order
+from .augment import epoch_randomness
+from .steps import TrainingSteps, check_finite, read_batches, resident, step_precision
+from .resume import TrainingFolder, list_snapshots, own_answers, plain_disk_errors
+from .resume import snapshot_epochs, snapshot_path
 
 # %% ../../nbs/api/models/11_training.ipynb #81322dd1
 def _train_epoch(steps:TrainingSteps, train:ImageData, epoch:int, *, seed:int, batch_size:int,

@@ -23,40 +23,19 @@ from typing import Any, cast
 
 import pandas as pd
 
-from ..core.checks import checked, warn_user
+from ..core.checks import warn_user, checked
 from ..core.copies import keep_copy
 from ..core.identity import RESULTS_VERSION, description_changes, file_digests, remembered, text_digest
 from ..core.kept import file_digest
 from ..core.options import check_options
 from ..core.owner import own_folder, remove_left_over, temporary_name
 from ..core.results import load_result, write_atomic
-from fragility_nb.core.whole import (
-    drop_work,
-    finished_run,
-    is_intact,
-    made_files,
-    open_log,
-    private_folder,
-    read_json,
-    take_in,
-    take_in_whole,
-    write_json,
-)
+from ..core.whole import drop_work, finished_run, is_intact, made_files, open_log, private_folder
+from ..core.whole import read_json, take_in, take_in_whole, write_json
 from .machine import kernel_interpreter
-from fragility_nb.run.parameters import (
-    check_parameters,
-    check_template,
-    expand_paths,
-    find_template,
-    import_papermill,
-    own_modules,
-    parameter_contents,
-    plain_value,
-    quiet_papermill,
-    read_notebook,
-    tags_of,
-    template_parameters,
-)
+from .parameters import check_parameters, check_template, expand_paths, find_template
+from .parameters import import_papermill, own_modules, parameter_contents, plain_value
+from .parameters import quiet_papermill, read_notebook, tags_of, template_parameters
 
 # %% ../../nbs/api/run/04_studies.ipynb #a390beb6
 @functools.lru_cache(maxsize=1)

@@ -23,28 +23,13 @@ from ..core.checks import Registry, check_number, checked, warn_user
 from ..core.results import provenance
 from ..data.images import ImageData
 from ..data.sets import pick_device
+from ..models.wrap import evaluating, model_hash, model_name
 from ..models.answers import forward_in_blocks, match_data
 from ..models.gradients import Broken, broken_gradients, input_gradient
-from ..models.wrap import evaluating, model_hash, model_name
-from fragility_nb.stress.attack_check import (
-    all_output_signs,
-    finite_logits,
-    gradient_sign,
-    noise_like,
-    noise_sign,
-    right_answers,
-    rising_sign,
-    warn_signs,
-)
-from fragility_nb.stress.attacks import (
-    FGSM,
-    Attack,
-    attack_images,
-    batch_ranges,
-    frozen_parameters,
-    loss_gradient,
-    per_image,
-)
+from .attacks import FGSM, Attack, attack_images, batch_ranges, frozen_parameters
+from .attacks import loss_gradient, per_image
+from .attack_check import all_output_signs, finite_logits, gradient_sign, noise_like, noise_sign
+from .attack_check import right_answers, rising_sign, warn_signs
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #a1a1c022
 SEARCHES = Registry("search") # name -> class of minimal perturbation

@@ -14,19 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...core.checks import as_list, check_choice, check_number, checked, unknown_name, warn_user
+from ...core.checks import as_list, check_choice, check_number, unknown_name, warn_user, checked
 from ...data.images import ImageData
+from ...models.wrap import copy_model, evaluating, follow, home, is_closed, model_name, short_name
+from ...models.wrap import with_plain_weights
 from ...models.activations import WEIGHTED, Layer, find_layers
-from fragility_nb.models.wrap import (
-    copy_model,
-    evaluating,
-    follow,
-    home,
-    is_closed,
-    model_name,
-    short_name,
-    with_plain_weights,
-)
 
 # %% ../../../nbs/api/probes/batchnorm/01_layers.ipynb #8d639031
 BATCHNORM_TYPES = nn.modules.batchnorm._BatchNorm

@@ -17,25 +17,12 @@ from matplotlib.lines import Line2D
 
 from ...core.checks import check_choice
 from ...core.results import check_kind
+from ...figures.style import COLOURS, SERIES, chosen_names, draw_colour_bar, draw_key, draw_scores
+from ...figures.style import dress_axes, in_first_column, label_handles, make_panels, one_or_array
+from ...figures.style import pretty_name, score_limits, short_numbers
 from ...figures.plots import LANDSCAPE
-from fragility_nb.figures.style import (
-    COLOURS,
-    SERIES,
-    checked_plot,
-    chosen_names,
-    draw_colour_bar,
-    draw_key,
-    draw_scores,
-    dress_axes,
-    in_first_column,
-    label_handles,
-    make_panels,
-    one_or_array,
-    pretty_name,
-    score_limits,
-    short_numbers,
-)
 from .scores import probe_summary
+from ...figures.style import checked_plot
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #33921779
 @checked_plot

@@ -19,21 +19,15 @@ from tqdm.auto import tqdm
 from ...core.checks import as_list, check_choice, check_number, checked, unknown_name, warn_user
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
+from ...models.wrap import copy_model, evaluating, home, model_name
+from ...models.answers import forward_in_blocks, match_data
+from ...stress.stressors import GaussianNoise, apply_stress
 from ...engine.network import inference_copy, use_batch_statistics
 from ...measure.runner import check_seeds, provenance_of
-from ...models.answers import forward_in_blocks, match_data
-from ...models.wrap import copy_model, evaluating, home, model_name
-from fragility_nb.probes.batchnorm.layers import (
-    BATCHNORM_TYPES,
-    all_norms,
-    find_batchnorms,
-    has_running_statistics,
-    no_batchnorm,
-    usable_sizes,
-)
+from .layers import BATCHNORM_TYPES, all_norms, find_batchnorms, has_running_statistics
+from .layers import no_batchnorm, usable_sizes
 from .residual import residual_features
 from .statistics import named_stresses, statistic_gap, statistic_stress, stress_label
-from ...stress.stressors import GaussianNoise, apply_stress
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #4e36e423
 class _GroupedBatchNorm(nn.Module):

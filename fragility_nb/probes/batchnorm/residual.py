@@ -16,26 +16,18 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from tqdm.auto import tqdm
 
-from ...core.checks import checked
 from ...data.images import ImageData
 from ...data.sets import pick_device
-from ...engine.job import Edits
-from ...engine.network import inference_copy, use_batch_statistics
-from ...measure.runner import Evaluator, SweepOptions, provenance_of
-from ...models.activations import Layer
-from ...models.answers import match_data
 from ...models.wrap import hooked, model_name, short_name
-from fragility_nb.probes.batchnorm.layers import (
-    all_norms,
-    check_batches,
-    check_modes,
-    few_images,
-    has_running_statistics,
-    norm_channels,
-    norm_modes,
-    norm_pairs,
-    with_affine,
-)
+from ...models.answers import match_data
+from ...models.activations import Layer
+from ...engine.network import inference_copy, use_batch_statistics
+from ...engine.job import Edits
+from ...measure.runner import Evaluator, SweepOptions, provenance_of
+from .layers import all_norms, check_batches, check_modes, few_images
+from .layers import has_running_statistics, norm_channels, norm_modes, norm_pairs
+from .layers import with_affine
+from ...core.checks import checked
 
 # %% ../../../nbs/api/probes/batchnorm/02_residual.ipynb #27875e43
 def _emitted_by_formula(m:Any, mode:str) -> np.ndarray: # (C,) float64

@@ -14,17 +14,8 @@ import xarray as xr
 
 from ...core.checks import check_choice, check_number, checked
 from ...core.results import check_kind
-from fragility_nb.measure.scores import (
-    KINDS,
-    bounds_at_chance,
-    check_ci,
-    derived_attrs,
-    interval,
-    label_scores,
-    resampled_means,
-    safe_ratio,
-    score_draws,
-)
+from ...measure.scores import KINDS, bounds_at_chance, check_ci, derived_attrs, interval, label_scores
+from ...measure.scores import resampled_means, safe_ratio, score_draws
 
 # %% ../../../nbs/api/probes/batchnorm/00_scores.ipynb #4ac2a23b
 _PROBED = ("residual_features", "statistic_stress", "batch_statistics", "recalibration") # results that hold answers

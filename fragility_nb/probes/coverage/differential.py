@@ -17,24 +17,20 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.checks import as_list, check_choice, check_number, checked, warn_user
-from ...core.results import check_kind, provenance, save_result
+from ...core.checks import as_list, check_choice, check_number, warn_user, checked
 from ...core.streams import CounterStreams
+from ...core.results import check_kind, provenance, save_result
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
+from ...models.wrap import copy_model, home, model_hash, model_name
 from ...models.answers import BLOCK, batch_rows, match_data
+from ...models.wrap import no_autocast
 from ...models.gradients import broken_gradients, finite_gradients
-from ...models.wrap import copy_model, home, model_hash, model_name, no_autocast
-from fragility_nb.probes.coverage.constraints import (
-    CONSTRAINTS,
-    ChosenUnits,
-    Constraint,
-    joint_objective,
-    weakest_answer,
-)
+from .units import Output, find_outputs
 from .criteria import NC, NEVER
 from .probe import Coverage
-from .units import Output, find_outputs
+from .constraints import CONSTRAINTS, ChosenUnits, Constraint, joint_objective
+from .constraints import weakest_answer
 
 # %% ../../../nbs/api/probes/coverage/05_differential.ipynb #122e1ad4
 def check_models(

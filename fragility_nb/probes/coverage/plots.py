@@ -20,17 +20,9 @@ from matplotlib.patches import Patch
 
 from ...core.checks import check_number, checked
 from ...core.results import check_kind
-from fragility_nb.figures.style import (
-    COLOURS,
-    SERIES,
-    checked_plot,
-    chosen_names,
-    dress_axes,
-    given_axes,
-    signed_text,
-    spread_apart,
-    text_points,
-)
+from ...figures.style import COLOURS, SERIES, chosen_names, dress_axes, signed_text, checked_plot
+from ...figures.style import spread_apart, text_points
+from ...figures.style import given_axes
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #407854be
 @checked

@@ -20,26 +20,13 @@ from matplotlib.patches import Patch, Rectangle
 
 from ...core.checks import check_choice
 from ...core.results import check_kind
+from ...figures.style import COLOURS, check_one_network, chosen_names, draw_key, draw_subtitle, dress_axes
+from ...figures.style import make_panels, one_or_array, pretty_name, short_numbers, signed_text, spread_apart
+from ...figures.style import text_points, thin_ticks
 from ...figures.plots import LANDSCAPE
-from fragility_nb.figures.style import (
-    COLOURS,
-    check_one_network,
-    checked_plot,
-    chosen_names,
-    draw_key,
-    draw_subtitle,
-    dress_axes,
-    given_axes,
-    make_panels,
-    one_or_array,
-    pretty_name,
-    short_numbers,
-    signed_text,
-    spread_apart,
-    text_points,
-    thin_ticks,
-)
 from .scores import LABELS, fragile_kernels
+from ...figures.style import checked_plot
+from ...figures.style import given_axes
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000011
 LABEL_COLOURS = dict(fragile=COLOURS["fragile"], null="#222222", undecided="#999999") # of a kernel

@@ -23,26 +23,17 @@ from tqdm.auto import tqdm
 from ...core.checks import check_choice, checked
 from ...core.results import PartStore
 from ...data.images import ImageData
-from ...engine.job import Edits
-from fragility_nb.measure.runner import (
-    Evaluator,
-    SweepOptions,
-    as_landscape,
-    check_snapshots,
-    provenance_of,
-    sweep_bar,
-    warn_at_chance,
-    warn_interrupted,
-    whole_inits,
-)
-from ...models.activations import Layer, find_layers, kernel_weights
-from ...models.answers import match_data
-from ...models.create import load_checkpoint
-from ...models.gradients import broken_gradients
-from ...models.resume import question_of
 from ...models.wrap import copy_model, evaluating, follow, home, model_name, short_name
-from .scores import check_kernels
+from ...models.answers import match_data
+from ...models.gradients import broken_gradients
+from ...models.create import load_checkpoint
+from ...models.activations import Layer, find_layers, kernel_weights
+from ...models.resume import question_of
 from ...stress.attacks import Attack
+from ...engine.job import Edits
+from ...measure.runner import Evaluator, SweepOptions, as_landscape, check_snapshots, provenance_of
+from ...measure.runner import sweep_bar, warn_at_chance, warn_interrupted, whole_inits
+from .scores import check_kernels
 
 # %% ../../../nbs/api/probes/kernels/01_probe.ipynb #4154ff47
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)

@@ -18,18 +18,10 @@ from matplotlib.patches import Patch
 
 from ...core.checks import check_choice
 from ...core.results import check_kind
+from ...figures.style import COLOURS, SERIES, SYMBOLS, draw_key, dress_axes, make_panels, pretty_name
+from ...figures.style import text_points
 from ...figures.plots import LANDSCAPE
-from fragility_nb.figures.style import (
-    COLOURS,
-    SERIES,
-    SYMBOLS,
-    checked_plot,
-    draw_key,
-    dress_axes,
-    make_panels,
-    pretty_name,
-    text_points,
-)
+from ...figures.style import checked_plot
 
 # %% ../../../nbs/api/probes/retraining/01_plots.ipynb #89cc2e22
 def _selective(log:Any, what:str="log") -> xr.Dataset:
