@@ -233,6 +233,9 @@ ALLOWED = {
     ("run.show_table", "table", "empty"): "shows no rows",
     ("run.study_table", "results", "empty"): "no run is done yet",
     ("run.found_text", "images", "number"): "three images",
+    ("run.label_counts", "of", "no text"): "the published baseline",
+    ("run.section_switches", "sections", "empty"): "a report without sections",
+    ("run.time_left", "axes", "empty"): "a study without axes",
     ("explore.check_result", "needs", "empty"): "needs no more than its kind has",
     ("explore.warn_of_another", "result", "*"): "a result without a hash is of no known network",
     **{(name, parameter, "*"): "any text" for name, parameter in (

@@ -201,7 +201,7 @@ def _check_argument(name:str, value:object, parameter:inspect.Parameter) -> None
         shown = repr(value) if len(repr(value)) < 80 else type(value).__name__
         raise (TypeError if wrong_kind else ValueError)(f"Expected `{name}` to be {kind_words(parameter.annotation)}, "
                                                         f"but got {shown}.")
-    if name in _LEAST and isinstance(value, numbers.Real): check_number(name, value, low=_LEAST[name])
+    if name in _LEAST and isinstance(value, numbers.Real): check_number(name, float(value), low=_LEAST[name])
     if name == "ci": check_number(name, value, above=0, high=0.9999) # type: ignore[arg-type]
     if parameter.default in ((), [], ""): return
     list_is_empty = isinstance(value, list|tuple) and not value and name not in _FREE_LISTS

@@ -123,7 +123,7 @@ def epoch_order(
     epoch:int, # from 1
 ) -> Tensor: # (n,) a permutation
     "The order in which an epoch shows the images."
-    return torch.randperm(check_number("n", n, low=1, integer=True), generator=generator("order", seed, epoch))
+    return torch.randperm(int(check_number("n", n, low=1, integer=True)), generator=generator("order", seed, epoch))
 
 # %% ../../nbs/api/models/08_augment.ipynb #969f4f57
 @contextlib.contextmanager

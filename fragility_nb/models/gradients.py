@@ -117,10 +117,9 @@ def finite_gradients(
     return [g if g is None else _zeroed(g) for g in found]
 
 # %% ../../nbs/api/models/12_gradients.ipynb #212bf5ee
-def _differentiable(net:nn.Module, x:Tensor) -> Tensor: # (N, K)
-    "Logits with a tape behind them; what is no network, or a quantised one, is one error."
-    logits = as_logits(net(x), len(x))
-    if logits.requires_grad or not quantized_parts(net): return logits
+def _refuse_quantized(net:nn.Module) -> None:
+    "One error for a network whose answers have no gradient because its layers are quantised."
+    if not quantized_parts(net): return
     raise ValueError(f"Expected `model` to have gradients, but got {type(net).__name__} with quantised layers, which "
                      "have none: no attack can follow them. Attack the network from before it was quantised.")
 
@@ -133,9 +132,10 @@ def input_gradient(
     "∇ₓ of each image's cross-entropy, and the logits."
     with torch.inference_mode(False), torch.enable_grad(): # wherever the caller stands
         x = x.detach().clone().requires_grad_()
-        logits = _differentiable(net, x)
+        logits = as_logits(net(x), len(x))
         loss = F.cross_entropy(logits.float(), y.clone(), reduction="sum")
         gradient = finite_gradients([loss], [x], logits=logits)[0] if loss.requires_grad else None
+        if gradient is None: _refuse_quantized(net)
     return torch.zeros_like(x) if gradient is None else gradient, logits.detach()
 
 # %% ../../nbs/api/models/12_gradients.ipynb #3d352465

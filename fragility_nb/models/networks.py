@@ -142,7 +142,7 @@ class LeNet(nn.Module):
         image_size:int=28, # height and width in pixels, at least 4
     ):
         super().__init__()
-        check_choice("kind", kind, (1, 4, 5))
+        if kind not in (1, 4, 5): raise ValueError(f"Expected `kind` to be 1, 4 or 5, but got {kind!r}.")
         maps, units = {1: ((4, 12), ()), 4: ((6, 16), (84,)), 5: ((6, 16), (120, 84))}[kind]
         for i, (w_in, w_out) in enumerate(zip((in_chans, *maps), maps), start=1):
             self.add_module(f"conv{i}", nn.Conv2d(w_in, w_out, 5, padding=2))

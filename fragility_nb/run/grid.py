@@ -84,7 +84,7 @@ def time_left(
 ) -> float|None: # seconds; None before the first run is finished
     "An estimate: each run that is left takes as long as those with the most equal axes took."
     lost = [c for c in ("state", "seconds", *axes) if c not in status]
-    if lost: raise ValueError(f"Expected `status` of `study_status`, with those of `axes`, but it has no {lost[0]}.")
+    if lost: raise ValueError(f"Expected `status` of `study_status`, with those of `axes`, but there is no {lost[0]}.")
     done = status[(status.state == "done") & status.seconds.notna()]
     left = status[~status.state.isin(["done", "failed"])]
     if left.empty: return 0.
