@@ -34,6 +34,8 @@ def _check_version(report, what:str) -> None:
     if not isinstance(report, (xr.Dataset, xr.DataTree)):
         raise TypeError(f"Expected `{what}` to be a result (xarray.Dataset or DataTree), but got "
                         f"{type(report).__name__}.")
+    if isinstance(report, xr.Dataset) and not report.data_vars:
+        raise ValueError(f"Expected `{what}` to hold something, but it is empty.")
     other = {p.attrs.get("schema", SCHEMA) for p in _parts_of(report)} - {SCHEMA}
     if other:
         raise ValueError(f"Expected `{what}` of schema {SCHEMA!r}, but its schema is {other.pop()!r}: make it anew.")

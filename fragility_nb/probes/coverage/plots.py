@@ -168,7 +168,8 @@ def plot_generated(
     if axs is None:
         size = 1.75*len(rows), 3.7 + 0.24*result.sizes.get("model", 1)
         axs = plt.subplots(2, len(rows), figsize=size, squeeze=False, layout="constrained")[1]
-    axs, names = np.reshape(np.array(given_axes("axs", axs, 2*len(rows))), (2, -1)), [str(c) for c in result.class_name.values]
+    axs = np.reshape(np.array(given_axes("axs", axs, 2*len(rows))), (2, -1))
+    names = [str(c) for c in result.class_name.values]
     for (above, below), row in zip(axs.T, rows):
         one = result.isel({"sample" if several else "test": int(row)})
         _picture(above, one.seed_image.values)
