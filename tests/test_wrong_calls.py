@@ -142,7 +142,8 @@ ALIASES = {"data": DATA, "train": f"train|{DATA}", "test": f"test|{DATA}", "held
            "seeds": "seeds?", "filters": "filters?", "layers": "layers?", "results": "results?|result",
            "models": "models?", "sources": "sources?", "name": "name|dataset|model|data set", "theta": "theta|weights",
            "path": "path|result|No result|Cannot write", "a": "a|result", "b": "b|result", "kind": "kind",
-           "index": "index|rows", "image": "images?", "n": "n|thresholds|held_out", "needs": "needs|result", "classes": "classes|num_classes"}
+           "index": "index|rows", "image": "images?", "n": "n|thresholds|held_out",
+           "needs": "needs|result", "classes": "classes|num_classes"}
 
 
 @contextlib.contextmanager
