@@ -6,7 +6,10 @@ from .identity import (
     file_digests, folder_digest, remember_folders, remembered, text_digest, CannotDescribe, code_digest, as_array,
     plain_network, describe_structure, describe, changed_fields, description_changes, Rows, Near, row_digests,
 )
-from .results import SCHEMA, write_atomic, provenance, save_result, check_kind, load_result, question_folder, PartStore
+from .results import (
+    SCHEMA, write_atomic, provenance, save_result, check_single, check_kind, of_kind, load_result,
+    question_folder, PartStore,
+)
 from .streams import CounterStreams, poisson_quantile
 from .docments import help_text
 from .options import OPTIONS, BUILD, TRAINING, Option, check_option, find_option, check_options
@@ -19,7 +22,8 @@ __all__ = [
     "user_cache", "file_digests", "folder_digest", "remember_folders", "remembered", "text_digest",
     "CannotDescribe", "code_digest", "as_array", "plain_network", "describe_structure", "describe",
     "changed_fields", "description_changes", "Rows", "Near", "row_digests", "SCHEMA", "write_atomic",
-    "provenance", "save_result", "check_kind", "load_result", "question_folder", "PartStore", "CounterStreams",
-    "poisson_quantile", "help_text", "OPTIONS", "BUILD", "TRAINING", "Option", "check_option", "find_option",
-    "check_options", "own_folder", "owner_of", "free_path", "time_name", "put_aside", "write_kept",
+    "provenance", "save_result", "check_single", "check_kind", "of_kind", "load_result", "question_folder",
+    "PartStore", "CounterStreams", "poisson_quantile", "help_text", "OPTIONS", "BUILD", "TRAINING", "Option",
+    "check_option", "find_option", "check_options", "own_folder", "owner_of", "free_path", "time_name",
+    "put_aside", "write_kept",
 ]

@@ -164,11 +164,12 @@ def kind_words(
 F = TypeVar("F", bound=Callable)
 
 def checked(
-    f:F, # a function whose signature says what its arguments are
-) -> F: # the same function; a wrong argument is one error that names it
+    f:F, # a function whose signature says what its arguments are, or a class
+) -> F: # the same; a wrong argument is one error that names it
     "Decorator: each argument must be of the kind that the signature names, and a list may not be empty or hold NaN."
-    signature = inspect.signature(f)
-    free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    if isinstance(f, type): return _checked_class(f)
+    if not callable(f): raise TypeError(f"Expected `f` to be a function or a class, but got {f!r}.")
+    signature, free = inspect.signature(f), (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     kinds = {name: p for name, p in signature.parameters.items()
              if p.annotation is not p.empty and p.kind not in free}
     @functools.wraps(f)
@@ -180,7 +181,18 @@ def checked(
         return f(*args, **kwargs)
     return typing.cast(F, call)
 
-_COUNTS = "batch_size", # at least 1 wherever it stands
+# %% ../../nbs/api/core/00_checks.ipynb #0e9100cc
+def _checked_class(c:Any) -> Any:
+    "A class whose arguments are checked when it is made."
+    c.__init__ = checked(c.__init__)
+    return c
+
+_LEAST = dict.fromkeys( # the smallest number that each can be, wherever it stands
+    "batch_size epochs every tries combine orders points round_size workers threads groups depth maps width kernel "
+    "most num_features w_in w_out num_classes in_chans image_size resize cores n_boot".split(), 1) | dict.fromkeys(
+    "seed stress_seed init epoch gpus weight_decay patience wait draw severity epsilon".split(), 0)
+_FREE_TEXTS = "text", "then", "now", "family" # may be empty
+_FREE_LISTS = "sections below axes searches own sentences names paths snapshots".split() # may be empty, too
 
 # %% ../../nbs/api/core/00_checks.ipynb #22adc2e7
 def _check_argument(name:str, value:object, parameter:inspect.Parameter) -> None:
@@ -192,9 +204,11 @@ def _check_argument(name:str, value:object, parameter:inspect.Parameter) -> None
         shown = repr(value) if len(repr(value)) < 80 else type(value).__name__
         raise (TypeError if wrong_kind else ValueError)(f"Expected `{name}` to be {kind_words(parameter.annotation)}, "
                                                         f"but got {shown}.")
-    if name in _COUNTS and value is not None: check_number(name, value, low=1, integer=True) # type: ignore[arg-type]
-    empty = isinstance(value, list|tuple) and not value or isinstance(value, str) and not value.strip()
-    if empty and parameter.default not in ((), [], ""):
+    if name in _LEAST and isinstance(value, numbers.Real): check_number(name, float(value), low=_LEAST[name])
+    if name == "ci": check_number(name, value, above=0, high=0.9999) # type: ignore[arg-type]
+    if parameter.default in ((), [], ""): return
+    list_is_empty = isinstance(value, list|tuple) and not value and name not in _FREE_LISTS
+    if list_is_empty or isinstance(value, str) and not value.strip() and name not in _FREE_TEXTS:
         raise ValueError(f"Expected `{name}` not to be empty, but got {value!r}.")
 
 # %% ../../nbs/api/core/00_checks.ipynb #80db7fe4

@@ -19,7 +19,7 @@ import tokenize
 from types import FunctionType
 from typing import NamedTuple
 
-from .checks import bound_words
+from .checks import bound_words, checked
 
 # %% ../../nbs/api/core/04_docments.ipynb #d0c50008
 class Part(NamedTuple):
@@ -201,6 +201,7 @@ def _section(title:str, rows:list[tuple[str, str]]) -> str:
     return "\n".join([f"{title}:", *lines])
 
 # %% ../../nbs/api/core/04_docments.ipynb #d0c50018
+@checked
 def help_text(
     thing, # a function or class whose parameters have comments
 ) -> str: # several lines; the docstring alone where nothing more is known

@@ -35,6 +35,7 @@ import numpy as np
 from .checks import as_list, checked
 
 # %% ../../nbs/api/core/01_identity.ipynb #3c1a591d
+@checked
 def stable_seed(
     *parts:str|int|float, # what the stream is for, e.g. `("gaussian_noise", 2.0, seed, image_index)`
 ) -> int: # in [0, 2⁶³)
@@ -60,6 +61,7 @@ def array_hash(
 # %% ../../nbs/api/core/01_identity.ipynb #fb1ef08c
 RESULTS_VERSION = 1 # raised whenever the package computes another number than before
 
+@checked
 def installed_version(
     package:str, # as `pip` calls it
 ) -> str:
@@ -95,16 +97,13 @@ def _digest_table() -> Iterator[sqlite3.Connection|None]:
 
 # %% ../../nbs/api/core/01_identity.ipynb #e7ae5140
 _SETTLED = 2e9 # nanoseconds after which a further change shows in a file's times
-
 def _file_state(path:str) -> tuple[str, bool]:
     "What tells a changed file, as text; whether a change of this moment would show."
     s = os.stat(path)
     return f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}", \
         max(s.st_mtime_ns, s.st_ctime_ns) < time.time_ns() - _SETTLED
-
 def _read_digest(path:str) -> str:
     with open(path, "rb") as f: return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
-
 def _known_digests(table:sqlite3.Connection|None, states:Mapping[str, str]) -> dict[str, str]:
     "Those of the table that still hold."
     if table is None: return {}
@@ -114,11 +113,14 @@ def _known_digests(table:sqlite3.Connection|None, states:Mapping[str, str]) -> d
     return {path: row[1] for path, row in found.items() if row is not None and row[0] == states[path]}
 
 # %% ../../nbs/api/core/01_identity.ipynb #de6b14bf
+@checked
 def file_digests(
     paths:Iterable[str|os.PathLike], # of files
 ) -> list[str]: # 16 hexadecimal digits each
     "Digests of files by their content; a file that has not changed since it was read is not read again."
     full = [os.path.abspath(p) for p in paths]
+    if lost := next((p for p in full if not os.path.exists(p)), None):
+        raise FileNotFoundError(f"Expected `paths` to be files that are there, but there is no `{lost}`.")
     if not full: return []
     before = {p: _file_state(p) for p in dict.fromkeys(full)}
     with _digest_table() as table:
@@ -135,6 +137,7 @@ def file_digests(
 # %% ../../nbs/api/core/01_identity.ipynb #6e0c118b
 READ_AT_MOST = 8 * 2**30 # bytes of a folder that are read
 
+@checked
 def folder_digest(
     folder:str|os.PathLike, # with all that is below it
 ) -> str: # 16 hexadecimal digits
@@ -159,6 +162,7 @@ def remember_folders() -> Iterator[None]:
     try: yield
     finally: _remembered.reset(token)
 
+@checked
 def remembered(
     key:tuple, # what is asked for
     find:Callable[[], Any], # finds it
@@ -178,6 +182,7 @@ def _files_below(folder:str, above:tuple[str, ...]=()) -> Iterator[str]:
         if entry.is_dir(): yield from _files_below(entry.path, above) if os.path.realpath(entry) not in above else ()
         elif entry.is_file(): yield entry.path
 
+@checked
 def text_digest(
     text:str, # of any length
 ) -> str: # 16 hexadecimal digits
@@ -226,6 +231,7 @@ def _constant(value) -> str:
     if isinstance(value, tuple): return f"({', '.join(map(_constant, value))})"
     return f"{type(value).__name__}:{value!r}"
 
+@checked
 def code_digest(
     code:types.CodeType, # `f.__code__`
 ) -> str: # 16 hexadecimal digits
@@ -330,11 +336,13 @@ def plain_network(
     return shell
 
 # %% ../../nbs/api/core/01_identity.ipynb #9bf61f89
+@checked
 def describe_structure(
     model, # a `torch.nn.Module`
     what:str="model", # how to name it in an error
 ) -> dict[str, str]:
     "How a network is built: hashes of its printed form, and of the code of all classes that are not of a package."
+    if not hasattr(model, "modules"): raise TypeError(f"Expected `{what}` to be a torch.nn.Module, but got {model!r}.")
     printed = re.sub(r" at 0x[0-9a-f]+", "", repr(plain_network(model)))
     classes = {type(m) for m in plain_network(model).modules()}
     code = sorted(json.dumps(_class(c, what, (model,)), sort_keys=True) for c in classes)
@@ -457,6 +465,7 @@ def _shortly(value) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 # %% ../../nbs/api/core/01_identity.ipynb #d2b28737
+@checked
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
     "Facts of which it shall be said how many changed: one digest for each."
@@ -474,6 +483,7 @@ class Rows:
         return [f"{(then != self.digests).sum()} of {len(then)} {self.words} changed"]
 
 # %% ../../nbs/api/core/01_identity.ipynb #e12e7993
+@checked
 @dataclasses.dataclass(frozen=True, eq=False)
 class Near:
     "Numbers that are compared within a tolerance and not hashed."

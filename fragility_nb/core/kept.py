@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from .checks import checked
 from .results import write_atomic
 
 # %% ../../nbs/api/core/08_kept.ipynb #ff868dc5
@@ -29,6 +30,7 @@ def _names(path:Path) -> Iterator[Path]:
     yield path
     for i in itertools.count(2): yield path.with_name(f"{path.stem}-{i}{path.suffix}")
 
+@checked
 def free_path(
     path:str|os.PathLike, # as one would like it
 ) -> Path: # `path`, or with -2, -3, … before the suffix; an empty file is there now, so that nobody else takes it
@@ -56,6 +58,7 @@ def time_name() -> str:
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
 
 # %% ../../nbs/api/core/08_kept.ipynb #44ae5108
+@checked
 def put_aside(
     folder:str|os.PathLike, # that holds them
     names:Iterable[str], # of files, links and folders in it; those that are not there are passed over
@@ -73,6 +76,7 @@ def put_aside(
 
 # %% ../../nbs/api/core/08_kept.ipynb #1ed81df9
 @contextlib.contextmanager
+@checked
 def write_kept(
     path:str|os.PathLike, # where the finished file shall stand
 ) -> Iterator[Path]: # write here

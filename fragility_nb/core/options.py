@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .checks import check_choice, check_number, named_parts
+from .checks import checked
 
 # %% ../../nbs/api/core/06_options.ipynb #edcc08a9
 KINDS:dict[str, tuple[Any, str]] = dict( # kind -> the Python types that fit, in words
@@ -52,6 +53,7 @@ def _check_text(name:str, value, option:Option) -> None:
         raise ValueError(f"Expected `{name}` to be {option.meaning[0].lower()}{option.meaning[1:].rstrip('.')}, but "
                          f"got {value!r}.")
 
+@checked
 def check_option(
     name:str, # of the parameter
     value, # as it came
@@ -255,6 +257,7 @@ BUILD = tuple(_BUILD) # parameters of what a network is built with, besides its 
 TRAINING = (*BUILD, *(k for k in _TRAINING if k != "snapshots")) # these, and parameters of a training
 
 # %% ../../nbs/api/core/06_options.ipynb #71fcaf7c
+@checked
 def find_option(
     name:str, # of a parameter
     place:str="", # the command or template that takes it
@@ -263,6 +266,7 @@ def find_option(
     return OPTIONS.get(f"{place}.{name}", OPTIONS.get(name))
 
 # %% ../../nbs/api/core/06_options.ipynb #a0e060b2
+@checked
 def check_options(
     values:Mapping, # by name; names that are not in the table are passed over
     place:str="", # the command or template that takes them

@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .checks import checked
+
 # %% ../../nbs/api/core/07_owner.ipynb #eccd2b64
 def _asked_ps(pid:int) -> list[str]:
     "State and beginning of a process, as `ps` tells them; empty if there is none."
@@ -170,6 +172,7 @@ def _open_lock(path:Path) -> int:
 
 # %% ../../nbs/api/core/07_owner.ipynb #8aaf728b
 @contextlib.contextmanager
+@checked
 def own_folder(
     folder:str|os.PathLike, # made if it is not there
     what:str, # what the error says if another process has it, such as "Another run writes into `runs/a`"
@@ -195,6 +198,7 @@ def own_folder(
         os.close(handle)
 
 # %% ../../nbs/api/core/07_owner.ipynb #9a556efe
+@checked
 def owner_of(
     folder:str|os.PathLike, # that may be somebody's own
 ) -> dict: # host, machine, pid, began, token, beat; empty if it is nobody's

@@ -62,7 +62,15 @@ def _box_muller(u:Tensor) -> Tensor:
     radius.mul_(angle.cos_())
     return u
 
+# %% ../../nbs/api/core/03_streams.ipynb #6b250f52
+def _device_there(device:torch.device|str) -> torch.device:
+    "A device on which numbers can be made."
+    try: return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as e:
+        raise ValueError(f"Expected `device` to be one that is there, but got '{device}'.") from e
+
 # %% ../../nbs/api/core/03_streams.ipynb #a05c0009
+@checked
 class CounterStreams:
     "Independent random streams, one per image of a batch; each call draws the same amount from every stream."
     def __init__(self,
@@ -70,7 +78,7 @@ class CounterStreams:
         index:Sequence[int]|Tensor, # (N,) place of each image in its source
         device:torch.device|str="cpu", # where the numbers are made
     ):
-        self.parts, self.index, self.device, self.used = parts, index, torch.device(device), 0
+        self.parts, self.index, self.device, self.used = parts, index, _device_there(device), 0
         places = torch.as_tensor(np.asarray(index), dtype=torch.int64).to(self.device) # (N,)
         self.keys = mix_words64(places.mul(GOLDEN).add_(stable_seed(*parts)))
 

@@ -127,6 +127,7 @@ def _kept_or_decoded(kept:KeptPixels, file:str, read:Callable[[str], np.ndarray]
     return pixels
 
 # %% ../../nbs/api/data/03_images.ipynb #54fd7e46
+@checked
 class LazyImages:
     "Images in files, read when they are asked for: `images[3]`, `images[10:20]`, `images[rows]` are tensors."
     ndim, device = 4, torch.device("cpu")
@@ -233,6 +234,7 @@ def _images_error(images) -> str|None:
     if images.ndim != 4: return f"of shape (N, C, H, W), but got {tuple(images.shape)}"
     return None if images.numel() else f"a non-empty set, but got shape {tuple(images.shape)}"
 
+@checked
 def check_images(
     images:Tensor|LazyImages, # (N, C, H, W); pixels by the rules of `unit_pixels`
     what:str="images", # how to name it in the error
@@ -244,6 +246,7 @@ def check_images(
     return images if isinstance(images, LazyImages) else unit_pixels(images, what)
 
 # %% ../../nbs/api/data/03_images.ipynb #9f2ef743
+@checked
 def check_labels(
     labels:Tensor, # (N,) class indices
     n:int, # number of images

@@ -184,6 +184,7 @@ def load_cifar10(
     kind:str="CIFAR10", # or "CIFAR100"
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]: # images uint8 (N, 3, 32, 32), labels (N,), class names
     "CIFAR-10 (Krizhevsky 2009), 32×32."
+    check_choice("kind", kind, ("CIFAR10", "CIFAR100"))
     ds = _torchvision(kind, "cifar-10-batches-py" if kind == "CIFAR10" else "cifar-100-python", split, root, download)
     return torch.from_numpy(ds.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(ds.targets), tuple(ds.classes)
 
@@ -265,6 +266,7 @@ def load_tiny_imagenet(
     download:bool=False, # not offered
 ) -> tuple[LazyImages, Tensor, tuple[str, ...]]: # images (N, 3, 64, 64), labels (N,), WordNet ids in order
     "Tiny ImageNet (Le & Yang 2015), 200 classes, 64×64; train and test by AIJ's split."
+    check_choice("split", split, ("train", "test", "val"))
     return _load_tiny(Path(root)/"tiny-imagenet-200", split)
 
 # %% ../../nbs/api/data/06_sets.ipynb #a843d1e4
@@ -281,6 +283,7 @@ def load_imagenet(
     download:bool=False, # not offered
 ) -> tuple[LazyImages, Tensor, tuple[str, ...]]: # images (N, 3, 224, 224), labels (N,), WordNet ids in order
     "ImageNet (Russakovsky et al. 2015) in torchvision's layout, 224×224, read as it is needed."
+    check_choice("split", split, ("train", "test", "val"))
     folder = Path(root)/"imagenet"/("train" if split == "train" else "val")
     if not folder.is_dir():
         raise missing_files("ImageNet", folder,

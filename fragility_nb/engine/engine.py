@@ -13,18 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import check_choice, warn_user
+from ..core.checks import check_choice, checked, warn_user
 from ..data.sets import pick_device
-from ..models.wrap import by_batch, no_autocast
+from .graph import Untraceable
+from .job import Budget, Edits, Job, exact_float32
+from .network import Cut, StepNetwork, inference_copy, use_batch_statistics
+from .passes import BoundaryStore, attacked_passes, fixed_passes, tape_rows, whole_passes
+from .steps import run_steps
 from ..models.answers import BLOCK
 from ..models.gradients import broken_gradients
-from .graph import Untraceable
-from .steps import run_steps
-from .network import Cut, StepNetwork, inference_copy, use_batch_statistics
-from .job import Budget, Edits, Job, exact_float32
-from .passes import BoundaryStore, attacked_passes, fixed_passes, tape_rows, whole_passes
+from ..models.wrap import by_batch, no_autocast
 
 # %% ../../nbs/api/engine/05_engine.ipynb #a96fe4f2
+@checked
 class EditEngine:
     "Which images each of many edited copies of a network classifies rightly."
     def __init__(self,

@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import check_number, unknown_name
-from ..models.wrap import by_batch, no_autocast
-from ..models.answers import BLOCK
+from ..core.checks import check_number, checked, unknown_name
 from .network import parameter_names
+from ..models.answers import BLOCK
+from ..models.wrap import by_batch, no_autocast
 
 # %% ../../nbs/api/engine/03_job.ipynb #d1d8081f
+@checked
 @dataclass(frozen=True, eq=False)
 class Edits:
     "Several sets of new values for the same parameters of a network."

@@ -18,17 +18,18 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from IPython.display import display
-from PIL import Image
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
-from ..core.checks import check_choice, unknown_name
+from ..core.checks import check_choice, checked, unknown_name
 from ..core.kept import free_path
 from ..core.results import SCHEMA, check_kind
 from ..figures.style import own_style, plain_texts
 
 # %% ../../nbs/api/explore/00_base.ipynb #937f7d3d
+@checked
 def figure_png(
     figure:Figure, # with an Agg canvas
     redraw:bool=True, # False: the canvas holds what is wanted
@@ -52,6 +53,7 @@ class _StaticFigure(Figure):
     def _repr_png_(self) -> bytes: return _small_png(figure_png(self))
 
 # %% ../../nbs/api/explore/00_base.ipynb #b0bb67ec
+@checked
 def check_result(
     result, # what came
     kind:str, # what is needed

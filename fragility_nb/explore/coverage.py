@@ -15,9 +15,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..core.checks import checked
+from .base import Explorer, check_result, figure_png, labelled_menu, screen_style, value_slider
 from ..figures.style import COLOURS, SERIES
 from ..probes.coverage.plots import criterion_label
-from .base import Explorer, check_result, figure_png, screen_style, labelled_menu, value_slider
 
 # %% ../../nbs/api/explore/02_coverage.ipynb #00b21005
 def _empty(ax:Axes) -> None:
@@ -122,6 +123,7 @@ class CoverageExplorer(Panels):
     def _arguments(self) -> str: return "result" + (", growth" if self.growth is not None else "")
 
 # %% ../../nbs/api/explore/02_coverage.ipynb #63e8c5f0
+@checked
 def explore_coverage(
     result:xr.Dataset, # of `neuron_coverage`
     growth:xr.Dataset|None=None, # of `coverage_growth`, to be drawn beside the layer; default: without

@@ -26,12 +26,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from ..core.checks import check_choice, check_number, warn_user
+from ..core.checks import check_choice, check_number, warn_user, checked
 from ..data.images import ImageData
 from ..models.wrap import copy_model, home, hooked, model_hash, short_name
 from ..models.answers import match_data
 from ..models.resume import answers_differ, answers_text
-from ..stress.stressors import Stressor, apply_stress
+from ..stress.stressors import apply_stress
 from ..stress.attacks import FGSM, as_attack
 from ..figures.style import COLOURS
 from ..figures.plots import LANDSCAPE
@@ -41,30 +41,27 @@ from ..probes.batchnorm.statistics import statistic_gap
 from ..probes.kernels.scores import fragile_kernels
 from .base import Explorer, check_result, figure_png, screen_style, labelled_menu, number_slider
 from .base import value_slider
+from ..measure.runner import stress_names
+from ..stress.attacks import Attack
 
 # %% ../../nbs/api/explore/04_live.ipynb #6578b93c
 class LiveExplorer(Explorer):
     "Asks its own copy of a network in a thread (`_compute`), and draws what it found where all is drawn (`_show`)."
-
     def __init__(self, model:nn.Module, controls:Mapping, start:Mapping, below:Sequence=()):
         self.model, self._lock = copy_model(model).eval(), threading.Lock()
         self._worker, self._busy = ThreadPoolExecutor(1), False
         self._wish:tuple[Callable[[], Any], Callable[[Any], Any]]|None = None # what is asked for next
         self.spinner = widgets.HTML("", layout=widgets.Layout(min_height="1.6em"))
         super().__init__(controls, start, [self.spinner, *below])
-
     def _compute(self, state:dict) -> dict: raise NotImplementedError
     def _show(self, figure:Figure, state:dict, found:dict) -> None: raise NotImplementedError
     def _paint(self, figure:Figure, state:dict) -> None: self._show(figure, state, self._found(state))
-
     def _found(self, state:dict) -> dict:
         "What the network says, asked by one thread at a time."
         with self._lock: return self._compute(state)
-
     def _changed(self, change=None) -> None:
         state = self.state
         self._ask(lambda: self._found(state), lambda found: self._put(state, found), self.redraw)
-
     def _ask(self,
         work:Callable[[], Any], # done in the thread
         show:Callable[[Any], Any], # is given what came out, unless something else was asked meanwhile
@@ -106,6 +103,7 @@ _ATTRIBUTIONS = dict( # name -> captum's class
     saliency=Saliency, integrated_gradients=IntegratedGradients, input_x_gradient=InputXGradient)
 _ATTRIBUTION_OPTIONS:dict[str, dict[str, Any]] = dict(saliency=dict(abs=False), integrated_gradients=dict(n_steps=24))
 
+@checked
 def attribute(
     model:nn.Module, # in eval mode
     x:Tensor, # image (1, C, H, W) in [0, 1]
@@ -262,11 +260,13 @@ class StressExplorer(LiveExplorer):
 def _named_stressors(stressors) -> Mapping:
     "Stressors by name, at least one."
     if not isinstance(stressors, Mapping):
-        several = [stressors] if isinstance(stressors, Stressor) or callable(stressors) else list(stressors)
+        several = list(stressors) if isinstance(stressors, (list, tuple)) else [stressors]
+        stress_names(several)
         stressors = {getattr(s, "name", getattr(s, "__name__", str(s))): s for s in several}
     if not stressors: raise ValueError("Expected `stressors` to hold at least one stressor, but got none.")
     return stressors
 
+@checked
 def explore_stress(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -280,6 +280,7 @@ def explore_stress(
     return StressExplorer(model, match_data(model, data), _named_stressors(stressors), start, top)
 
 # %% ../../nbs/api/explore/04_live.ipynb #8e2afcf4
+@checked
 def warn_of_another(
     model:nn.Module, # the network at hand
     result:xr.Dataset, # a saved result
@@ -410,11 +411,12 @@ class KernelsExplorer(LiveExplorer):
     def _arguments(self) -> str: return "result, model, data" + (", attack" if self._given else "")
 
 # %% ../../nbs/api/explore/04_live.ipynb #4bf1b26f
+@checked
 def explore_kernels(
     result:xr.Dataset, # of `kernel_dropout` or `kernel_history`
     model:nn.Module, # the network it was made with; comes back unchanged
     data, # images for feature maps; anything that `as_data` takes
-    attack=None, # of the attacked images; default FGSM(8/255)
+    attack:Attack|None=None, # of the attacked images; default FGSM(8/255)
     **start, # settings to begin with: kernel, stress, image
 ) -> KernelsExplorer: # shows itself in a notebook; `.figure()` for anywhere else
     "Kernels, what each is worth, and its map on clean and attacked images. Needs the model."
@@ -485,6 +487,7 @@ class BatchNormExplorer(LiveExplorer):
     def _arguments(self) -> str: return "model, data, stressors" + (f", top={self.top!r}" if self.top != 5 else "")
 
 # %% ../../nbs/api/explore/04_live.ipynb #5b80ddf8
+@checked
 def explore_batchnorm(
     model:nn.Module, # with BatchNorm; comes back unchanged
     data, # anything that `as_data` takes

@@ -6,6 +6,7 @@
 __all__ = ['run_table', 'RunsExplorer', 'explore_runs']
 
 # %% ../../nbs/api/explore/03_runs.ipynb #4fbe6a85
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..core.checks import checked
 from ..core.results import SCHEMA, load_result
-from ..measure.scores import KINDS, average_inits, synaptic_scores
-from ..figures.style import SERIES
-from ..figures.plots import plot_depth
 from .base import labelled_menu
 from .coverage import Panels
+from ..figures.plots import plot_depth
+from ..figures.style import SERIES
+from ..measure.scores import KINDS, average_inits, synaptic_scores
 
 # %% ../../nbs/api/explore/03_runs.ipynb #f6249330
 def _parts_of(report) -> list[xr.Dataset]:
@@ -32,6 +34,8 @@ def _check_version(report, what:str) -> None:
     if not isinstance(report, (xr.Dataset, xr.DataTree)):
         raise TypeError(f"Expected `{what}` to be a result (xarray.Dataset or DataTree), but got "
                         f"{type(report).__name__}.")
+    if isinstance(report, xr.Dataset) and not report.data_vars:
+        raise ValueError(f"Expected `{what}` to hold something, but it is empty.")
     other = {p.attrs.get("schema", SCHEMA) for p in _parts_of(report)} - {SCHEMA}
     if other:
         raise ValueError(f"Expected `{what}` of schema {SCHEMA!r}, but its schema is {other.pop()!r}: make it anew.")
@@ -51,7 +55,7 @@ def _reports(runs) -> dict:
         found = dict(runs)
         for name, report in found.items(): _check_version(report, f"runs[{name!r}]")
     else:
-        if not Path(runs).is_dir():
+        if not isinstance(runs, str | os.PathLike) or not Path(runs).is_dir():
             raise ValueError(f"Expected `runs` to be a folder or a dict of name -> result, but got {str(runs)!r}.")
         found = _readable(Path(runs))
     if not found:
@@ -88,6 +92,7 @@ def _facts(report) -> dict[str, str|float]:
     return out
 
 # %% ../../nbs/api/explore/03_runs.ipynb #5ecd5069
+@checked
 def run_table(
     runs, # a folder with `result.nc` files below it, or a dict of name -> report (DataTree) or scores or filter sweep
 ) -> pd.DataFrame: # one row a run: run, model, data, seed, and every number that its result has in store
@@ -152,6 +157,7 @@ class RunsExplorer(Panels):
     def _arguments(self) -> str: return repr(str(self.runs)) if isinstance(self.runs, (str, Path)) else "runs"
 
 # %% ../../nbs/api/explore/03_runs.ipynb #4e02acbb
+@checked
 def explore_runs(
     runs, # a folder with `result.nc` files below it, or a dict of name -> report, scores or filter sweep
     **start, # settings to begin with: model, data, seed, x, y, kind

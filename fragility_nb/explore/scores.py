@@ -21,7 +21,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
-from ..core.checks import check_choice
+from ..core.checks import check_choice, check_number, checked
 from ..core.results import provenance
 from ..measure.scores import KINDS, area_weights, average_inits, control_performance, relabel
 from ..measure.scores import relative_performance, synaptic_scores
@@ -31,11 +31,13 @@ from .base import Cells, Explorer, check_result, figure_png, labelled_menu, scre
 from .base import value_slider
 
 # %% ../../nbs/api/explore/01_scores.ipynb #63d1aa7b
+@checked
 def point_scores(
     result:xr.Dataset, # of `filter_sweep`, with accuracies only
     band:float=0.01, # τ
 ) -> xr.Dataset: # like `synaptic_scores`, bounds infinite: every label is *undecided*
     "Scores of a result that kept neither images' answers nor intervals."
+    check_number("band", band, low=0)
     curves = relative_performance(result)
     w = xr.DataArray(area_weights(result.sizes["threshold"]), dims="threshold")
     area, flat = (curves.relative * w).sum("threshold", skipna=False), (curves.baseline * w).sum("threshold")
@@ -416,6 +418,7 @@ def _prepared(subject:_Subject, size:tuple[float, float]) -> tuple[Figure, _Pain
     return figure, painting, canvas.copy_from_bbox(figure.bbox)
 
 # %% ../../nbs/api/explore/01_scores.ipynb #0aa2faf5
+@checked
 def explore_scores(
     result, # of `filter_sweep` or `filter_landscape`, or a report's; or several by name: dict of model -> result
     scores=None, # of `synaptic_scores`; a dict where `result` is one; default: computed, with the result's intervals

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..core.checks import check_choice, check_number
-from ..core.results import check_kind
+from ..core.results import check_kind, check_single
 from ..measure.scores import average_inits, compactness, control_performance, labels_by_baseline
 from ..measure.scores import relative_performance, smallest_fraction, synaptic_scores
 from .style import COLOURS, SERIES, SYMBOLS, as_summary, check_named, check_one_network
@@ -257,6 +257,7 @@ def plot_landscape(
 ) -> Axes:
     "Scores as layer × epoch; of several initialisations the mean, with the label by the interval over them."
     _check_epochs(check_kind(scores, "synaptic_scores", "scores"), "scores", ": use `plot_scores`")
+    if random is not None: labels_by_baseline(scores, random) # refuses those of another sweep
     s, other = (_landscape_scores(v, kind, filter) for v in (scores, scores if random is None else random))
     value = s.score.transpose("layer", "epoch").values
     rows, columns = value.shape
@@ -272,7 +273,8 @@ def plot_landscape(
 
 # %% ../../nbs/api/figures/01_plots.ipynb #7f709c40
 def _check_epochs(result:xr.Dataset, what:str, instead:str="") -> None:
-    "Refuses a result of one network where a landscape is drawn."
+    "Refuses a result of one network, or of several ε, where a landscape is drawn."
+    check_single(result, what, ("epsilon",))
     if "epoch" not in result.dims:
         raise ValueError(f"Expected `{what}` with a dimension `epoch` (from `filter_landscape`), but got those of one "
                          f"network{instead}.")

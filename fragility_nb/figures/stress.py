@@ -215,6 +215,8 @@ def plot_examples(
         raise ValueError(f"Expected `images` (rows, columns, C, H, W) with an answer and a confidence for each and a "
                          f"name for each column, "
                          f"but got {images.shape}, {answers.shape}, {confidence.shape} and {len(columns)} names.")
+    if truth is not None and len(truth) != shape[0]:
+        raise ValueError(f"Expected `truth` to be {shape[0]} names, one for each row, but got {len(truth)}.")
     size = 1.25*shape[1], 1.5*shape[0] + 0.2
     grid:Any = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")[1] if axs is None else axs
     for i, j in np.ndindex(shape):

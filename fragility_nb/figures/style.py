@@ -23,7 +23,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from ..core.checks import as_list, check_choice, checked
-from ..core.results import check_kind
+from ..core.results import check_kind, check_single
 from ..measure.severity import stress_summary
 
 # %% ../../nbs/api/figures/00_style.ipynb #aebe9a25
@@ -109,6 +109,17 @@ def checked_plot(
     return in_own_style(checked(plot))
 
 # %% ../../nbs/api/figures/00_style.ipynb #483e0263
+def given_axes(
+    what:str, # the argument's name
+    axs, # Axes, or several
+    n:int, # how many are needed
+) -> list[Axes]:
+    "The Axes that were given, or one error."
+    several = list(np.ravel(np.array(axs, dtype=object)))
+    if len(several) == n and all(isinstance(a, Axes) for a in several): return several
+    raise ValueError(f"Expected `{what}` to be {n} Axes, one for each panel, but got {len(several)} "
+                     f"({type(several[0]).__name__ if several else 'none'}).")
+
 def make_panels(
     ax, # Axes, several Axes, or None: a new figure
     n:int, # how many panels are needed
@@ -117,12 +128,7 @@ def make_panels(
     ncols:int|None=None, # default: up to 3 side by side, 4 as 2 × 2
 ) -> list[Axes]:
     "`n` Axes: the given ones, or those of a new figure, sharing y."
-    if ax is not None:
-        axs = list(np.ravel(ax))
-        if len(axs) != n or not all(isinstance(a, Axes) for a in axs):
-            raise ValueError(f"Expected `ax` to be {n} Axes, one for each panel, but got {len(axs)} "
-                             f"({type(axs[0]).__name__}).")
-        return axs
+    if ax is not None: return given_axes("ax", ax, n)
     ncols = ncols or (n if n <= 3 else 2 if n == 4 else 3)
     nrows = math.ceil(n / ncols)
     figsize = size if n == 1 else (small[0]*ncols, small[1]*nrows)
@@ -194,11 +200,7 @@ def chosen_names(
 
 def check_one_network(result:xr.Dataset, what:str) -> xr.Dataset:
     "Refuses several snapshots, initialisations or ε where one is drawn."
-    for dim in ("epoch", "init", "epsilon"):
-        if dim in result.dims:
-            raise ValueError(f"Expected `{what}` of one network, but it has {result.sizes[dim]} values of `{dim}`: "
-                             f"choose one, e.g. `{what}.sel({dim}={result[dim].values[-1]})`.")
-    return result
+    return check_single(result, what, ("epoch", "init", "epsilon"))
 
 # %% ../../nbs/api/figures/00_style.ipynb #4e90b890
 def check_named(results, what:str="results") -> Mapping[str, xr.Dataset]:

@@ -21,21 +21,24 @@ from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
 from ..core.checks import check_number, checked
-from ..core.streams import CounterStreams
 from ..core.identity import Rows, stable_seed
-from ..core.results import provenance, question_folder
+from ..core.results import check_kind, provenance, question_folder
+from ..core.streams import CounterStreams
+from ..data.convert import as_data
 from ..data.images import ImageData
 from ..data.sets import load_data
-from ..data.convert import as_data
+from .runner import stress_names
+from .sweeps import stress_sweep
+from ..models.augment import AUGMENTS, as_augment
 from ..models.create import create_model
 from ..models.table import channel_stats
-from ..models.augment import AUGMENTS, as_augment
 from ..models.training import fit
-from ..stress.stressors import Stressor, apply_stress, stress_id
 from ..stress.attacks import Attack
 from ..stress.corruptions import as_stressors
 from ..stress.minimal import SEARCHES, minimal_perturbation
 from .sweeps import stress_sweep
+from ..stress.minimal import named_search
+from ..stress.stressors import Stressor, apply_stress, stress_id
 
 # %% ../../nbs/api/measure/06_matrix.ipynb #ef624e37
 def _listed(severities) -> list:
@@ -169,6 +172,13 @@ def _plan_rows(stressor, levels:Sequence[float], rows:Mapping|None, train:ImageD
                 stressor=stressor, title=title)
 
 # %% ../../nbs/api/measure/06_matrix.ipynb #b8dbc563
+def check_tests(tests:Sequence, searches:Sequence, probes:int) -> None:
+    "Refuses columns that cannot be tested, before the first training."
+    if not tests: raise ValueError("Expected `tests` to hold at least one stressor, but got none.")
+    stress_names(tests)
+    check_number("probes", probes, low=1, integer=True)
+    for s in searches: named_search(s)
+
 def _training_folder(folder, row:str, model, policy, seed:int, training:dict, train:ImageData,
                      network:Mapping={}) -> Path|None:
     "The folder of one training, by what it is."
@@ -188,6 +198,7 @@ def _trained(model, train:ImageData, policy, seed:int, training:dict, folder:Pat
     return net
 
 # %% ../../nbs/api/measure/06_matrix.ipynb #09eb77fc
+@checked
 def train_test_matrix(
     model:str|Callable, # name for `create_model`, or f(seed) -> network
     data, # name of a data set, or a pair (train, test) of anything that `as_data` takes
@@ -211,6 +222,7 @@ def train_test_matrix(
     if network and not isinstance(model, str): raise ValueError("Expected `network` with the name of a model only.")
     plan = _plan_rows(stressor, levels, rows, train)
     tests = [stressor] if tests is None else list(tests)
+    check_tests(tests, searches, probes)
     test_levels = plan["levels"] if test_levels is None else test_levels
     training = dict(epochs=10) | training
     device, few = training.get("device"), test.take(range(min(probes, len(test))))
@@ -272,6 +284,7 @@ def matrix_row(
     init:int|None=None, # seed of the training; default the first
 ) -> xr.Dataset: # as of `stress_sweep`, for all that reads one
     "One network of a matrix as the stress sweep it is."
+    check_kind(result, "train_test_matrix")
     init = result.init.values[0] if init is None else init
     if train not in result.train.values:
         raise ValueError(f"Expected `train` to be one of {result.train.values.tolist()}, but got {train!r}.")

@@ -31,8 +31,10 @@ from ..stress.attacks import FGSM, Attack, as_attack, attack_images
 from ..stress.corruptions import STRESSORS
 from ..stress.filters import FILTERS, FilterPlan
 from ..stress.control import MATCHES, ControlPlan
-from ..engine.job import Edits, parse_bytes
+from ..stress.filters import FILTERS, FilterPlan
+from ..stress.stressors import stress_id
 from ..engine.engine import EditEngine
+from ..engine.job import Edits, parse_bytes
 
 # %% ../../nbs/api/measure/01_runner.ipynb #7beb0545
 def check_severities(

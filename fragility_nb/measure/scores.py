@@ -17,9 +17,9 @@ from scipy.stats import chisquare
 from scipy.stats import t as student_t
 
 from ..core.checks import check_choice, check_number, checked, warn_user
-from ..core.results import check_kind, provenance
-from ..stress.path import between_nodes
+from ..core.results import check_kind, check_single, provenance
 from .simultaneous import lowest_set, simultaneous_interval, spread_of
+from ..stress.path import between_nodes
 
 # %% ../../nbs/api/measure/04_scores.ipynb #96835ce9
 @checked
@@ -171,6 +171,7 @@ def _with_combined(s:np.ndarray, part:list[int]|None=None) -> np.ndarray:
     return np.concatenate([s, some.mean(2, keepdims=True)], 2)
 
 # %% ../../nbs/api/measure/04_scores.ipynb #b6863ec9
+@checked
 def chance_level(
     result:xr.Dataset, # of `filter_sweep`; its classes from the attribute `num_classes`, their labels from `label`
 ) -> float: # c, in (0, 1]
@@ -205,6 +206,7 @@ def _rule_of(result:xr.Dataset, rule:str|None) -> str:
     return rule or ("simpson" if result.attrs.get("published") else "trapezoid")
 
 # %% ../../nbs/api/measure/04_scores.ipynb #49e85bef
+@checked
 def control_performance(
     result:xr.Dataset, # of `filter_sweep` with `control`
 ) -> xr.DataArray: # (stress, layer, filter, threshold), with "combined"
@@ -386,6 +388,7 @@ def scale_scores(
     return scores.assign({k: scores[k] / whole for k in ("score", "low", "high")}).assign_attrs(scaled=1)
 
 # %% ../../nbs/api/measure/04_scores.ipynb #cf103730
+@checked
 def labels_by_baseline(
     scores:xr.Dataset, # of `synaptic_scores`, by the published baseline (or by chance)
     random:xr.Dataset, # those of the same sweep with baseline="random"
@@ -417,7 +420,7 @@ def score_summary(
     With simultaneous intervals also `lowest`, the layers that cannot be told from the most fragile one; with `random`
     also the number of layers of each label by that baseline, and `depends`, how many labels depend on the baseline.
     """
-    check_kind(scores, "synaptic_scores", "scores")
+    check_single(check_kind(scores, "synaptic_scores", "scores"), "scores", ("epoch", "init", "epsilon"))
     for what, value in dict(kind=kind, filter=filter).items(): check_choice(what, value, scores[what].values)
     layers = [name for name in scores.layer.values if name != "global"] or list(scores.layer.values)
     here = dict(kind=kind, filter=filter, layer=layers)

@@ -131,6 +131,7 @@ def _by_class(
     return np.einsum("ns,nk->sk", hits, member)/member.sum(0)[None], lowest
 
 # %% ../../nbs/api/measure/05_severity.ipynb #3db5cbda
+@checked
 def worst_class(
     result:xr.Dataset, # of `stress_sweep`
     *,

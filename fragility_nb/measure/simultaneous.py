@@ -11,7 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import norm, t
 
+from ..core.checks import check_number, checked
+
 # %% ../../nbs/api/measure/03_simultaneous.ipynb #aac9ec00
+@checked
 def spread_of(
     draws:np.ndarray, # (B, …) a statistic over bootstrap draws; NaN where a draw left it undefined
 ) -> np.ndarray: # (…) standard error; 0 where the draws do not vary but by rounding
@@ -29,6 +32,7 @@ def student_widened(
     return t.isf(norm.sf(c), n - 1) * np.sqrt(n / (n - 1))
 
 # %% ../../nbs/api/measure/03_simultaneous.ipynb #c7a5f161
+@checked
 def simultaneous_interval(
     point:np.ndarray, # (…) the scores
     draws:np.ndarray, # (B, …) over bootstrap draws; NaN where a draw left one undefined
@@ -41,6 +45,8 @@ def simultaneous_interval(
     A score whose draws do not vary has no standard error: it is left out of the maximum, and its interval is a point.
     One that is undefined in more draws than one tail holds is left out too, and its interval is infinite.
     """
+    check_number("n", n, low=2, integer=True)
+    check_number("ci", ci, above=0, high=0.9999)
     point, axes = np.asarray(point, float), tuple(range(np.ndim(point)) if family is None else family)
     unknown = np.isnan(point) | (np.isnan(draws).mean(0) > (1 - ci)/2)
     spread = spread_of(draws)
@@ -50,6 +56,7 @@ def simultaneous_interval(
     return np.where(unknown, -np.inf, point - half), np.where(unknown, np.inf, point + half)
 
 # %% ../../nbs/api/measure/03_simultaneous.ipynb #84d7d9ff
+@checked
 def lowest_set(
     point:np.ndarray, # (L,) the scores of L layers
     draws:np.ndarray, # (B, L) over the same bootstrap draws
@@ -57,6 +64,8 @@ def lowest_set(
     ci:float=0.95, # nominal chance that the set holds the truly lowest
 ) -> np.ndarray: # (L,) bool
     "The layers that cannot be told from the lowest; a layer without a score is among them: nothing is known of it."
+    check_number("n", n, low=2, integer=True)
+    check_number("ci", ci, above=0, high=0.9999)
     point = np.asarray(point, float)
     inside = np.isnan(point) | (np.isnan(draws).mean(0) > (1 - ci)/2)
     rest = np.flatnonzero(~inside)

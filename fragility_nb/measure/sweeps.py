@@ -459,6 +459,7 @@ def _sweep_snapshots(measure:Callable, todo:list[tuple], attrs:dict, keep:bool) 
     return done
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #d8a90aa9
+@checked
 def filter_landscape(
     model:nn.Module, # of the architecture of the snapshots; its own weights are not used
     snapshots:Mapping[int, str|os.PathLike]|Sequence[Mapping], # epoch -> checkpoint; a list: one per initialisation

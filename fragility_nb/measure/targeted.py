@@ -11,12 +11,13 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from ..core.checks import check_choice
+from ..core.checks import check_choice, checked
 from ..core.results import check_kind
-from ..models.activations import find_layers
 from .scores import check_ci, derived_attrs, interval, resampled_means, safe_ratio
+from ..models.activations import find_layers
 
 # %% ../../nbs/api/measure/07_targeted.ipynb #2bcbece0
+@checked
 def targeted_weights(
     result:xr.Dataset, # of `filter_sweep` with an attack, of one network (no `epoch`, no `init`)
     layer:str, # name of a layer, or "global"
@@ -60,6 +61,7 @@ def _of_layer(result:xr.Dataset, layer:str, filter:str) -> xr.Dataset:
     return result.sel(layer=layer, filter=filter).drop_vars(["layer", "filter"])
 
 # %% ../../nbs/api/measure/07_targeted.ipynb #4b674118
+@checked
 def targeted_mask(
     model:nn.Module, # the network of the sweep
     targets:xr.Dataset, # of `targeted_weights`, with filter "pulse" and one layer

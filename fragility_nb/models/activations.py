@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
-from ..core.checks import as_list, unknown_name, warn_user
+from ..core.checks import as_list, unknown_name, warn_user, checked
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from .wrap import check_network, evaluating, follow, home
@@ -65,11 +65,14 @@ def _no_layers(model:nn.Module, hidden:Sequence[str]) -> str:
     return f"Expected `model` to have convolution or linear layers, but `{kind}` has none{more}."
 
 # %% ../../nbs/api/models/07_activations.ipynb #cd306832
+@checked
 def find_layers(
     model:nn.Module, # any network
     names:Sequence[str]|str|None=None, # only these, in this order; default all
 ) -> list[Layer]: # in the order in which the model registers them; a shared weight is named once
     "The convolution and linear layers of a model."
+    if names is not None and not as_list(names):
+        raise ValueError("Expected `layers` to name at least one layer, but got none.")
     found, seen = {}, set()
     for path, m in check_network(model).named_modules():
         if not isinstance(m, WEIGHTED) or _own_weight(m) in seen: continue
@@ -87,6 +90,7 @@ def find_layers(
     return [found[name] for name in chosen]
 
 # %% ../../nbs/api/models/07_activations.ipynb #40b9762d
+@checked
 def layer_table(
     model:nn.Module, # any network
 ) -> pd.DataFrame: # one row per layer
@@ -265,6 +269,7 @@ def readable_layers(
     return {name: r for name, r in found.items() if name not in faults}
 
 # %% ../../nbs/api/models/07_activations.ipynb #2bbccd43
+@checked
 def record_activations(
     model:nn.Module, # images in [0, 1] -> logits
     data:ImageData|Tensor, # images, or a tensor (N, C, H, W) in [0, 1]
@@ -299,6 +304,7 @@ def _taken(latest:dict[str, Tensor], name:str) -> Tensor:
     return latest.pop(name)
 
 # %% ../../nbs/api/models/07_activations.ipynb #b126f04c
+@checked
 def unit_table(
     model:nn.Module, # any network
     layers:Sequence[str]|str|None=None, # default: all convolution and linear layers
@@ -312,6 +318,7 @@ def _units(module:nn.modules.conv._ConvNd|nn.Linear) -> int:
     return module.out_features if isinstance(module, nn.Linear) else module.out_channels
 
 # %% ../../nbs/api/models/07_activations.ipynb #563e7f61
+@checked
 def kernel_weights(
     layer:Layer, # a convolution
 ) -> Tensor: # (kernels, in, h, w)

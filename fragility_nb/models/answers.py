@@ -276,6 +276,7 @@ def _among(data:ImageData, rows:Tensor) -> ImageData:
     return replace(data, labels=labels, classes=tuple(data.classes[i] for i in rows.tolist()), numbers="")
 
 # %% ../../nbs/api/models/01_answers.ipynb #e027afe2
+@checked
 def match_data(
     model:nn.Module, # images in [0, 1] -> logits
     data, # anything that `as_data` takes

@@ -21,8 +21,10 @@ from ..core.checks import Registry, build_named, check_number
 from ..core.identity import stable_seed
 from ..core.streams import GOLDEN, mix_words64
 from ..data.images import generator
+from ..core.checks import checked
 
 # %% ../../nbs/api/models/08_augment.ipynb #7c90edfd
+@checked
 def image_uniform(
     *parts:str|int|float, # what the numbers are for, e.g. `("flip", seed)`
     index:Tensor, # (N,) place of each image in its source
@@ -38,14 +40,18 @@ def image_uniform(
 AUGMENTS = Registry("augment", "fragility_nb.stress.adversarial", "fragility_nb.measure.matrix")
 
 @AUGMENTS.register("crop")
+@checked
 @dataclass(frozen=True)
 class RandomCrop:
     "Shifts each image by up to `padding` pixels in each direction and fills up with black (He et al. 2016)."
     padding:int|None = None # pixels; default an eighth of the image: 4 at 32 pixels
 
+    def __post_init__(self):
+        if self.padding is not None: check_number("padding", self.padding, low=0, integer=True)
+
     def __call__(self, model, x, y, seed, index):
         n, c, h, w = x.shape
-        pad = max(h // 8, 1) if self.padding is None else check_number("padding", self.padding, low=0, integer=True)
+        pad = max(h // 8, 1) if self.padding is None else self.padding
         # (N, 2): top, left
         shift = (image_uniform("crop", seed, index=index, draws=2) * (2*pad + 1)).long().to(x.device)
         rows = shift[:, 0, None] + torch.arange(h, device=x.device) # (N, H)
@@ -56,16 +62,20 @@ class RandomCrop:
 
 # %% ../../nbs/api/models/08_augment.ipynb #1927eafa
 @AUGMENTS.register("flip")
+@checked
 @dataclass(frozen=True)
 class HorizontalFlip:
     "Mirrors each image left to right with probability `p`."
     p:float = 0.5 # in [0, 1]
+
+    def __post_init__(self): check_number("p", self.p, low=0, high=1)
 
     def __call__(self, model, x, y, seed, index):
         flip = (image_uniform("flip", seed, index=index)[:, 0] < self.p).to(x.device)
         return torch.where(flip[:, None, None, None], x.flip(-1), x), y
 
 # %% ../../nbs/api/models/08_augment.ipynb #2bdb4812
+@checked
 def as_augment(
     # names with options, as "flip, mixup(alpha=0.4)" or {"name": "mixup", "alpha": 0.4}; a function; several of these
     augment:str|Mapping|Callable|Sequence|None,
@@ -109,13 +119,14 @@ def augment_name(
     return re.sub(r" at 0x[0-9a-f]+", "", repr(f))
 
 # %% ../../nbs/api/models/08_augment.ipynb #647b3143
+@checked
 def epoch_order(
     n:int, # number of images
     seed:int, # of the training
     epoch:int, # from 1
 ) -> Tensor: # (n,) a permutation
     "The order in which an epoch shows the images."
-    return torch.randperm(n, generator=generator("order", seed, epoch))
+    return torch.randperm(int(check_number("n", n, low=1, integer=True)), generator=generator("order", seed, epoch))
 
 # %% ../../nbs/api/models/08_augment.ipynb #969f4f57
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..core.checks import checked
 from ..core.results import write_atomic
 from .wrap import Normalized, inside, model_name
 
@@ -81,6 +82,7 @@ def write_safetensors(
     with write_atomic(path) as part: save_file(state, part, metadata=text)
 
 # %% ../../nbs/api/models/04_checkpoints.ipynb #ea59b295
+@checked
 def save_checkpoint(
     model:nn.Module, # from `create_model`, or your own
     path:str|os.PathLike, # usually `….safetensors`
@@ -93,6 +95,7 @@ def save_checkpoint(
     return Path(path)
 
 # %% ../../nbs/api/models/04_checkpoints.ipynb #c3e9763d
+@checked
 def read_safetensors(
     path:str|os.PathLike, # a safetensors file
 ) -> tuple[dict[str, Tensor], dict[str, str]]: # tensors by name, and the text kept beside them
@@ -107,6 +110,7 @@ def read_safetensors(
     return tensors, meta
 
 # %% ../../nbs/api/models/04_checkpoints.ipynb #0be71a2d
+@checked
 def checkpoint_facts(
     path:str|os.PathLike, # of `save_checkpoint`
 ) -> dict: # empty if there are none

@@ -28,6 +28,7 @@ from ..core.identity import stable_seed
 from .wrap import Normalized, channel_row
 from .networks import MODELS, Architecture, PlainCNN, check_model_options
 from .norms import swap_norm
+from .wrap import Normalized, channel_row
 from .checkpoints import fit_state, read_state
 
 # %% ../../nbs/api/models/05_create.ipynb #0fe703cc
@@ -137,6 +138,7 @@ def list_models() -> list[str]: # as `create_model` takes them
     "Names that `create_model` knows; `cnn<depth>` stands for cnn2, cnn3, …, `timm:<name>` for all of timm."
     return ["cnn<depth>", "timm:<name>", *sorted(MODELS)]
 
+@checked
 def find_architecture(
     name:str, # "cnn<depth>", "timm:<name>" or one of `list_models()`
 ) -> Architecture:
@@ -164,12 +166,14 @@ def _passes(build:Callable, in_chans:int, size:int) -> bool:
     return True
 
 # %% ../../nbs/api/models/05_create.ipynb #2bdd1463
+@checked
 def least_size(
     name:str, # as in `create_model`
     stem:str="imagenet", # or "cifar"
     in_chans:int=3, # channels of the images
 ) -> int|None: # pixels; None if no image up to 512 pixels passes
     "The smallest image that passes through a network, found by trying."
+    check_choice("stem", stem, ("imagenet", "cifar"))
     arch = find_architecture(name)
     build = lambda size: arch(2, in_chans, size, stem)
     high = next((2**i for i in range(10) if _passes(build, in_chans, 2**i)), None)
@@ -358,6 +362,7 @@ def _check_spec(spec, state:dict[str, Tensor], path:str|os.PathLike) -> None:
                                f"{len(state)} tensors are too small: it is damaged, or pass `model`.")
 
 # %% ../../nbs/api/models/05_create.ipynb #f5c01c23
+@checked
 def load_checkpoint(
     path:str|os.PathLike, # `….safetensors` of this package or another, or a state dict in `….pt`/`….pth`
     model:nn.Module|None=None, # network to load into; default: built as the file says

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from ..core.checks import warn_user
 from .wrap import by_batch
 from .answers import BLOCK, batch_rows, filled_up_to
+from .answers import as_logits
+from .wrap import quantized_parts
 
 # %% ../../nbs/api/models/12_gradients.ipynb #df4335af
 class Broken:
@@ -117,6 +119,13 @@ def finite_gradients(
     note_broken(broken, to_blame)
     return [g if g is None else _zeroed(g) for g in found]
 
+# %% ../../nbs/api/models/12_gradients.ipynb #212bf5ee
+def _refuse_quantized(net:nn.Module) -> None:
+    "One error for a network whose answers have no gradient because its layers are quantised."
+    if not quantized_parts(net): return
+    raise ValueError(f"Expected `model` to have gradients, but got {type(net).__name__} with quantised layers, which "
+                     "have none: no attack can follow them. Attack the network from before it was quantised.")
+
 # %% ../../nbs/api/models/12_gradients.ipynb #146af1c8
 def input_gradient(
     net:nn.Module, # images in [0, 1] -> logits
@@ -126,9 +135,10 @@ def input_gradient(
     "∇ₓ of each image's cross-entropy, and the logits."
     with torch.inference_mode(False), torch.enable_grad(): # wherever the caller stands
         x = x.detach().clone().requires_grad_()
-        logits = net(x)
+        logits = as_logits(net(x), len(x))
         loss = F.cross_entropy(logits.float(), y.clone(), reduction="sum")
         gradient = finite_gradients([loss], [x], logits=logits)[0] if loss.requires_grad else None
+        if gradient is None: _refuse_quantized(net)
     return torch.zeros_like(x) if gradient is None else gradient, logits.detach()
 
 # %% ../../nbs/api/models/12_gradients.ipynb #3d352465

@@ -17,8 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.checks import Registry, check_choice, check_number, unknown_name
+from ..core.checks import checked
 
 # %% ../../nbs/api/models/02_networks.ipynb #d86da4a9
+@checked
 @dataclass(frozen=True)
 class Architecture:
     "How a network of the zoo is built, and what is known of it before."
@@ -48,6 +50,7 @@ ACTIVATES:dict[str, tuple[Callable, type[nn.Module]]] = dict( # name -> as a fun
     silu=(F.silu, nn.SiLU), tanh=(torch.tanh, nn.Tanh), sigmoid=(torch.sigmoid, nn.Sigmoid))
 
 # %% ../../nbs/api/models/02_networks.ipynb #b825cae9
+@checked
 class PlainCNN(nn.Module):
     "depth − 1 convolutions of 3×3, each with BatchNorm and activation, mean over space, one linear layer."
     def __init__(self,
@@ -81,6 +84,7 @@ class PlainCNN(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 # %% ../../nbs/api/models/02_networks.ipynb #b617e970
+@checked
 class ShortcutBlock(nn.Module):
     "Two 3×3 convolutions around a shortcut without weights (He et al. 2016, option A)."
     def __init__(self,
@@ -105,6 +109,7 @@ class ShortcutBlock(nn.Module):
         return F.relu(y + self.shortcut(x))
 
 # %% ../../nbs/api/models/02_networks.ipynb #b8d6d652
+@checked
 class CifarResNet(nn.Module):
     "He's ResNet for CIFAR: 6n + 2 weighted layers in three stages of n blocks (He et al. 2016, §4.2)."
     layer1:nn.Module
@@ -140,6 +145,7 @@ def _cifar_resnet(depth:int) -> Architecture:
 MODELS |= {f"cifar_resnet{d}": _cifar_resnet(d) for d in (20, 32, 44, 56, 110)}
 
 # %% ../../nbs/api/models/02_networks.ipynb #965b6a29
+@checked
 class LeNet(nn.Module):
     "LeNet-1, -4 or -5 as in DeepXplore (Pei et al. 2017; after LeCun et al. 1998): an activation and max pooling."
     def __init__(self,
@@ -150,6 +156,7 @@ class LeNet(nn.Module):
         activation:str="relu", # a name in `ACTIVATES`
     ):
         super().__init__()
+        if kind not in (1, 4, 5): raise ValueError(f"Expected `kind` to be 1, 4 or 5, but got {kind!r}.")
         _, made = ACTIVATES[check_choice("activation", activation, ACTIVATES)]
         maps, units = {1: ((4, 12), ()), 4: ((6, 16), (84,)), 5: ((6, 16), (120, 84))}[kind]
         for i, (w_in, w_out) in enumerate(zip((in_chans, *maps), maps), start=1):
@@ -176,6 +183,7 @@ def _lenet(kind:int) -> Architecture:
 MODELS |= {f"lenet{k}": _lenet(k) for k in (1, 4, 5)}
 
 # %% ../../nbs/api/models/02_networks.ipynb #37d8ff91
+@checked
 def conv_module(
     w_in:int, # feature maps in
     w_out:int, # feature maps out
@@ -187,6 +195,7 @@ def conv_module(
                                      relu=nn.ReLU(), bn=nn.BatchNorm2d(w_out)))
 
 # %% ../../nbs/api/models/02_networks.ipynb #41a06801
+@checked
 class InceptionModule(nn.Module):
     "Four paths of a quarter of the maps each: 1×1, 3×3, 5×5 (as two 3×3) and pooling (after Szegedy et al. 2016)."
     def __init__(self,
@@ -205,16 +214,18 @@ class InceptionModule(nn.Module):
         return torch.cat([self.path1(x), self.path3(x), self.path5(x), self.pooled(x) + self.around(x)], 1)
 
 # %% ../../nbs/api/models/02_networks.ipynb #9da5cfb6
+@checked
 def residual_module(
     kind:str, # "resnet", "inception" or "resnext"
     maps:int=256, # feature maps in and out
 ) -> nn.Module: # what stands beside the residual connection: (N, maps, H, W) -> (N, maps, H, W)
     "One of the three modules that are compared."
-    if kind == "inception": return InceptionModule(maps)
+    if check_choice("kind", kind, ("resnet", "inception", "resnext")) == "inception": return InceptionModule(maps)
     width, groups = dict(resnet=(maps // 4, 1), resnext=(maps // 2, 32))[kind] # ResNeXt: 32 paths of 4 maps
     return nn.Sequential(conv_module(maps, width), conv_module(width, width, 3, groups), conv_module(width, maps))
 
 # %% ../../nbs/api/models/02_networks.ipynb #9a01096d
+@checked
 class ModuleNet(nn.Module):
     "The frame of Bartschat et al. (2018) around three modules of one kind."
     def __init__(self,

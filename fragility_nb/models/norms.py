@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import as_list, check_choice, check_number, unknown_name
+from ..core.checks import as_list, check_choice, check_number, checked, unknown_name
 from .wrap import copy_model, model_name, short_name
 
 # %% ../../nbs/api/models/03_norms.ipynb #50807c54
+@checked
 class NoNorm(nn.Module):
     "Stands where a norm was: γ·x + β per channel, or x as it is."
     def __init__(self,
@@ -106,6 +107,7 @@ def _remember(model:Any, swap:dict) -> nn.Module:
     return model
 
 # %% ../../nbs/api/models/03_norms.ipynb #8cfa2c8a
+@checked
 def swap_norm(
     model:nn.Module, # with BatchNorm, GroupNorm or InstanceNorm; comes back unchanged
     norm:str="group", # "batch", "group", "layer" (one group), "instance" (a group for each channel) or "none"

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ..core.checks import check_number, warn_user
+from ..core.checks import check_number, warn_user, checked
 from ..core.identity import CannotDescribe, Near, Rows, array_hash, describe, describe_structure
 from ..core.identity import changed_fields, description_changes, plain_network, result_versions
 from ..core.owner import own_folder
@@ -58,6 +58,7 @@ def _answers_and_slopes(net:nn.Module, x:Tensor, slopes:bool) -> tuple[Tensor, T
     return z.detach().cpu(), F.adaptive_avg_pool2d(g, (min(16, g.shape[-2]), min(16, g.shape[-1]))).cpu()
 
 # %% ../../nbs/api/models/10_resume.ipynb #28d016fc
+@checked
 def own_answers(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data:ImageData, # some of these are shown to it
@@ -96,6 +97,7 @@ def _describe_data(data:ImageData) -> dict[str, Any]:
                 labels=Rows(data.labels.cpu().numpy().astype("uint64"), "labels"))
 
 # %% ../../nbs/api/models/10_resume.ipynb #152da572
+@checked
 def describe_model(
     model:nn.Module, # any network
     weights:str="", # what `model_hash` says of it, where that is known
@@ -104,6 +106,7 @@ def describe_model(
     return dict(weights=weights or model_hash(model), **describe_structure(model))
 
 # %% ../../nbs/api/models/10_resume.ipynb #7b704a37
+@checked
 def question_of(
     folder:str|os.PathLike|None, # of finished parts; `None`: nothing is kept, and nothing is looked at
     kind:str, # what is computed: "filter_sweep", …
@@ -130,6 +133,7 @@ def _told_fields(model:nn.Module) -> dict[str, Any]:
     return _plain_fields(model)
 
 # %% ../../nbs/api/models/10_resume.ipynb #a910ffcb
+@checked
 def answers_text(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     shape:Iterable[int], # (C, H, W) of its images
@@ -149,6 +153,7 @@ def answers_text(
     return f"{c}x{h}x{w}: {'; '.join(rows) if same else _RANDOM}"
 
 # %% ../../nbs/api/models/10_resume.ipynb #23cedeee
+@checked
 def answers_differ(
     then:str|None, # of `answers_text`; `None`: it was not kept
     now:str|None, # of the network at hand
@@ -162,6 +167,7 @@ def answers_differ(
     return "; ".join(Near(b.numpy(), 2e-3).changes(a.numpy()))
 
 # %% ../../nbs/api/models/10_resume.ipynb #0a578083
+@checked
 def snapshot_path(
     folder:str|os.PathLike, # of a training
     epoch:int, # 0 is before training
@@ -169,6 +175,7 @@ def snapshot_path(
     "Where the weights of an epoch are kept."
     return Path(folder)/f"epoch-{epoch:03}.safetensors"
 
+@checked
 def list_snapshots(
     folder:str|os.PathLike, # of a training
 ) -> dict[int, Path]: # epoch -> checkpoint, in order
@@ -176,6 +183,7 @@ def list_snapshots(
     return {int(p.stem.removeprefix("epoch-")): p for p in sorted(Path(folder).glob("epoch-*.safetensors"))}
 
 # %% ../../nbs/api/models/10_resume.ipynb #d80404b0
+@checked
 def snapshot_epochs(
     snapshots:int|Iterable[int], # every n epochs, and the last one; or the epochs themselves (0 is before training)
     epochs:int, # of the whole training

@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import as_list, check_choice
+from ..core.checks import as_list, check_choice, checked
 from ..data.images import ImageData, channel_moments
-from .networks import MODELS
 from .create import find_architecture, least_size
+from .networks import MODELS
 
 # %% ../../nbs/api/models/06_table.ipynb #d01af0ee
 def _conv_shape(conv:nn.Conv2d, shape:Sequence[int]) -> tuple[int, ...]:
@@ -76,6 +76,7 @@ def _facts(name:str, num_classes:int, in_chans:int, image_size:int|None, stem:st
                 multiply_adds=macs, image_size=size, least_size=least)
 
 # %% ../../nbs/api/models/06_table.ipynb #2bf579b6
+@checked
 def model_table(
     names:Sequence[str]|str|None=None, # default: the whole zoo
     num_classes:int=10, # K
@@ -87,6 +88,7 @@ def model_table(
     "Size, depth and cost of networks, without building them in memory."
     check_choice("stem", stem, ("imagenet", "cifar"))
     names = sorted(MODELS, key=_family_order) if names is None else as_list(names)
+    if not names: raise ValueError("Expected `names` to hold at least one network, but got none.")
     rows = [_facts(name, num_classes, in_chans, image_size, stem) for name in names]
     whole = dict.fromkeys(("depth", "multiply_adds", "least_size"), "Int64") # whole numbers that may be missing
     return pd.DataFrame(rows, index=pd.Index(names, name="model")).astype(whole)
@@ -97,6 +99,7 @@ def _family_order(name:str) -> tuple[Any, ...]:
     return family, "_bn" in name, [int(d) for d in re.findall(r"\d+", name)], name
 
 # %% ../../nbs/api/models/06_table.ipynb #a0484cc0
+@checked
 def channel_stats(
     data:ImageData, # usually the training set
 ) -> tuple[list[float], list[float]]: # mean and std per channel, in [0, 1] units, rounded to 4 digits

@@ -39,6 +39,7 @@ from .steps import step_precision
 from .checkpoints import split_state
 from .resume import TrainingFolder, list_snapshots, own_answers, own_training, plain_disk_errors
 from .resume import snapshot_epochs, snapshot_path
+from ..core.checks import checked
 
 # %% ../../nbs/api/models/11_training.ipynb #81322dd1
 def _train_epoch(steps:TrainingSteps, train:ImageData, epoch:int, *, seed:int, batch_size:int,
@@ -222,6 +223,7 @@ def _continued(files:TrainingFolder, train_one:Callable[..., dict], train:ImageD
     return _as_log(files, log, train, attrs=attrs, new=len(log) > done)
 
 # %% ../../nbs/api/models/11_training.ipynb #fd5d3f98
+@checked
 def fit(
     model:nn.Module, # trained in place; afterwards in eval mode
     train:ImageData, # or anything that `as_data` takes
@@ -286,6 +288,7 @@ def _init_seeds(inits:int|Sequence[int]) -> list[int]:
     return seeds
 
 # %% ../../nbs/api/models/11_training.ipynb #92b435c0
+@checked
 def fit_inits(
     build:Callable[[int], nn.Module], # seed -> network, e.g. `lambda seed: create_model("cnn5", seed=seed)`
     train, # anything that `as_data` takes
@@ -308,6 +311,7 @@ def fit_inits(
     return out
 
 # %% ../../nbs/api/models/11_training.ipynb #493526ee
+@checked
 def init_snapshots(
     folder:str|os.PathLike, # of `fit_inits`
 ) -> list[dict[int, Path]]: # epoch -> checkpoint, one for each initialisation; for `filter_landscape`
@@ -336,6 +340,7 @@ def _builder(model:str, train:ImageData, network:dict) -> Callable[[int], nn.Mod
     return lambda seed: create_model(model, seed=seed, **facts)
 
 # %% ../../nbs/api/models/11_training.ipynb #593735d5
+@checked
 def train_model(
     model:str, # name for `create_model`, or the path of a checkpoint to train on
     # folder: model.safetensors, log.nc, snapshots; of several initialisations init-0, init-1, … with these

@@ -15,8 +15,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from weakref import WeakSet
 from typing import Any, cast
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from torch.nn.utils import parametrize, prune
 from ..core.checks import check_number
 from ..core.identity import array_hash, describe, plain_network
 from ..data.sets import pick_device
+from ..core.checks import checked
 
 # %% ../../nbs/api/models/00_wrap.ipynb #4d390197
 def channel_row(
@@ -53,6 +54,7 @@ def _check_statistics(mean:Tensor, std:Tensor) -> None:
         raise ValueError(f"Expected `mean` and `std` to agree in channels, but got {mean.numel()} and {std.numel()}.")
 
 # %% ../../nbs/api/models/00_wrap.ipynb #ecfd195e
+@checked
 class Normalized(nn.Module):
     "A network with its input normalisation in front: images in [0, 1] -> logits."
     mean:Tensor # (1, C, 1, 1) or (1, 1, 1, 1)
@@ -225,6 +227,7 @@ def hooked(
 follow = partial(hooked, copied=False, optional=True) # for who follows tensors by their identity
 
 # %% ../../nbs/api/models/00_wrap.ipynb #3ea48758
+@checked
 def model_name(
     model:nn.Module, # any network
 ) -> str:
@@ -248,6 +251,7 @@ def _flat_state(name:str, value:Any) -> Iterator[tuple[str, np.ndarray]]:
     else: yield from (pair for k, v in inner for pair in _flat_state(f"{name}·{k}", v))
 
 # %% ../../nbs/api/models/00_wrap.ipynb #1439d419
+@checked
 def model_hash(
     model:nn.Module, # any network
 ) -> str: # 16 hexadecimal digits
@@ -329,13 +333,14 @@ def _as_it_was(model:nn.Module) -> Iterator[None]:
 
 # %% ../../nbs/api/models/00_wrap.ipynb #898e604c
 @contextlib.contextmanager
+@checked
 def evaluating(
     model:nn.Module, # the caller's model
     device:torch.device|str|None=None, # where it shall run; default: where its weights are
 ) -> Iterator[nn.Module]: # in eval mode, on that device
     "The model in eval mode; afterwards each submodule has its own mode and its own buffers again."
     here = home(check_network(model))
-    if device is not None and torch.device(device) != here and pick_device(device).type != here.type:
+    if device is not None and pick_device(device).type != here.type:
         moved = _in_eval_mode(copy_model(model).to(device))
         with no_autocast(home(moved)): yield moved
         return

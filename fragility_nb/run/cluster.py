@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..core.checks import check_number
+from ..core.checks import check_number, checked
 from ..core.owner import remove_left_over, temporary_name
 from .machine import pick_gpus, thread_share
 
@@ -213,7 +213,7 @@ def pickled_call(call:Callable, argument) -> bytes:
     "A call for another process; one that cannot travel is a clear error."
     try:
         if getattr(call, "__module__", None) != "__main__": return pickle.dumps((call, argument))
-        import cloudpickle # what is defined in a notebook has no module to be imported from
+        import cloudpickle  # what is defined in a notebook has no module to be imported from
         return cloudpickle.dumps((call, argument))
     except ImportError:
         hint = ("it is defined in `__main__`, which needs the package cloudpickle (extra `cluster`), or a module to "
@@ -375,6 +375,7 @@ class Engine:
         return self._block.__exit__(*exc)
 
 # %% ../../nbs/api/run/01_cluster.ipynb #46b27e83
+@checked
 class LocalEngine(Engine):
     "Worker processes on this machine; with `gpus`, each has one GPU."
     def __init__(self,

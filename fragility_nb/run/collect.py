@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..core.checks import checked, unknown_name
 from ..core.copies import load_copied
 from ..core.kept import write_kept
 from ..core.results import SCHEMA, load_result, provenance, save_result
@@ -33,6 +34,8 @@ from .study_files import Study, as_study, value_word
 def _groups(result) -> dict[str, xr.Dataset]:
     "The data sets of a result by name; a plain one has the name ''."
     if isinstance(result, xr.Dataset): return {"": result}
+    if not isinstance(result, xr.DataTree):
+        raise TypeError(f"Expected `results` to be results by the name of their run, but got {result!r}.")
     return {n.path.strip("/"): n.to_dataset() for n in result.subtree if n.data_vars}
 
 def _ragged(parts:Sequence[xr.Dataset]) -> list[Hashable]:
@@ -100,6 +103,12 @@ def _results(study:Study, status:pd.DataFrame) -> dict:
     copies = [finished_run(r.folder, study.template.stem).get("copy", "") for r in done]
     return {r.name: load_copied(r.folder/"result.nc", r.folder/".result.copy", c) for r, c in zip(done, copies)}
 
+def _check_runs(study:Study, results:Mapping) -> Mapping:
+    "Refuses results of runs that are not of the study."
+    for name in results:
+        if name not in (known := [r.name for r in study.runs]): raise unknown_name("results", name, known)
+    return results
+
 def _planned(study:Study, results:Mapping) -> xr.Dataset:
     "Every planned run with its axes, and whether it is collected."
     coords = _axis_coords([r.axes for r in study.runs], study.axes) | {"run": [r.name for r in study.runs]}
@@ -123,6 +132,7 @@ def _fixed(study:Study) -> dict:
     return {k: v for k, v in first.items() if k not in study.axes and all(k in p and p[k] == v for p in others)}
 
 # %% ../../nbs/api/run/07_collect.ipynb #2711421a
+@checked
 def collect_study(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
     results:Mapping|None=None, # name of a run -> its result, where they were read already; default: those that are done
@@ -130,7 +140,10 @@ def collect_study(
     "One labelled result over the runs that are done; the attributes say whether these are all."
     study = as_study(study)
     if results is None: results = _results(study, study_status(study))
-    if not results: raise ValueError(f"No run of `{study.folder}` is done yet: there is nothing to collect.")
+    if not results:
+        raise ValueError(f"Expected `results`, but no run of `{study.folder}` is done yet: there is nothing to "
+                         "collect.")
+    _check_runs(study, results)
     found = {r.name: _groups(results[r.name]) for r in study.runs if r.name in results}
     facts:dict[str, Any] = dict(study=study.name, template=study.template.stem, planned=len(study.runs),
                                 collected=len(found), complete=len(found) == len(study.runs),
@@ -153,6 +166,7 @@ def _figures(result) -> dict:
     return {k: v.item() for k, v in alone.items()} | summary
 
 # %% ../../nbs/api/run/07_collect.ipynb #658cda14
+@checked
 def study_table(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
     results:Mapping|None=None, # name of a run -> its result, where they were read already; default: those that are done
@@ -160,7 +174,7 @@ def study_table(
     "Axes, state, figures and cost of every run."
     study = as_study(study)
     status = study_status(study)
-    results = _results(study, status) if results is None else results
+    results = _results(study, status) if results is None else _check_runs(study, results)
     figures = pd.DataFrame([_figures(results[r.name]) if r.name in results else {} for r in study.runs],
                            index=status.index)
     figures = figures.rename(columns=lambda c: f"result {c}" if c in (*status.columns, "run") else c)
@@ -182,6 +196,7 @@ def _save_whole(whole:xr.DataTree, path:Path) -> None:
     with write_kept(path) as part: save_result(whole, part)
 
 # %% ../../nbs/api/run/07_collect.ipynb #64c9460b
+@checked
 def save_collection(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
 ) -> tuple[Path, Path, int, int]: # collected.nc and collected.csv in the study's folder; runs collected, and planned
@@ -303,6 +318,7 @@ def _depth_panels(study:Study, results:Mapping) -> dict[str, dict[str, xr.Datase
 def _depth_figure(study:Study, results:Mapping, most:int=12):
     "Scores against depth: a panel per combination of the other axes, a line per network; `None` without scores."
     from matplotlib.figure import Figure
+
     from fragility_nb.figures.plots import plot_depth
     panels = _depth_panels(study, results)
     if not panels: return None
@@ -351,6 +367,7 @@ def _figure_parts(study:Study, table:pd.DataFrame, results:Mapping) -> list[str]
             + _html_table(_linked(study, _with_intervals(table))[columns])]
 
 # %% ../../nbs/api/run/07_collect.ipynb #3898d190
+@checked
 def report_study(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
 ) -> Path: # report.html in the study's folder

@@ -24,8 +24,11 @@ from ..measure.differences import same_images, score_differences
 from ..measure.scores import result_summary
 from .report import data_words, inside_brackets, percent, percent_interval, plain_words, points
 from .report import stress_words, told_interval
+from ..core.checks import check_choice, checked
+from ..core.results import of_kind
 
 # %% ../../nbs/api/run/09_comparison.ipynb #a4f43049
+@checked
 def load_reports(
     results:Sequence[str], # paths of the result.nc of two or more reports
     names:Sequence[str]=(), # what to call them; default: the models' names, with the data where these are equal
@@ -34,7 +37,7 @@ def load_reports(
     if not isinstance(results, list) or len(results) < 2:
         raise ValueError(f"Expected `results` to be a list of two or more paths, but got {results!r}.")
     if names and len(names) != len(results):
-        raise ValueError(f"Expected one name for each of the {len(results)} results, but got {names}.")
+        raise ValueError(f"Expected `names` to hold one for each of the {len(results)} results, but got {names}.")
     reports = [load_result(p) for p in results]
     names = list(names) or _names_of([r["filters"].attrs for r in reports])
     if len(set(names)) < len(names):
@@ -48,18 +51,23 @@ def _names_of(facts:Sequence[Mapping]) -> list[str]:
     return [f"{f['model']} on {f.get('data')}" for f in facts]
 
 # %% ../../nbs/api/run/09_comparison.ipynb #1e27a1c0
+@checked
 def report_group(
     reports:Mapping[str, xr.DataTree], # of `load_reports`
     group:str, # as "scores"
 ) -> dict[str, xr.Dataset]: # by name
     "One group of each report."
+    if not reports: raise ValueError("Expected `reports` to hold at least one, but got none.")
+    for report in reports.values(): check_choice("group", group, list(report.children))
     return {name: report[group].to_dataset() for name, report in reports.items()}
 
 # %% ../../nbs/api/run/09_comparison.ipynb #4253b634
+@checked
 def comparison_table(
     reports:Mapping[str, xr.DataTree], # of `load_reports`
 ) -> pd.DataFrame: # one column per report
     "The figures of `result_summary` side by side."
+    if not reports: raise ValueError("Expected `reports` to hold at least one, but got none.")
     lines = {name: result_summary(report) for name, report in reports.items()}
     left = {name: float(found.relative_accuracy) for name, found in report_group(reports, "epsilon").items()}
     areas = dict.fromkeys(k.removesuffix("_auc") for line in lines.values() for k in line if k.endswith("_auc"))
@@ -279,6 +287,7 @@ def telling_stress(
     return str(rows.stress.values[size.argmax()]) if len(size) else ""
 
 # %% ../../nbs/api/run/09_comparison.ipynb #47f54afe
+@of_kind(difference="auc_difference")
 def difference_sentence(
     name:str, # of the network
     first:str, # of the one that it is compared with
@@ -295,6 +304,7 @@ def difference_sentence(
             + (f"The intervals of {', '.join(sure)} exclude 0." if sure else "No interval excludes 0."))
 
 # %% ../../nbs/api/run/09_comparison.ipynb #fe50a1ac
+@of_kind(scores="synaptic_scores")
 def place_sentence(
     name:str, # of the network
     scores:xr.Dataset, # of `clean_scores`
@@ -307,6 +317,7 @@ def place_sentence(
             f"{scores.sizes['layer']} ({told}).")
 
 # %% ../../nbs/api/run/09_comparison.ipynb #fb76f116
+@of_kind(summary="matrix_summary")
 def best_trainings(
     summary:xr.Dataset, # of `matrix_summary`
 ) -> pd.DataFrame: # one row for each stress at its lowest and at its highest severity; clean images once
@@ -326,6 +337,7 @@ def best_trainings(
 # %% ../../nbs/api/run/09_comparison.ipynb #7fc125a0
 _SEARCHES = dict(fgsm="Along the sign of the gradient, as FGSM does", gradient="Along the gradient, step by step")
 
+@of_kind(minimal="matrix_minimal")
 def minimal_text(
     minimal:xr.Dataset, # of `matrix_minimal`
     search:str, # its name
@@ -333,6 +345,7 @@ def minimal_text(
     last:str, # another one
 ) -> str: # Markdown
     "How small a change fools the network after two trainings, and how many images nothing fooled."
+    for what, name in dict(first=first, last=last).items(): check_choice(what, name, minimal.train.values.tolist())
     def told(train):
         value, low, high = (float(minimal[f"mean_change{k}"].sel(train=train)) for k in ("", "_low", "_high"))
         return f"{value:.1f} of 255 ({low:.1f} … {high:.1f})"

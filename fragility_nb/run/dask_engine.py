@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import queue
+import re
 import signal
 import threading
 import time
@@ -20,7 +21,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..core.checks import check_number
+from ..core.checks import check_number, checked
 from .cluster import Engine, LocalEngine, Starter, WorkerDied, pickled_call, worker_imports
 from .machine import THREADS, thread_share
 
@@ -210,6 +211,7 @@ def _drive_dask(client, call, arguments:Iterable, stop, env, preload, resources)
             client.cancel(list(futures.values()), force=True)
 
 # %% ../../nbs/api/run/02_dask_engine.ipynb #ed419352
+@checked
 class DaskEngine(Engine):
     "Calls on dask workers: of a running scheduler, or of one started on this machine."
     def __init__(self,
@@ -251,6 +253,7 @@ class DaskEngine(Engine):
                                {"GPU": 1} if self.gpu else None)
 
 # %% ../../nbs/api/run/02_dask_engine.ipynb #3f26aa32
+@checked
 def slurm_options(
     *,
     gpus:int=1, # GPUs of each job
@@ -267,6 +270,9 @@ def slurm_options(
     "A SLURM job for each worker: one call at a time, with its GPU and its cores."
     check_number("gpus", gpus, low=0, integer=True)
     check_number("cores", cores, low=1, integer=True)
+    for name, value, form, like in (("memory", memory, r"\d+(\.\d+)? *[KMGT]?i?B", "16GiB"),
+                                    ("walltime", walltime, r"(\d+-)?\d+(:\d\d){0,2}", "04:00:00")):
+        if not re.fullmatch(form, value): raise ValueError(f"Expected `{name}` as in {like!r}, but got {value!r}.")
     gres = [f"--gres=gpu:{gpus}"] if gpus else []
     exports = [f"export {name}={cores}" for name in THREADS]
     return dict(cores=1, processes=1, job_cpu=cores, memory=memory, walltime=walltime, queue=queue, account=account,

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..core.checks import checked
 from ..core.identity import remember_folders
 from ..core.owner import own_folder, owner_of
 from ..core.results import write_atomic
@@ -63,6 +64,7 @@ def axis_value(value):
 _COLUMNS = ("state", "seconds", "cell_seconds", "cpu_seconds", "peak_memory", "peak_gpu_memory", "finished_at",
             "started", "cell", "error", "traceback")
 
+@checked
 def study_status(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
 ) -> pd.DataFrame: # one row per run, by its folder's name: axes, state, seconds, bytes, cell, error and traceback
@@ -74,12 +76,15 @@ def study_status(
     return table.reindex(columns=[*study.columns, *_COLUMNS]).astype({"cell": "Int64"})
 
 # %% ../../nbs/api/run/06_grid.ipynb #g5200021
+@checked
 def time_left(
     status:pd.DataFrame, # of `study_status`
     axes:Sequence[str], # columns of the study's axes
     workers:int=1, # at once
 ) -> float|None: # seconds; None before the first run is finished
     "An estimate: each run that is left takes as long as those with the most equal axes took."
+    lost = [c for c in ("state", "seconds", *axes) if c not in status]
+    if lost: raise ValueError(f"Expected `status` of `study_status`, with those of `axes`, but there is no {lost[0]}.")
     done = status[(status.state == "done") & status.seconds.notna()]
     left = status[~status.state.isin(["done", "failed"])]
     if left.empty: return 0.
@@ -227,6 +232,7 @@ def _say_what_changed(study:Study, tell:Callable[[str], None]) -> None:
 # for engines whose workers are forks of one process: what every run needs is imported once
 PRELOAD = ("fragility_nb.run.grid", "fragility_nb.run.studies:warm_up")
 
+@checked
 def run_grid(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
     *,

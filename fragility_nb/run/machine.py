@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.checks import check_number
+from ..core.checks import check_number, checked
 from ..core.identity import installed_version, result_versions
 
 # %% ../../nbs/api/run/00_machine.ipynb #7a676fc5
@@ -34,6 +34,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXP
            "VECLIB_MAXIMUM_THREADS")
 
 # %% ../../nbs/api/run/00_machine.ipynb #6129f2d3
+@checked
 def thread_share(
     workers:int, # processes at a time, at least 1
     threads:int|None=None, # CPU threads for each; default: cores / workers, at most OMP_NUM_THREADS if that is set
@@ -73,6 +74,7 @@ def _named_gpus(wanted:list[str]) -> list[str]:
     return wanted
 
 # %% ../../nbs/api/run/00_machine.ipynb #2bdb4411
+@checked
 def pick_gpus(
     gpus:int|Sequence[int|str]|None, # how many, or which; `None`: all workers see what this process sees; 0: none
 ) -> list[str]|None: # for CUDA_VISIBLE_DEVICES; `None`: leave it alone
@@ -113,6 +115,7 @@ def _asked_versions(executable:str, changed:int, env:str) -> dict[str, Any]:
     except (OSError, ValueError, subprocess.SubprocessError): return dict(python="unknown")
 
 # %% ../../nbs/api/run/00_machine.ipynb #44fccd9b
+@checked
 def kernel_interpreter(
     name:str="python3", # of the kernel
 ) -> dict[str, Any]: # executable; versions of Python, torch and this package; the kernel's own environment variables

@@ -28,6 +28,7 @@ import pandas as pd
 from ..core.checks import Registry, build_named, unknown_name
 from ..core.identity import file_digests, folder_digest, remembered
 from ..core.options import BUILD, OPTIONS, TRAINING, check_option, check_options, find_option
+from ..core.checks import checked
 
 # %% ../../nbs/api/run/03_parameters.ipynb #ab025660
 def list_templates() -> list[str]:
@@ -36,6 +37,7 @@ def list_templates() -> list[str]:
                   if p.name.endswith(".ipynb"))
 
 # %% ../../nbs/api/run/03_parameters.ipynb #fbf7e771
+@checked
 def find_template(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
 ) -> Path: # of the notebook; an unknown name is a ValueError that says which there are
@@ -91,6 +93,7 @@ def tags_of(
     return cell.get("metadata", {}).get("tags", [])
 
 # %% ../../nbs/api/run/03_parameters.ipynb #87023f30
+@checked
 def template_parameters(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
 ) -> pd.DataFrame: # one row per parameter: default as it is written there, type, help
@@ -108,6 +111,7 @@ def template_parameters(
     return table.drop_duplicates("parameter", keep="last").set_index("parameter")
 
 # %% ../../nbs/api/run/03_parameters.ipynb #a43b0d10
+@checked
 def check_parameters(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
     params:Mapping, # values by name
@@ -137,6 +141,7 @@ def check_named(
         if one and one.kind == "named" and one.names and value: build_named(named_things(one.names), value, name)
 
 # %% ../../nbs/api/run/03_parameters.ipynb #4a0c1f98
+@checked
 def is_shipped(
     template:Path, # of a notebook
 ) -> bool:
@@ -145,6 +150,7 @@ def is_shipped(
     shipped = find_template(template.stem)
     return template == shipped or template.read_text(encoding="utf-8-sig") == shipped.read_text(encoding="utf-8")
 
+@checked
 def check_template(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
     values:Mapping, # by name, as `globals()`; what is no parameter of the template is passed over
@@ -160,6 +166,7 @@ def check_template(
     check_named(given.get("report") or {}, "model_report")
 
 # %% ../../nbs/api/run/03_parameters.ipynb #824cbd06
+@checked
 def plain_value(
     name:str, # of the parameter, for the error
     value, # as it came
@@ -175,6 +182,7 @@ def plain_value(
                     f"these, but got {type(value).__name__}.")
 
 # %% ../../nbs/api/run/03_parameters.ipynb #ee546ed5
+@checked
 def expand_paths(
     value:Any, # of a parameter
 ) -> Any: # of the same kind
@@ -211,6 +219,7 @@ def _set_folders(name:str, root:Path) -> list[Path]:
     if len(word) < 4 or not root.is_dir(): return []
     return sorted(p for p in root.iterdir() if plain(p.name).startswith(word) and p.name != "fragility_cache")
 
+@checked
 def parameter_contents(
     template:Path, # a notebook
     params:Mapping, # values that were given
@@ -236,6 +245,7 @@ def _imported(source:str) -> set[str]:
     return {n.split(" as ")[0].strip().split(".")[0] for n in names} - {"", "fragility_nb"}
 
 # %% ../../nbs/api/run/03_parameters.ipynb #5a0e3304
+@checked
 def own_modules(
     template:Path, # a notebook
     folders:Iterable[Path], # where modules may be: beside it, and where it runs

@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ..core.checks import check_choice
+from ..core.checks import check_choice, checked
 from ..core.options import OPTIONS, Option, check_option, wrong_kind
+from ..core.results import of_kind
 from ..figures.style import signed_text
 from ..probes.batchnorm.scores import probe_summary
 from ..probes.coverage.plots import criterion_label
@@ -69,6 +70,7 @@ def inside_brackets(
     return f"{signed_text(value)}; {signed_text(low)} … {signed_text(high)}"
 
 # %% ../../nbs/api/run/08_report.ipynb #578cdc5e
+@checked
 def plain_words(
     text:object, # a name, or anything else that comes from data
 ) -> str: # Markdown
@@ -77,6 +79,7 @@ def plain_words(
     safe = re.sub(r"[\\`*|~]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", safe)
     return safe.replace("$", "<span>&#36;</span>") # neither nbconvert nor MathJax finds a pair
 
+@checked
 def page_link(
     text:str, # what is shown
     path:str, # of the page, relative to this one
@@ -85,6 +88,7 @@ def page_link(
     return f"[{plain_words(text)}]({quote(path)})"
 
 # %% ../../nbs/api/run/08_report.ipynb #f4162c8c
+@checked
 def stress_words(
     name:str, # of a stress in a result
 ) -> str:
@@ -92,6 +96,7 @@ def stress_words(
     known = dict(fgsm="FGSM", pgd="PGD", autoattack="AutoAttack", none="no stress")
     return known.get(str(name), str(name).replace("_", " ").replace("gaussian", "Gaussian"))
 
+@checked
 def data_words(
     name:str, # of a data set in a result
 ) -> str: # Markdown
@@ -115,6 +120,7 @@ def is_attack(
     return name in ("fgsm", "pgd", "autoattack") or unit.startswith("ε")
 
 # %% ../../nbs/api/run/08_report.ipynb #33bd8e76
+@checked
 def facts_table(
     facts:Mapping[str, object], # name -> value
 ) -> str: # Markdown
@@ -124,6 +130,7 @@ def facts_table(
 def _two_columns(rows:Mapping[str, str]) -> str: # Markdown, as the rows are
     return "| | |\n|:--|:--|\n" + "\n".join(f"| {k} | {v} |" for k, v in rows.items())
 
+@checked
 def show_text(
     text:str, # Markdown; HTML in it is shown, not done
 ) -> None:
@@ -131,6 +138,7 @@ def show_text(
     from IPython.display import Markdown, display
     display(Markdown(re.sub(r"<(?!/?span>)", "&lt;", text)))
 
+@checked
 def show_table(
     table:pd.DataFrame, # the index is not shown
 ) -> None:
@@ -147,6 +155,7 @@ def markdown_table(
     return "\n".join([row(table.columns), "|" + ":--|"*len(table.columns), *map(row, table.values)])
 
 # %% ../../nbs/api/run/08_report.ipynb #f571ea3c
+@checked
 def check_list(
     name:str, # of the parameter
     value, # as it came
@@ -158,6 +167,7 @@ def check_list(
     if not isinstance(value, kind): raise wrong_kind(name, value, f"a {kind.__name__}{of}", example)
 
 # %% ../../nbs/api/run/08_report.ipynb #8e81973e
+@checked
 def check_numbers(
     name:str, # of the parameter
     values, # as they came
@@ -165,6 +175,7 @@ def check_numbers(
     "Refuses what is not a list of numbers, or is empty."
     check_option(name, values, Option("list", "Numbers.", items=Option("float", "Number."), least=1))
 
+@checked
 def check_levels(
     name:str, # of the parameter
     values, # as they came
@@ -173,6 +184,7 @@ def check_levels(
     check_option(name, values, OPTIONS["severities"])
 
 # %% ../../nbs/api/run/08_report.ipynb #eb985a67
+@checked
 def section_switches(
     sections:Sequence[str], # names, as "coverage"
 ) -> dict[str, bool]: # parameters of `model_report`, as with_coverage=True
@@ -181,6 +193,7 @@ def section_switches(
     for name in sections: check_choice("sections", name, known)
     return {parameter: section in sections for section, parameter in known.items()}
 
+@checked
 def check_report(
     report:Mapping, # further parameters of `model_report`
     own:Iterable[str], # parameters that the template sets itself
@@ -193,11 +206,13 @@ def check_report(
                      f"leave it out.")
 
 # %% ../../nbs/api/run/08_report.ipynb #bc3e8167
+@checked
 def label_counts(
     line:Mapping, # of `score_summary`
     of:str="", # "": by the published baseline; "_random": against random removal
 ) -> str:
     "How many layers have each label, in words."
+    check_choice("of", of, ("", "_random"))
     return ", ".join(f"{line[name + of]} {name}" for name in ("fragile", "robust", "antifragile", "undecided"))
 
 def _not_told_apart(line:Mapping) -> str:
@@ -206,6 +221,7 @@ def _not_told_apart(line:Mapping) -> str:
     return f"; not to be told apart from it: {', '.join(map(plain_words, others))}" if others else ""
 
 # %% ../../nbs/api/run/08_report.ipynb #f6a80500
+@of_kind(epsilon="find_epsilon")
 def overview_table(
     line:Mapping, # of `result_summary`
     epsilon:xr.Dataset, # of `find_epsilon`
@@ -228,6 +244,7 @@ def overview_table(
                                             f"{_not_told_apart(line)}"} | rows)
 
 # %% ../../nbs/api/run/08_report.ipynb #b9d4d024
+@of_kind(scores="synaptic_scores")
 def clean_scores(
     scores:xr.Dataset, # of `synaptic_scores`
 ) -> xr.Dataset: # score, low, high, label (layer)
@@ -235,12 +252,14 @@ def clean_scores(
     own = scores.sel(kind="clean", filter="combined")
     return own.sel(layer=[name for name in own.layer.values if name != "global"])
 
+@of_kind(scores="synaptic_scores")
 def layers_with(
     label:str, # "fragile", "robust" or "antifragile"
     scores:xr.Dataset, # of `clean_scores`
     most:int=4, # layers to name
 ) -> str:
     "The layers with a label, the strongest scores first."
+    check_choice("label", label, ("fragile", "robust", "antifragile", "undecided"))
     some = scores.isel(layer=np.flatnonzero(scores.label.values == label))
     some = some.isel(layer=np.argsort(-np.abs(some.score.values), kind="stable"))
     rows = zip(some.layer.values, some.score.values, some.low.values, some.high.values)
@@ -248,6 +267,7 @@ def layers_with(
     return ", ".join(told[:most]) + (f" and {len(told) - most} more" if len(told) > most else "")
 
 # %% ../../nbs/api/run/08_report.ipynb #688d0c5c
+@of_kind(summary="stress_summary")
 def stress_sentence(
     summary:xr.Dataset, # of `stress_summary`
 ) -> str: # Markdown
@@ -265,6 +285,7 @@ def stress_sentence(
             f"left by {told(np.nanargmin(order))} and most by {told(np.nanargmax(order))}.")
 
 # %% ../../nbs/api/run/08_report.ipynb #744225c4
+@of_kind(scores="synaptic_scores", random="synaptic_scores")
 def weights_sentence(
     scores:xr.Dataset, # of `clean_scores`
     random:xr.Dataset|None=None, # of `clean_scores`, against random removal
@@ -302,14 +323,19 @@ def attacks_sentences(
     return [text + (f" **{' and '.join(much)} make the network look much stronger than it is.**" if much else "")]
 
 # %% ../../nbs/api/run/08_report.ipynb #cb8c33d3
+@of_kind(coverage="neuron_coverage")
 def coverage_sentence(
     coverage:xr.Dataset, # of `neuron_coverage`, with the criterion NC(0.25)
 ) -> str: # Markdown
     "How many units the images reached."
+    if "nc_deepxplore_0.25" not in coverage.criterion.values:
+        raise ValueError("Expected `coverage` by the criterion NC(0.25), but got "
+                         f"{', '.join(map(str, coverage.criterion.values))}.")
     nc = coverage.sel(criterion="nc_deepxplore_0.25")
     return (f"**Coverage.** {percent(float(nc.coverage), 0)} of the {nc.sizes['unit']} units exceeded a quarter of "
             f"their layer's range for some test image; {int((nc.covered == 0).sum())} never did.")
 
+@of_kind(recalibrated="recalibration")
 def recalibration_sentence(
     recalibrated:xr.Dataset, # of `recalibration`, under Gaussian noise
     ci:float=0.95, # nominal coverage of the interval
@@ -323,6 +349,7 @@ def recalibration_sentence(
             f"instead of {percent(float(new.reference))}: {points(change)} points ({points(low)} … {points(high)}).")
 
 # %% ../../nbs/api/run/08_report.ipynb #9e6000d0
+@of_kind(scores="fragile_kernels", targeting="adversarial_targeting")
 def kernels_sentence(
     scores:xr.Dataset, # of `fragile_kernels`
     layer:str, # the first convolution
@@ -344,6 +371,7 @@ def _by_chance(scores:xr.Dataset, ci:float|None=None) -> float:
     return scores.sizes["kernel"] * (1 - (scores.attrs.get("ci", 0.95) if ci is None else ci)) / 2
 
 # %% ../../nbs/api/run/08_report.ipynb #2217bead
+@of_kind(gains="retraining_gain")
 def retraining_sentence(
     gains:xr.Dataset, # of `retraining_gain`, with the rules "difference" and "difference_positive", or one of them
 ) -> str: # Markdown
@@ -357,6 +385,7 @@ def retraining_sentence(
     return f"**Retraining.** Against plain training, {'; '.join(told)}."
 
 # %% ../../nbs/api/run/08_report.ipynb #b88b434a
+@checked
 def found_text(
     sentences:Sequence[str], # Markdown
     ci:float=0.95, # nominal coverage of the intervals
@@ -375,6 +404,7 @@ def half_words(severity:float) -> str:
     "Where half of the clean accuracy is gone."
     return f"at severity {severity:.2g}" if np.isfinite(severity) else "not within these severities"
 
+@of_kind(summary="stress_summary")
 def stress_table(
     summary:xr.Dataset, # of `stress_summary`
 ) -> pd.DataFrame:
@@ -387,6 +417,7 @@ def stress_table(
                          "answers changed": share("flip_rate"), "mean accuracy (absolute)": share("auc")})
 
 # %% ../../nbs/api/run/08_report.ipynb #7785b966
+@checked
 def compactness_table(
     smallest:xr.DataArray, # (layer, filter), shares of weights: of `smallest_fraction`, on one stress
 ) -> pd.DataFrame:
@@ -395,6 +426,7 @@ def compactness_table(
     return table.rename(columns=lambda c: c.replace("_", "-")).rename_axis(columns=None).reset_index()
 
 # %% ../../nbs/api/run/08_report.ipynb #60781bb7
+@of_kind(summary="stress_summary")
 def beside_table(
     summary:xr.Dataset, # of `stress_summary`
 ) -> pd.DataFrame: # a row for the clean images, then one for each stress at the highest severity
@@ -411,6 +443,7 @@ def beside_table(
                            for s in summary.stress.values)])
 
 # %% ../../nbs/api/run/08_report.ipynb #d252b416
+@of_kind(table="coverage_table")
 def coverage_columns(
     table:xr.Dataset, # of `coverage_table`
 ) -> pd.DataFrame: # one row per layer
@@ -427,6 +460,7 @@ def coverage_columns(
     return shown.rename_axis(columns=None).reset_index()
 
 # %% ../../nbs/api/run/08_report.ipynb #86128917
+@of_kind(scores="fragile_kernels")
 def kernels_text(
     scores:xr.Dataset, # of `fragile_kernels`
     layer:str, # the first convolution
@@ -444,6 +478,7 @@ def kernels_text(
             f"intervals would still call {_by_chance(scores, ci):.1f} of them fragile.")
 
 # %% ../../nbs/api/run/08_report.ipynb #6b4cb242
+@of_kind(targeting="adversarial_targeting")
 def targeting_text(
     targeting:xr.Dataset, # of `adversarial_targeting`; told at its highest severity
     epsilon:float, # of the attack there, as a share of the pixel range
@@ -463,6 +498,7 @@ def targeting_text(
             f"{verdict}")
 
 # %% ../../nbs/api/run/08_report.ipynb #e7b60278
+@of_kind(retrained="retraining_comparison")
 def frozen_text(
     retrained:xr.Dataset, # of `compare_retraining`, with the rules "difference" and "difference_positive", or one
 ) -> str: # Markdown
@@ -478,6 +514,7 @@ def _rested(frozen:xr.DataArray) -> str:
     return ", ".join(told) or "nothing"
 
 # %% ../../nbs/api/run/08_report.ipynb #b50bf1ac
+@of_kind(gains="retraining_gain")
 def gain_table(
     gains:xr.Dataset, # of `retraining_gain`
 ) -> pd.DataFrame: # one row per rule

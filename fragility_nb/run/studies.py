@@ -23,7 +23,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from ..core.checks import warn_user
+from ..core.checks import warn_user, checked
 from ..core.copies import keep_copy
 from ..core.identity import RESULTS_VERSION, description_changes, file_digests, remembered, text_digest
 from ..core.kept import file_digest, put_aside
@@ -43,6 +43,7 @@ from .parameters import training_params
 def _versions() -> dict[str, Any]:
     return {p: version(p) for p in ("fragility_nb", "torch")} | dict(results=RESULTS_VERSION)
 
+@checked
 def run_modules(
     template:Path, # the notebook
     cwd:Path, # where it runs
@@ -81,6 +82,7 @@ def _is_done(out:Path, name:str, fingerprint:str) -> bool:
     run = finished_run(out, name)
     return run.get("fingerprint") == fingerprint and is_intact(out, run, deep=True)
 
+@checked
 def is_done(
     out:str|os.PathLike, # folder of the run
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
@@ -91,6 +93,7 @@ def is_done(
     return _is_done(Path(out), path.stem, run_fingerprint(path, {k: plain_value(k, v) for k, v in params.items()}))
 
 # %% ../../nbs/api/run/04_studies.ipynb #7d17e44a
+@checked
 def changed_since(
     run:Mapping, # what run.json says of a finished run
     identity:Mapping, # of the run that is asked for
@@ -243,6 +246,7 @@ def _figure_titles(nb, title:str) -> list[str]:
     return found
 
 # %% ../../nbs/api/run/04_studies.ipynb #8a7671e9
+@checked
 def notebook_page(
     notebook:str|os.PathLike, # an executed notebook
     code:bool=False, # show the code, too
@@ -330,6 +334,7 @@ def run_owned(path:Path, out:Path, params:Mapping, still_ours:Callable[[], None]
     return page
 
 # %% ../../nbs/api/run/04_studies.ipynb #2c35c3d4
+@checked
 def run_study(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
     out:str|os.PathLike, # folder of the run
@@ -369,6 +374,7 @@ def warm_up() -> None:
     _exporter(False).from_notebook_node(nbformat.v4.new_notebook(cells=cells))
 
 # %% ../../nbs/api/run/04_studies.ipynb #5c2e11d1
+@checked
 def run_cells(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
     **params, # of it; unknown ones are refused
@@ -409,9 +415,9 @@ def _trained(model:str, folder:Path, network:Mapping, training:Mapping, *, data:
     "Trains a network, unless the folder has it; the checkpoint of its last epoch."
     from fragility_nb.data.sets import load_data
     from fragility_nb.models.create import create_model
+    from fragility_nb.models.resume import snapshot_path
     from fragility_nb.models.table import channel_stats
     from fragility_nb.models.training import fit
-    from fragility_nb.models.resume import snapshot_path
     load = lambda split: load_data(data, split, root, image_size=image_size, classes=classes, crop=crop,
                                    download=download)
     train, test = load("train"), load("test")
@@ -422,6 +428,7 @@ def _trained(model:str, folder:Path, network:Mapping, training:Mapping, *, data:
     return snapshot_path(folder, training["epochs"])
 
 # %% ../../nbs/api/run/04_studies.ipynb #77ecff32
+@checked
 def run_model(
     model:str, # name for `create_model`, or the path of a checkpoint
     out:str|os.PathLike, # folder of the run
@@ -476,14 +483,17 @@ def run_model(
         return run_owned(find_template("model_report"), out, plain(**report, **where_from), still_ours, progress)
 
 # %% ../../nbs/api/run/04_studies.ipynb #592438c0
+@checked
 def summary_table(
     results:Mapping[str, str|os.PathLike], # name -> `result.nc` of a report
 ) -> pd.DataFrame: # one row per model
     "The figures that one line has room for."
     from fragility_nb.measure.scores import result_summary
+    if not results: raise ValueError("Expected `results` to hold at least one, but got none.")
     return pd.DataFrame({name: result_summary(cast(Any, load_result(path))) for name, path in results.items()}).T
 
 # %% ../../nbs/api/run/04_studies.ipynb #6ea0d83f
+@checked
 def run_demo(
     out:str|os.PathLike="runs/demo", # folder of the demo
     *,

@@ -20,12 +20,14 @@ import pandas as pd
 
 from ..core.checks import build_named, named_parts, unknown_name
 from ..core.identity import remember_folders, text_digest
+from ..core.options import KINDS, find_option, fits_kind
 from ..core.results import write_atomic
 from .cluster import LocalEngine
 from .parameters import check_template, find_template, is_shipped, named_things, plain_value
 from .parameters import template_parameters
 from .studies import run_fingerprint, run_modules, template_cells
 from ..core.options import BUILD, KINDS, find_option, fits_kind
+from ..core.checks import checked
 
 # %% ../../nbs/api/run/05_study_files.ipynb #g5200006
 # columns of tables that are no axes: what is told of a run, and of a report
@@ -230,6 +232,7 @@ def _load_plan(folder:Path) -> Study:
                          f"study file.") from e
 
 # %% ../../nbs/api/run/05_study_files.ipynb #g5200007
+@checked
 def load_study(
     path:str|os.PathLike, # the study file (TOML), or the folder of a study that was started
 ) -> Study: # frozen: name, template, folder, home, axes, and the runs, each with folder, params, axes, fingerprint
@@ -348,6 +351,7 @@ def _build_once(how:dict) -> None:
     create_model(**how, image_size=299)
 
 # %% ../../nbs/api/run/05_study_files.ipynb #90c192cf
+@checked
 def check_study(
     study:Study|str|os.PathLike, # of `load_study`, or what it takes
     engine=None, # of `cluster`; default: processes on this machine

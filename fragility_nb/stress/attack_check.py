@@ -18,11 +18,10 @@ from ..core.checks import check_number, checked, warn_user
 from ..core.results import provenance
 from ..data.images import ImageData
 from ..data.sets import pick_device
-from ..models.wrap import evaluating, model_hash, model_name
-from ..models.answers import all_logits, are_probabilities, match_data
-from ..models.answers import output_signs
+from ..models.answers import all_logits, are_probabilities, match_data, output_signs
 from ..models.gradients import broken_gradients
 from .attacks import FGSM, NORMS, PGD, Attack, RandomNoise, as_attack, attack_images, loss_gradient
+from ..models.wrap import evaluating, model_hash, model_name
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #a1a1c012
 class AttackWarning(UserWarning):

@@ -86,6 +86,7 @@ def cross_entropy(
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #c3d626a5
 @ATTACKS.register("fgsm")
+@checked
 @dataclass(frozen=True)
 class FGSM(Attack):
     "Fast gradient sign method (Goodfellow et al. 2015)."
@@ -204,6 +205,7 @@ class PGD(Attack):
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #a1a1c007
 @ATTACKS.register("random_noise")
+@checked
 @dataclass(frozen=True)
 class RandomNoise(Attack):
     "Gradient-free control: random signs (L∞) or a random direction (L2) of size ε."

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import check_choice
+from ..core.checks import check_choice, checked
 from ..core.identity import stable_seed
 from .filters import FilterPlan
 from .path import control_steps
@@ -22,6 +22,7 @@ from .path import control_steps
 MATCHES = ("sign", "count") # what a random removal has in common with a filter's
 
 # %% ../../nbs/api/stress/09_control.ipynb #8d2f4a09
+@checked
 def weight_groups(
     theta:Tensor|Sequence[Tensor], # weights of one layer, or of the layers of a scope
     match:str="sign", # "sign" or "count"
@@ -32,12 +33,15 @@ def weight_groups(
                  for t in theta)
 
 # %% ../../nbs/api/stress/09_control.ipynb #6d1dd850
+@checked
 def random_ranks(
     groups:Sequence[Tensor], # of `weight_groups`
     names:Sequence[str], # of the layers of the scope
     draw:int=0, # number of the draw
 ) -> tuple[Tensor, ...]: # int32, like groups: the place of each weight in its group's random order, from 0
     "One random order of each group over all layers of a scope."
+    if len(names) != len(groups):
+        raise ValueError(f"Expected `names` to be {len(groups)}, one for each layer, but got {list(names)}.")
     flat = torch.cat([g.flatten() for g in groups]).cpu()
     generator = torch.Generator().manual_seed(stable_seed("random control", *names, draw))
     ranks = torch.empty(len(flat), dtype=torch.int32)
@@ -48,6 +52,7 @@ def random_ranks(
     return tuple(r.view(g.shape).to(g.device) for r, g in zip(parts, groups))
 
 # %% ../../nbs/api/stress/09_control.ipynb #8be1df5e
+@checked
 class RandomOrders:
     "The random orders of one scope, draw by draw."
     def __init__(self,
@@ -56,6 +61,8 @@ class RandomOrders:
         match:str="sign", # "sign" or "count"
     ):
         self.names, self.match, self.groups = tuple(names), match, weight_groups(theta, match)
+        if len(names) != len(self.groups):
+            raise ValueError(f"Expected `names` to be {len(self.groups)}, one for each layer, but got {list(names)}.")
         self.kept:dict[int, tuple[Tensor, ...]] = {}
 
     def ranks(self, draw:int) -> tuple[Tensor, ...]:

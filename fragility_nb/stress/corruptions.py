@@ -23,9 +23,11 @@ from ..core.checks import build_named, checked
 from . import weather  # noqa: F401, an import files its corruptions
 from .stressors import REGISTERED, Stressor, gaussian_filter
 from .noise_blur import Corruption
+from .stressors import REGISTERED, gaussian_filter
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #13c00036
 @REGISTERED.register("brightness")
+@checked
 @dataclass(frozen=True)
 class Brightness(Corruption):
     "Value of HSV raised by a constant, hue and saturation kept."
@@ -40,6 +42,7 @@ class Brightness(Corruption):
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #13c00037
 @REGISTERED.register("contrast")
+@checked
 @dataclass(frozen=True)
 class Contrast(Corruption):
     "Distance of each pixel from its channel's mean, times a constant below 1."
@@ -53,6 +56,7 @@ class Contrast(Corruption):
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #13c00038
 @REGISTERED.register("saturate")
+@checked
 @dataclass(frozen=True)
 class Saturate(Corruption):
     """Saturation of HSV times a constant plus a constant: paler at severities 1 and 2, gaudier from 3 on, as published.
@@ -86,6 +90,7 @@ def _sample(x:Tensor, right:Tensor, down:Tensor, corners:bool) -> Tensor:
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #13c00040
 @REGISTERED.register("elastic")
+@checked
 @dataclass(frozen=True)
 class Elastic(Corruption):
     "A random affine change, then smooth random displacements; constants are shares of the image's shorter side."
@@ -138,6 +143,7 @@ def _shrink(x:Tensor, pixels:Tensor, first:Tensor) -> Tensor:
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #13c00042
 @REGISTERED.register("pixelate")
+@checked
 @dataclass(frozen=True)
 class Pixelate(Corruption):
     "Scaled down and up again with a box filter."
@@ -209,6 +215,7 @@ def _mixed(rgb:Sequence[Tensor], weights:Sequence[int], plus:float) -> Tensor:
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #13c00043
 @REGISTERED.register("jpeg")
+@checked
 @dataclass(frozen=True)
 class JPEG(Corruption):
     """What is lost by writing as JPEG and reading again, without a file; quality is rounded.

@@ -54,6 +54,7 @@ def pulse(
 
 # %% ../../nbs/api/stress/07_filters.ipynb #a2f9f707
 @FILTERS.register("magnitude")
+@checked
 def magnitude(
     theta:Tensor, # weights, any shape
     alpha:float, # threshold, from 0 up

@@ -143,7 +143,7 @@ class GradientWalk:
         return z, (z - x).flatten(1).abs().amax(1), fooled, flat
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #78ec85d3
-def _as_search(search:Any) -> Any:
+def named_search(search:Any) -> Any:
     "A search by its name, or the one that came, which must have a method `search`."
     found = SEARCHES[search]() if isinstance(search, str) else search
     if isinstance(found, type) or not callable(getattr(found, "search", None)):
@@ -169,7 +169,7 @@ def minimal_perturbation(
     `signs` says so, and also where answers are random or depend on the batch: there a change holds for the images of
     its batch, which `batch_size` names.
     """
-    search = _as_search(search)
+    search = named_search(search)
     data, device = match_data(model, data, tell=False), pick_device(device)
     parts = []
     bar = tqdm(total=len(data), desc=f"smallest changes, {model_name(model)}", unit="image", disable=not progress)

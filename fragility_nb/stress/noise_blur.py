@@ -18,13 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.checks import check_choice, check_number
+from ..core.checks import check_choice, check_number, checked
 from ..core.streams import CounterStreams
 from .stressors import REGISTERED, Stressor, gaussian_filter, pad_border
 
 # %% ../../nbs/api/stress/01_noise_blur.ipynb #fa5e17c6
 CONSTANTS = ("imagenet", "tiny", "cifar") # of ImageNet-C (224 pixels), Tiny-ImageNet-C (64) and CIFAR-C (32)
 
+@checked
 def constants_for(
     size:tuple[int, int], # height and width of the images
 ) -> str: # "cifar" up to 40 pixels along the longer side, "tiny" up to 100, else "imagenet"
@@ -62,6 +63,7 @@ class Corruption(Stressor):
 
 # %% ../../nbs/api/stress/01_noise_blur.ipynb #13c00009
 @REGISTERED.register("gaussian_noise_c")
+@checked
 @dataclass(frozen=True)
 class GaussianNoiseC(Corruption):
     "Additive Gaussian noise."
@@ -75,6 +77,7 @@ class GaussianNoiseC(Corruption):
 
 # %% ../../nbs/api/stress/01_noise_blur.ipynb #13c00010
 @REGISTERED.register("shot_noise")
+@checked
 @dataclass(frozen=True)
 class ShotNoise(Corruption):
     "Poisson noise: each pixel counts photons, c of them at white. Interpolated in 1/√c, the noise of a white pixel."
@@ -90,6 +93,7 @@ class ShotNoise(Corruption):
 
 # %% ../../nbs/api/stress/01_noise_blur.ipynb #13c00011
 @REGISTERED.register("impulse_noise")
+@checked
 @dataclass(frozen=True)
 class ImpulseNoise(Corruption):
     "Salt and pepper: a share of the values becomes 0 or 1, half each, independently per pixel and channel."
@@ -108,6 +112,7 @@ class ImpulseNoise(Corruption):
 
 # %% ../../nbs/api/stress/01_noise_blur.ipynb #13c00012
 @REGISTERED.register("speckle_noise")
+@checked
 @dataclass(frozen=True)
 class SpeckleNoise(Corruption):
     "Gaussian noise in proportion to the pixel's value."
@@ -121,6 +126,7 @@ class SpeckleNoise(Corruption):
 
 # %% ../../nbs/api/stress/01_noise_blur.ipynb #13c00014
 @REGISTERED.register("gaussian_blur_c")
+@checked
 @dataclass(frozen=True)
 class GaussianBlurC(Corruption):
     "Gaussian blur; the image's edge goes on beyond it."
@@ -179,6 +185,7 @@ def _defocus(x:Tensor, radius:float, alias:float) -> Tensor:
 
 # %% ../../nbs/api/stress/01_noise_blur.ipynb #13c00017
 @REGISTERED.register("defocus_blur")
+@checked
 @dataclass(frozen=True)
 class DefocusBlur(Corruption):
     "Blur with a disk, as a lens out of focus makes it."
@@ -214,6 +221,7 @@ def _shuffle(
 
 # %% ../../nbs/api/stress/01_noise_blur.ipynb #13c00019
 @REGISTERED.register("glass_blur")
+@checked
 @dataclass(frozen=True)
 class GlassBlur(Corruption):
     "Frosted glass: blurred, near pixels shuffled, blurred again."
@@ -267,6 +275,7 @@ def motion_blur(
 
 # %% ../../nbs/api/stress/01_noise_blur.ipynb #13c00021
 @REGISTERED.register("motion_blur")
+@checked
 @dataclass(frozen=True)
 class MotionBlur(Corruption):
     "The camera moves along a line, at a random angle within 45° of the horizontal."
@@ -295,6 +304,7 @@ def zoom_image(
 
 # %% ../../nbs/api/stress/01_noise_blur.ipynb #13c00023
 @REGISTERED.register("zoom_blur")
+@checked
 @dataclass(frozen=True)
 class ZoomBlur(Corruption):
     "The camera moves towards the scene: the mean of the image and many enlargements of it."

@@ -8,19 +8,21 @@ __all__ = ['path_length', 'control_steps', 'between_nodes']
 # %% ../../nbs/api/stress/08_path.ipynb #65817afe
 import numpy as np
 
-from ..core.checks import check_number
+from ..core.checks import check_number, checked
 
 # %% ../../nbs/api/stress/08_path.ipynb #c817cc03
+@checked
 def path_length(
     removed:np.ndarray, # (A,) number of weights removed at each threshold of a sweep
     weights:int, # N, number of weights of the scope
 ) -> np.ndarray: # (A,) from 0 up; strictly increasing
     "Length of the way to each step in the plane of normalised threshold and share removed."
-    share = np.asarray(removed, dtype=float) / weights
+    share = np.asarray(removed, dtype=float) / check_number("weights", weights, above=0)
     step = 1 / max(len(share) - 1, 1)
     return np.concatenate([[0.], np.hypot(np.diff(share), step).cumsum()])
 
 # %% ../../nbs/api/stress/08_path.ipynb #210c5dad
+@checked
 def control_steps(
     removed:np.ndarray, # (A,) number of weights removed at each threshold of a sweep
     weights:int, # N, number of weights of the scope
@@ -29,6 +31,7 @@ def control_steps(
     "The steps of a sweep that are nodes: spread evenly along its path."
     if nodes is not None: check_number("nodes", nodes, low=2, integer=True)
     A = len(removed)
+    check_number("weights", weights, above=0)
     if nodes is None or nodes >= A: return np.arange(A)
     length = path_length(removed, weights)
     steps = np.abs(np.linspace(0, length[-1], nodes)[:, None] - length).argmin(1)
@@ -37,6 +40,7 @@ def control_steps(
     return free + np.arange(nodes)
 
 # %% ../../nbs/api/stress/08_path.ipynb #6a31c5a0
+@checked
 def between_nodes(
     removed:np.ndarray, # (A,) number of weights removed at each threshold of a sweep
     weights:int, # N, number of weights of the scope

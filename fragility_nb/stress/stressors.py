@@ -18,7 +18,8 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode, functional as TF
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as TF
 
 from ..core.checks import Registry, check_choice, check_flag, check_number, checked
 from ..core.streams import CounterStreams
@@ -71,6 +72,7 @@ class GaussianNoise(Stressor):
         return noisy.clamp_(0, 1) if self.clip else noisy
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #d921aa19
+@checked
 def stress_id(
     stressor:Stressor|Callable, # a stressor or a function
 ) -> str: # stays the same from run to run, and differs where the settings do
@@ -166,6 +168,8 @@ def border_index(
     border:str, # "mirror" (c b | a b c), "reflect" (b a | a b c) or "nearest" (a a | a b c), as in scipy
 ) -> Tensor: # (n + 2·margin,) where to read, in [0, n)
     "Where pixels −margin … n + margin − 1 are read when the image ends before."
+    check_number("n", n, low=1, integer=True)
+    check_choice("border", border, ("mirror", "reflect", "nearest"))
     i = torch.arange(-margin, n + margin)
     if border == "nearest" or n == 1: return i.clamp(0, n - 1)
     period = 2*n - (2 if border == "mirror" else 0)

@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from scipy.optimize import nnls
 from torch import Tensor
 
-from ..core.checks import as_list, check_number
+from ..core.checks import as_list, check_number, checked
 from ..core.identity import array_hash
 from ..core.streams import CounterStreams
-from .stressors import REGISTERED, gaussian_filter, pad_border
 from .noise_blur import Corruption, motion_blur, zoom_image
+from .stressors import REGISTERED, gaussian_filter, pad_border
 
 # %% ../../nbs/api/stress/02_weather.ipynb #13c00025
 _LUMA = (.299, .587, .114)
@@ -38,6 +38,7 @@ def _colour(rgb:Sequence[float], x:Tensor) -> Tensor:
 
 # %% ../../nbs/api/stress/02_weather.ipynb #13c00026
 @REGISTERED.register("snow")
+@checked
 @dataclass(frozen=True)
 class Snow(Corruption):
     "Falling flakes: thresholded noise, enlarged, drawn out along their fall, over an image that is bleached a little."
@@ -273,6 +274,7 @@ def _finer(grid:Tensor, noise:Tensor) -> Tensor:
 
 # %% ../../nbs/api/stress/02_weather.ipynb #13c00030
 @REGISTERED.register("fog")
+@checked
 @dataclass(frozen=True)
 class Fog(Corruption):
     "A cloud over the image (diamond–square fractal), the sum scaled back to the image's brightest value."
@@ -292,6 +294,7 @@ class Fog(Corruption):
 
 # %% ../../nbs/api/stress/02_weather.ipynb #13c00031
 @REGISTERED.register("rain")
+@checked
 @dataclass(frozen=True)
 class Rain(Corruption):
     "Falling rain (our construction): bright streaks at one slant an image, over a veil that darkens and greys."
@@ -386,6 +389,7 @@ def _equalised(x:Tensor, levels:int) -> Tensor:
 
 # %% ../../nbs/api/stress/02_weather.ipynb #13c00034
 @REGISTERED.register("spatter")
+@checked
 @dataclass(frozen=True)
 class Spatter(Corruption):
     """Drops on the lens: water (bright rims) up to severity 3, mud (brown) above.

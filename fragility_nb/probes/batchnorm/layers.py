@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...core.checks import as_list, check_choice, check_number, unknown_name, warn_user
+from ...core.checks import as_list, check_choice, check_number, unknown_name, warn_user, checked
 from ...data.images import ImageData
 from ...models.wrap import copy_model, evaluating, follow, home, is_closed, model_name, short_name
 from ...models.wrap import with_plain_weights
@@ -52,6 +52,7 @@ def no_batchnorm(model:nn.Module) -> str:
                     "`residual_features` works for it; `swap_norm(model, \"batch\")` puts BatchNorm in its place.")
 
 # %% ../../../nbs/api/probes/batchnorm/01_layers.ipynb #f247538d
+@checked
 def find_batchnorms(
     model:nn.Module, # any network
     layers:Sequence[str]|str|None=None, # names of BatchNorm modules; default all

@@ -19,13 +19,13 @@ from ...core.checks import check_choice
 from ...core.results import check_kind
 from ...figures.style import COLOURS, SERIES, chosen_names, draw_colour_bar, draw_key, draw_scores
 from ...figures.style import dress_axes, in_first_column, label_handles, make_panels, one_or_array
-from ...figures.style import in_own_style
 from ...figures.style import pretty_name, score_limits, short_numbers
 from ...figures.plots import LANDSCAPE
 from .scores import probe_summary
+from ...figures.style import checked_plot
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #33921779
-@in_own_style
+@checked_plot
 def plot_statistic_gap(
     result:xr.Dataset, # of `statistic_gap`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
@@ -62,7 +62,7 @@ def _grid_ticks(ax:Axes, rows:Sequence, columns:Sequence[float], most:int) -> No
     ax.set_yticks(range(0, len(rows), step), rows[::step])
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #5491260a
-@in_own_style
+@checked_plot
 def plot_channel_gaps(
     result:xr.Dataset, # of `statistic_gap`
     layer:str, # name of a BatchNorm
@@ -95,7 +95,7 @@ def _channel_map(ax:Axes, gaps:xr.DataArray, top:float, layer:str) -> Any:
     return mesh
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #efe869ff
-@in_own_style
+@checked_plot
 def plot_residual(
     result:xr.Dataset, # of `residual_features`
     ax:Axes|None=None, # where to draw; default: a new figure, as high as the layers need
@@ -143,7 +143,7 @@ def _residual_key(modes:Sequence[str], chance:int|None) -> list[Line2D]:
     return [*points, Line2D([], [], color="0.4", ls="--", label="whole network"), *guess]
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #1fcfa867
-@in_own_style
+@checked_plot
 def plot_emitted(
     result:xr.Dataset, # of `residual_features`
     layer:str, # name of a norm
@@ -173,7 +173,7 @@ def _emitted_points(ax:Axes, x:np.ndarray, one:xr.Dataset) -> Line2D: # for the 
     return Line2D([], [], ls="", marker=marker, color=colour, label=f"measured, {words}")
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #53277375
-@in_own_style
+@checked_plot
 def plot_statistic_stress(
     result:xr.Dataset, # of `statistic_stress`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per statistic; default: a new figure
@@ -223,7 +223,7 @@ def _stress_curves(ax:Axes, s:xr.Dataset, named:Sequence[str]) -> None:
                 label="all layers together" if layer == "global" else layer)
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #9d2558b8
-@in_own_style
+@checked_plot
 def plot_statistic_scores(
     scores:xr.Dataset, # of `statistic_scores`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per kind; default: a new figure
@@ -244,7 +244,7 @@ def plot_statistic_scores(
     return one_or_array(axs)
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #c84a2b77
-@in_own_style
+@checked_plot
 def plot_batch_statistics(
     result:xr.Dataset, # of `batch_statistics`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
@@ -296,7 +296,7 @@ def _number_curves(ax:Axes, curves:dict[str, xr.Dataset]) -> None:
         drawn.add(severity)
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #5b7431ed
-@in_own_style
+@checked_plot
 def plot_recalibration(
     result:xr.Dataset, # of `recalibration`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure

@@ -101,6 +101,7 @@ def _right_by_batch(net:_ByBatch, images:_Images, size:int, seed:int, bar:tqdm) 
     return right[order.argsort()].numpy()
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #fc885c76
+@checked
 def batch_statistics(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -204,6 +205,7 @@ def _recalibrated(model:nn.Module, images:_Images, n:int, mode:str, momentum:flo
     return net.eval().to(home(model))
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #835be00d
+@checked
 def recalibration(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # test images; anything that `as_data` takes
@@ -296,6 +298,7 @@ class _Networks:
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #8af3a86a
 BN_PROBES = ("residual_features", "statistic_gap", "statistic_stress", "batch_statistics", "recalibration")
 
+@checked
 def bn_probe(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # test images; anything that `as_data` takes
@@ -311,6 +314,7 @@ def bn_probe(
 ) -> dict[str, xr.Dataset]: # name of a probe -> its result; `save_result` takes it as it is
     "BatchNorm probed in each way that makes sense for a network (METHODS §3); a warning names what is left out."
     probes = _different("probes", probes, BN_PROBES)
+    source = None if source is None else match_data(model, source)
     left = _left_out(model, probes, options)
     own = _own_options(GaussianNoise() if stressors is None else stressors, severities, layers, source)
     common:dict[str, Any] = dict(device=device, progress=progress)

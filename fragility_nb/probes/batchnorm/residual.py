@@ -27,6 +27,7 @@ from ...measure.runner import Evaluator, SweepOptions, provenance_of
 from .layers import all_norms, check_batches, check_modes, few_images
 from .layers import has_running_statistics, norm_channels, norm_modes, norm_pairs
 from .layers import with_affine
+from ...core.checks import checked
 
 # %% ../../../nbs/api/probes/batchnorm/02_residual.ipynb #27875e43
 def _emitted_by_formula(m:Any, mode:str) -> np.ndarray: # (C,) float64
@@ -85,6 +86,7 @@ def _removals(model:nn.Module, before:Mapping[str, Layer], mode:str) -> dict[str
     return removed
 
 # %% ../../../nbs/api/probes/batchnorm/02_residual.ipynb #2a8555c3
+@checked
 def residual_features(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ...core.checks import check_choice, check_number
+from ...core.checks import check_choice, check_number, checked
 from ...core.results import check_kind
 from ...measure.scores import KINDS, bounds_at_chance, check_ci, derived_attrs, interval, label_scores
 from ...measure.scores import resampled_means, safe_ratio, score_draws
@@ -35,6 +35,7 @@ def _bounded(name:str, x:np.ndarray, dims:Sequence, ci:float, n_boot:int, seed:i
     return {name: (dims, x.mean(0)), f"{name}_low": (dims, low), f"{name}_high": (dims, high)}
 
 # %% ../../../nbs/api/probes/batchnorm/00_scores.ipynb #e6c1880e
+@checked
 def probe_summary(
     result:xr.Dataset, # of `residual_features`, `statistic_stress`, `batch_statistics` or `recalibration`
     *,
@@ -68,6 +69,7 @@ def _columns(result:xr.Dataset) -> dict[str, xr.DataArray]: # name -> (sample, â
     return columns
 
 # %% ../../../nbs/api/probes/batchnorm/00_scores.ipynb #3e8a148a
+@checked
 def emission_effect(
     result:xr.Dataset, # of `residual_features`
     mode:str="running", # what emits: "running", "batch", "beta" or "image"
@@ -91,6 +93,7 @@ def emission_effect(
 # %% ../../../nbs/api/probes/batchnorm/00_scores.ipynb #f5ece14c
 _BASELINES = ("unchanged", "linear")
 
+@checked
 def statistic_baseline(
     result:xr.Dataset, # of `statistic_stress`
     baseline:str="unchanged", # or "linear"
@@ -119,6 +122,7 @@ def _areas(result:xr.Dataset, axis:xr.Dataset) -> tuple[list[str], np.ndarray, n
     return names, area, flat
 
 # %% ../../../nbs/api/probes/batchnorm/00_scores.ipynb #6cab05de
+@checked
 def statistic_scores(
     result:xr.Dataset, # of `statistic_stress`
     *,

@@ -15,7 +15,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.checks import as_list, check_choice, check_number
+from ...core.checks import as_list, check_choice, check_number, checked
 from ...data.images import ImageData
 from ...data.sets import pick_device
 from ...models.wrap import evaluating, hooked, model_name
@@ -24,8 +24,12 @@ from ...stress.stressors import apply_stress, stress_id
 from ...stress.attacks import Attack, as_attack
 from ...engine.job import Edits
 from ...measure.runner import Evaluator, SweepOptions, provenance_of, stress_names
+from ...models.answers import batch_rows, forward_in_blocks, match_data
+from ...models.wrap import evaluating, hooked, model_name
 from .layers import find_batchnorms, with_affine
 from .residual import layer_units
+from ...stress.attacks import Attack
+from ...stress.stressors import apply_stress, stress_id
 
 # %% ../../../nbs/api/probes/batchnorm/03_statistics.ipynb #437e442f
 class _Moments:
@@ -56,6 +60,7 @@ def _gap(sums:Tensor, n:int, m:Any) -> Tensor: # (2, C)
     return torch.stack([mean / run.sqrt(), (var / run).log()])
 
 # %% ../../../nbs/api/probes/batchnorm/03_statistics.ipynb #c4de20b5
+@checked
 def statistic_gap(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -91,6 +96,8 @@ def _all_gaps(model:nn.Module, layers, data:ImageData, stressors:Sequence, sever
 def named_stresses(stressors:Any, severities:Any) -> tuple[list, list[str], list[float]]:
     "Stressors ([None]: none), their names, severities."
     if stressors is None: stressors = []
+    elif isinstance(stressors, (list, tuple)) and not stressors:
+        raise ValueError("Expected `stressors` to hold at least one, or to be None, but got none.")
     stressors = as_list(stressors) if isinstance(stressors, (list, tuple)) else [stressors]
     severities = [check_number("severities", v, low=0) for v in np.atleast_1d(np.asarray(severities, dtype=object))]
     if not severities: raise ValueError("Expected `severities` to be at least one, but got none.")
@@ -152,6 +159,7 @@ def _statistic_edits(model:nn.Module, norms:Sequence[Any], steps:Sequence[tuple[
     return Edits(paths, len(steps), make, keys)
 
 # %% ../../../nbs/api/probes/batchnorm/03_statistics.ipynb #c7de091c
+@checked
 def statistic_stress(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes

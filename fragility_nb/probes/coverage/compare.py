@@ -14,7 +14,7 @@ import xarray as xr
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from ...core.checks import check_number
+from ...core.checks import check_choice, check_number, checked
 from ...core.results import check_kind, provenance
 from ...data.images import generator
 from ...models.answers import match_data
@@ -46,6 +46,7 @@ def _curves(hits:Tensor, slots:int, perms:list[Tensor], at:np.ndarray) -> np.nda
     return np.array(out)
 
 # %% ../../../nbs/api/probes/coverage/03_compare.ipynb #5000d789
+@checked
 def coverage_growth(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes; memory: 1 to 4 bytes per image, unit and criterion
@@ -117,7 +118,9 @@ def _gap_columns(gap:xr.Dataset, coverage:xr.Dataset, names:list[str]) -> dict[s
 
 def _score_columns(scores:xr.Dataset, names:list[str], kind:str, filter:str) -> tuple[list[str], dict]:
     "The layers that have scores, and their scores, intervals and labels."
-    one = check_kind(scores, "synaptic_scores", "scores").sel(kind=kind, filter=filter)
+    check_kind(scores, "synaptic_scores", "scores")
+    for what, value in dict(kind=kind, filter=filter).items(): check_choice(what, value, scores[what].values.tolist())
+    one = scores.sel(kind=kind, filter=filter)
     known = set(map(str, one.layer.values))
     names = [n for n in names if n in known]
     if not names: raise ValueError("Expected `scores` of the layers of `coverage`, but they share none.")
@@ -137,6 +140,7 @@ def _layer_columns(coverage:xr.Dataset, scores:xr.Dataset|None, gap:xr.Dataset|N
     return xr.Dataset(fields, dict(layer=names, criterion=coverage.criterion, units=("layer", units)))
 
 # %% ../../../nbs/api/probes/coverage/03_compare.ipynb #ebae1d38
+@checked
 def coverage_table(
     coverage:xr.Dataset, # of `neuron_coverage`
     scores:xr.Dataset|None=None, # of `synaptic_scores`, of the same model; default: without

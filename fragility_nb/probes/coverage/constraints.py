@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...core.checks import Registry, check_choice
+from ...core.checks import Registry, check_choice, check_number, checked
 from ...core.streams import CounterStreams
 from ...models.wrap import follow
 from .units import Output
@@ -64,6 +64,13 @@ class Light(Constraint):
     def limit(self, change, seeds): return change.clamp(-1, 1)
 
 # %% ../../../nbs/api/probes/coverage/04_constraints.ipynb #08aa8d5a
+def _check_pair(what:str, value:tuple[int, int]|None, low:int) -> None:
+    "Refuses what is no pair of pixels."
+    if value is None: return
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"Expected `{what}` to be two numbers of pixels, but got {value!r}.")
+    for v in value: check_number(what, v, low=low, integer=True)
+
 def _size(size:tuple[int, int]|None, images:Tensor, share:float) -> tuple[int, int]:
     "A rectangle that fits into the images; by default this share of their sides."
     h, w = images.shape[2:]
@@ -89,11 +96,16 @@ def _rectangle(like:Tensor, at:Tensor, size:tuple[int, int]) -> Tensor: # (N, 1,
 
 # %% ../../../nbs/api/probes/coverage/04_constraints.ipynb #97216236
 @CONSTRAINTS.register("occl")
+@checked
 @dataclass(frozen=True)
 class Occl(Constraint):
     "Occlusion: one rectangle, anything inside it."
     size:tuple[int, int]|None = None # height, width in pixels; default: 10 of every 28, as in the original
     at:tuple[int, int]|None = None # row, column of the upper left corner; default: where most can be gained
+
+    def __post_init__(self):
+        _check_pair("size", self.size, 1)
+        _check_pair("at", self.at, 0)
 
     def begin(self, gradient, images, steps, streams):
         h, w = _size(self.size, gradient, 10/28)
@@ -117,7 +129,9 @@ class Blackout(Constraint):
     size:tuple[int, int]|None = None # height, width in pixels; default: 6 of every 28, as in the original
     place:str = "best" # where darkening helps most, to first order; or "random", as in the original
 
-    def __post_init__(self): check_choice("place", self.place, ("best", "random"))
+    def __post_init__(self):
+        check_choice("place", self.place, ("best", "random"))
+        _check_pair("size", self.size, 1)
     def begin(self, gradient, images, steps, streams):
         if self.place == "best": return super().begin(gradient, images, steps, streams)
         h, w = _size(self.size, gradient, 6/28)
@@ -132,6 +146,7 @@ class Blackout(Constraint):
         return -mask.expand_as(gradient) * ((gain * mask).sum((1, 2, 3), keepdim=True) < 0)
 
 # %% ../../../nbs/api/probes/coverage/04_constraints.ipynb #7da0600e
+@checked
 def joint_objective(
     logits:Sequence[Tensor], # (N, K) of each of the M models
     answer:Tensor, # (N,) the class c on which they agree

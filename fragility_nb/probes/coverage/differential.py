@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.checks import as_list, check_choice, check_number, warn_user
+from ...core.checks import as_list, check_choice, check_number, warn_user, checked
 from ...core.streams import CounterStreams
 from ...core.results import check_kind, provenance, save_result
 from ...data.images import ImageData, generator
@@ -249,6 +249,7 @@ def _differential_result(parts:list[dict[str, Tensor]], chosen:Tensor, targets:T
     return xr.Dataset(fields, coords, provenance("differential", **facts))
 
 # %% ../../../nbs/api/probes/coverage/05_differential.ipynb #9d5c3325
+@checked
 def generate_differential(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # at least 2, for the same images and classes; not changed
     data, # the seeds: anything that `as_data` takes
@@ -269,14 +270,14 @@ def generate_differential(
     progress:bool=True, # show a progress bar
 ) -> xr.Dataset: # outcome, step, image, … (sample); seed_answer, answer (sample, model); coverage (model, inputs)
     "Seeds changed until the models disagree (DeepXplore, Pei et al. 2017)."
-    models, data = check_models(models, data)
+    (models, data), device = check_models(models, data), pick_device(device)
     s = _SearchOptions(named_constraint(constraint), weight_diff=weight_diff, weight_units=weight_units, step=step,
                        steps=steps, seed=seed)
     check_number("round_size", round_size, low=1, integer=True)
     batch_size = batch_rows(next(iter(models.values())), batch_size)
     covers = [_Covers(m, NC(threshold, reading), layers_of(layers, k), data) for k, m in models.items()]
     targets, n = _targets(target, list(models), data.index, seed), len(data)
-    ensemble, parts, chosen = _on_device(models, covers, pick_device(device)), [], []
+    ensemble, parts, chosen = _on_device(models, covers, device), [], []
     for i in range(0, n, batch_size):
         _count_covered(covers, ensemble, "seeds", data.batch(i, i + batch_size), data.index[i:i + batch_size])
     with (tqdm(total=n, desc="searching for disagreement", unit="seed", disable=not progress) as bar,
@@ -295,6 +296,7 @@ def generate_differential(
     return _differential_result(parts, torch.cat(chosen), targets, covers, models, data, s)
 
 # %% ../../../nbs/api/probes/coverage/05_differential.ipynb #3cbbedac
+@checked
 def generated_data(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     outcome:str|Sequence[str]|None="found", # which images; `None`: all
@@ -315,6 +317,7 @@ def generated_data(
                      torch.from_numpy(index.values.astype(np.int64)))
 
 # %% ../../../nbs/api/probes/coverage/05_differential.ipynb #6ea207d8
+@checked
 def save_generated(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     folder:str|Path, # gets one subfolder of PNG files per class, and `result.nc` with the provenance

@@ -18,12 +18,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ...core.checks import check_number
+from ...core.checks import check_number, checked
 from ...core.results import check_kind
-from ...figures.style import COLOURS, SERIES, chosen_names, dress_axes, in_own_style, signed_text
+from ...figures.style import COLOURS, SERIES, chosen_names, dress_axes, signed_text, checked_plot
 from ...figures.style import spread_apart, text_points
+from ...figures.style import given_axes
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #407854be
+@checked
 def criterion_label(
     name:str, # of a criterion in a result: "nc_mean-first_0.5"
 ) -> str: # "NC(t = 0.5), mean-first"
@@ -54,7 +56,7 @@ def _growth_line(ax:Axes, c:xr.DataArray, name:str, colour:str) -> None:
     ax.plot(c.inputs, c.isel(order=0), color=colour, lw=1.2, ls=_DASHES)
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #94cde70e
-@in_own_style
+@checked_plot
 def plot_growth(
     growth:xr.Dataset, # of `coverage_growth`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -103,7 +105,7 @@ def _layer_axis(ax:Axes, layers:list[str]) -> None:
     ax.tick_params(length=0)
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #da9601d6
-@in_own_style
+@checked_plot
 def plot_coverage_map(
     coverage:xr.Dataset, # of `neuron_coverage`
     criterion:str|None=None, # default: the first one
@@ -155,7 +157,7 @@ def _findings(result:xr.Dataset, n:int) -> np.ndarray:
     return good[np.unique(np.linspace(0, len(good) - 1, min(n, len(good))).round().astype(int))]
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #77290bb1
-@in_own_style
+@checked_plot
 def plot_generated(
     result:xr.Dataset, # of `generate_differential` or `generate_transformed`
     n:int=6, # columns: findings, spread over the result
@@ -166,7 +168,8 @@ def plot_generated(
     if axs is None:
         size = 1.75*len(rows), 3.7 + 0.24*result.sizes.get("model", 1)
         axs = plt.subplots(2, len(rows), figsize=size, squeeze=False, layout="constrained")[1]
-    axs, names = np.reshape(axs, (2, -1)), [str(c) for c in result.class_name.values]
+    axs = np.reshape(np.array(given_axes("axs", axs, 2*len(rows))), (2, -1))
+    names = [str(c) for c in result.class_name.values]
     for (above, below), row in zip(axs.T, rows):
         one = result.isel({"sample" if several else "test": int(row)})
         _picture(above, one.seed_image.values)
@@ -186,10 +189,10 @@ def _source_bars(ax:Axes, values:np.ndarray, colour:str, write:bool=False) -> No
 def _two_axes(axs, rows:int) -> np.ndarray: # 2 Axes
     "The given axes, or those of a new figure with room for so many bars."
     if axs is None: axs = plt.subplots(1, 2, figsize=(9.4, 1.2 + 0.36*rows), sharey=True, layout="constrained")[1]
-    return np.ravel(axs)
+    return np.array(given_axes("axs", axs, 2))
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #d1594e73
-@in_own_style
+@checked_plot
 def plot_sources(
     comparison:xr.Dataset, # of `compare_sources`
     criterion:str|None=None, # default: the first one
@@ -243,7 +246,7 @@ def _draw_points(ax:Axes, one:xr.Dataset) -> None:
     _label_key(ax, labels)
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #bf4a1987
-@in_own_style
+@checked_plot
 def plot_coverage_scores(
     table:xr.Dataset, # of `coverage_table`, with scores
     criterion:str|None=None, # default: the first one

@@ -16,17 +16,17 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.checks import check_choice
+from ...core.checks import check_choice, checked
 from ...core.identity import array_hash
 from ...core.results import check_kind, provenance
 from ...data.images import ImageData
 from ...data.sets import pick_device
-from ...models.wrap import evaluating, model_hash, model_name
-from ...models.answers import batch_rows, forward_in_blocks, match_data
 from ...models.activations import submodule_paths
+from ...models.answers import batch_rows, forward_in_blocks, match_data
 from ...models.resume import answers_differ, answers_text
-from .units import Output, UnitReader, Units, coverage_units, find_outputs
+from ...models.wrap import evaluating, model_hash, model_name
 from .criteria import CRITERIA, NC, NEVER, TKNP, Criterion
+from .units import Output, UnitReader, Units, coverage_units, find_outputs
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #4d43d5ba
 def _checked_criteria(criteria:Sequence|Criterion|None) -> list[Any]:
@@ -68,6 +68,7 @@ def _check_finite(units:Units, outputs:Sequence[Output]) -> None:
     raise FloatingPointError(f"`model` gives NaN or infinity in layer `{bad}`.")
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #dd0618b7
+@checked
 class Coverage:
     "Coverage of one network, batch by batch: `update` with images, `compute` the result, `reset` to start anew."
     def __init__(self,
@@ -234,6 +235,7 @@ def coverage_passes(
             yield read.units(data.index[i:i + batch_size])
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #f1ed5a9b
+@checked
 def neuron_coverage(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -269,6 +271,7 @@ def _unit_ends(passes:Iterator[Units]) -> list[np.ndarray]: # 3 of (U,)
     return [t.numpy() for t in ends]
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #a42bbbd2
+@checked
 def activation_profile(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes; usually the training images

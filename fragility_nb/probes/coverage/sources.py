@@ -14,17 +14,17 @@ import xarray as xr
 from torch import Tensor, nn
 
 from ...core.checks import checked
-from ...core.streams import CounterStreams
 from ...core.results import provenance
+from ...core.streams import CounterStreams
 from ...data.images import ImageData
-from ...models.wrap import model_hash
 from ...models.answers import all_logits
-from ...stress.stressors import GaussianBlur, GaussianNoise, Rotation, apply_stress, stress_id
-from ...stress.attacks import FGSM, attack_images
+from ...models.wrap import model_hash
 from .criteria import KMNC, Criterion
-from .probe import Coverage, activation_profile
 from .differential import check_models, generate_differential, layers_of, named_constraint
+from .probe import Coverage, activation_profile
 from .transformed import generate_transformed
+from ...stress.attacks import FGSM, attack_images
+from ...stress.stressors import GaussianBlur, GaussianNoise, Rotation, apply_stress, stress_id
 
 # %% ../../../nbs/api/probes/coverage/07_sources.ipynb #ee8d0f8e
 def _filled(kept:xr.Dataset, data:ImageData) -> Tensor: # (N, C, H, W)
@@ -35,6 +35,7 @@ def _filled(kept:xr.Dataset, data:ImageData) -> Tensor: # (N, C, H, W)
     return x
 
 # %% ../../../nbs/api/probes/coverage/07_sources.ipynb #4649e592
+@checked
 def input_sources(
     models:Mapping[str, nn.Module]|Sequence[nn.Module], # as in `generate_differential`
     data, # the seeds: anything that `as_data` takes

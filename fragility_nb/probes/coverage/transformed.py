@@ -15,17 +15,17 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.checks import check_number
+from ...core.checks import check_number, checked
 from ...core.results import provenance
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
-from ...models.wrap import evaluating, model_name
 from ...models.answers import batch_rows, forward_in_blocks, match_data
-from ...stress.stressors import GaussianBlur, Rotation, Scale, Shear, Translation, apply_stress, stress_id
-from ...stress.weather import Fog, Rain
-from ...stress.corruptions import Brightness, Contrast
+from ...models.wrap import evaluating, model_name
 from .criteria import NC, TKNP, Criterion
 from .probe import Coverage
+from ...stress.corruptions import Brightness, Contrast
+from ...stress.stressors import GaussianBlur, Rotation, Scale, Shear, Translation, apply_stress, stress_id
+from ...stress.weather import Fog, Rain
 
 # %% ../../../nbs/api/probes/coverage/06_transformed.ipynb #e6602895
 # the transformations of Tian et al. 2018
@@ -93,6 +93,7 @@ def _transformed_result(kept:list[dict], before:float, after:float, data:ImageDa
     return xr.Dataset(fields | {k: ("test", v) for k, v in columns.items()}, coords, provenance("transformed", **facts))
 
 # %% ../../../nbs/api/probes/coverage/06_transformed.ipynb #2f9c9474
+@checked
 def generate_transformed(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # the seeds: anything that `as_data` takes

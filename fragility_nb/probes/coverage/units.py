@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...core.checks import check_choice
+from ...core.checks import check_choice, checked
 from ...data.images import generator
-from ...models.wrap import evaluating, follow, home, never_called, short_name
 from ...models.activations import Reading, readable_layers
+from ...models.wrap import evaluating, follow, home, never_called, short_name
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #a30e9ede
 _ACTIVATIONS = ( # names of the functions that count as an activation
@@ -107,6 +107,7 @@ def _output_of(model:nn.Module, name:str, reading:Reading, trail:_Trail, when:st
     return Output(name, end, axis, shape[axis], function, " → ".join(words))
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #d19f7bc8
+@checked
 def find_outputs(
     model:nn.Module, # images in [0, 1] -> logits
     image:Tensor, # (1, C, H, W) in [0, 1]: one image to send through
@@ -122,6 +123,7 @@ def find_outputs(
     return [_output_of(model, name, r, trails[name], when) for name, r in readings.items()]
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #5ee2c07a
+@checked
 def coverage_units(
     outputs:Sequence[Output], # of `find_outputs`
 ) -> pd.DataFrame: # one row per unit: layer, index within the layer, output

@@ -22,10 +22,11 @@ from ...core.checks import check_choice
 from ...core.results import check_kind
 from ...figures.style import COLOURS, check_one_network, chosen_names, draw_key, draw_subtitle, dress_axes
 from ...figures.style import make_panels, one_or_array, pretty_name, short_numbers, signed_text, spread_apart
-from ...figures.style import in_own_style
 from ...figures.style import text_points, thin_ticks
 from ...figures.plots import LANDSCAPE
 from .scores import LABELS, fragile_kernels
+from ...figures.style import checked_plot
+from ...figures.style import given_axes
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000011
 LABEL_COLOURS = dict(fragile=COLOURS["fragile"], null="#222222", undecided="#999999") # of a kernel
@@ -45,7 +46,7 @@ def _layer_of(result:xr.Dataset) -> str:
     return f"{result.attrs.get('model', 'network')}, {result.attrs.get('layer', 'convolution')}"
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000012
-@in_own_style
+@checked_plot
 def plot_kernel_dropout(
     result:xr.Dataset, # of `kernel_dropout`, of one network
     scores:xr.Dataset|None=None, # of `fragile_kernels`; default: made from the result
@@ -102,7 +103,7 @@ def _kernel_points(ax:Axes, one:xr.Dataset, s:xr.Dataset, rows:np.ndarray) -> No
     _name_lines(ax, {f"mean {m:.3f}": m, f"all kernels {ref:.3f}": ref})
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000017
-@in_own_style
+@checked_plot
 def plot_kernels(
     result:xr.Dataset, # of `kernel_dropout`, of one network
     scores:xr.Dataset|None=None, # of `fragile_kernels`; default: made from the result
@@ -159,7 +160,7 @@ def _frames(s:xr.Dataset) -> list[Patch]:
             for k, (width, style) in _EDGES.items()]
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000021
-@in_own_style
+@checked_plot
 def plot_targeting(
     result:xr.Dataset, # of `adversarial_targeting`, or of `targeting_scores`
     attack:str|None=None, # which attack; default: the first
@@ -168,7 +169,7 @@ def plot_targeting(
     "Mean distance of fragile kernels and of the others against ε, and their ratio, with noise as control."
     one = _one_attack(result, attack)
     if axs is None: axs = plt.subplots(1, 2, figsize=(10.2, 4.), layout="constrained")[1]
-    left, right = np.ravel(axs)
+    left, right = given_axes("axs", axs, 2)
     eps, unit, name = one.epsilon.values, str(one.epsilon_unit.values), pretty_name(str(one.attack.values))
     for source in one.source.values: _source_curves(left, right, eps, one.sel(source=source))
     right.axhline(1, color="0.4", lw=1)
@@ -235,7 +236,7 @@ def _targeting_key(ax:Axes, one:xr.Dataset) -> None:
     draw_key([ax], sets + (noise if one.sizes["source"] > 1 else []), 3, own=True)
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000025
-@in_own_style
+@checked_plot
 def plot_targeting_kernels(
     result:xr.Dataset, # of `adversarial_targeting`, with the noise control
     attack:str|None=None, # which attack; default: the first
@@ -272,7 +273,7 @@ def _group_points(ax:Axes, x:np.ndarray, y:np.ndarray, one:xr.Dataset) -> None:
                     fontsize=text_points(0.95), color=LABEL_COLOURS["fragile"])
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000028
-@in_own_style
+@checked_plot
 def plot_rebalance(
     result:xr.Dataset, # of `rebalance`
     stress:str|Sequence[str]|None=None, # which of "clean", "fixed", "adaptive"; default: all there are
@@ -312,7 +313,7 @@ def _gain_cell(ax:Axes, i:int, j:int, cell:xr.Dataset, top:float) -> None:
             color="white" if abs(float(cell.gain)) > 0.62*top else "black")
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000031
-@in_own_style
+@checked_plot
 def plot_kernel_history(
     scores:xr.Dataset, # of `fragile_kernels`, with a dimension `epoch`
     stress:str="clean", # "clean" or "adversarial" images
@@ -362,7 +363,7 @@ def _fragile_marks(ax:Axes, s:xr.Dataset) -> int: # how many kernels are fragile
     return len(always)
 
 # %% ../../../nbs/api/probes/kernels/03_plots.ipynb #kp000034
-@in_own_style
+@checked_plot
 def plot_kernel_shares(
     table:xr.Dataset, # of `kernel_shares`
     ax:Axes|None=None, # where to draw; default: a new figure

@@ -20,7 +20,7 @@ from torch.func import functional_call
 from torch.nn.utils import skip_init
 from tqdm.auto import tqdm
 
-from ...core.checks import check_choice
+from ...core.checks import check_choice, checked
 from ...core.results import PartStore
 from ...data.images import ImageData
 from ...models.wrap import copy_model, evaluating, follow, home, model_name, short_name
@@ -253,6 +253,7 @@ def _edited(net:nn.Module, values:Mapping[str, Tensor], x:Tensor) -> Tensor:
     with torch.no_grad(): return functional_call(net, {k: v.to(here) for k, v in values.items()}, (x.to(here),))
 
 # %% ../../../nbs/api/probes/kernels/01_probe.ipynb #kn000013
+@checked
 def kernel_dropout(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -358,6 +359,7 @@ def _pictures(layer:Layer, which:list[int]) -> dict:
     return norm | dict(weight=(("kernel", "in_channel", "kernel_row", "kernel_column"), w.numpy()))
 
 # %% ../../../nbs/api/probes/kernels/01_probe.ipynb #d6cc4433
+@checked
 def kernel_history(
     model:nn.Module, # of the architecture of the snapshots; its own weights are not used
     # epoch -> checkpoint (`list_snapshots`); or a list of these, one per initialisation

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import rankdata, spearmanr
 
-from ...core.checks import check_choice, check_number
+from ...core.checks import check_choice, check_number, checked
 from ...core.results import check_kind, provenance
 from ...measure.scores import check_ci, derived_attrs, interval, resampled_means
 
@@ -21,6 +21,7 @@ from ...measure.scores import check_ci, derived_attrs, interval, resampled_means
 LABELS = ("fragile", "null", "undecided") # of a kernel
 
 # %% ../../../nbs/api/probes/kernels/00_scores.ipynb #e0d5d49e
+@checked
 def label_kernels(
     low:np.ndarray, # lower bounds of p_k − m
     high:np.ndarray, # upper bounds
@@ -29,6 +30,7 @@ def label_kernels(
     return np.select([np.asarray(high) < 0, np.asarray(low) > 0], LABELS[:2], LABELS[2])
 
 # %% ../../../nbs/api/probes/kernels/00_scores.ipynb #ks000009
+@checked
 def fragile_kernels(
     result:xr.Dataset, # of `kernel_dropout` or `kernel_history`; may have dimensions `epoch` and `init`
     ci:float=0.95, # nominal coverage of each kernel's interval
@@ -80,6 +82,7 @@ def _with_shares(scores:xr.Dataset, outer:Sequence[str]) -> xr.Dataset:
     return scores
 
 # %% ../../../nbs/api/probes/kernels/00_scores.ipynb #ks000012
+@checked
 def kernel_set(
     scores:xr.Dataset, # of `fragile_kernels`
     label:str="fragile", # "fragile", "null" or "undecided"
@@ -99,6 +102,7 @@ def kernel_set(
     return one.kernel.values[chosen.all([d for d in chosen.dims if d != "kernel"]).values].tolist()
 
 # %% ../../../nbs/api/probes/kernels/00_scores.ipynb #ks000014
+@checked
 def kernel_shares(
     results:Mapping[str, xr.Dataset], # name of a network -> its `kernel_dropout` or `fragile_kernels`, of one snapshot
     stress:str="clean", # accuracy on "clean" or on "adversarial" images
@@ -137,6 +141,7 @@ def _shares(table:xr.Dataset) -> xr.Dataset:
                                for k in ("certain", "possible", "below_share")})
 
 # %% ../../../nbs/api/probes/kernels/00_scores.ipynb #ks000016
+@checked
 def permutation_test(
     values:np.ndarray, # (…, K) one number per kernel
     chosen:np.ndarray, # (K,) bool: the set asked about; neither empty nor full
@@ -145,10 +150,9 @@ def permutation_test(
     seed:int=0, # of the sets
 ) -> tuple[np.ndarray, np.ndarray]: # (…) each: difference of means, one-sided p-value
     "Mean of the chosen minus mean of the others, and how often a random set does as well; (b + 1)/(B + 1)."
-    values, chosen = np.asarray(values, float), np.asarray(chosen, bool)
+    values, chosen = _values_of_kernels(values, chosen)
     check_number("n_perm", n_perm, low=99, integer=True)
     k, s = len(chosen), int(chosen.sum())
-    if not 0 < s < k: raise ValueError(f"Expected `chosen` to be a part of the {k} kernels, but got {s}.")
     weights = lambda mask: mask / s - (~mask) / (k - s) # (…, K)
     rng = np.random.default_rng([seed, k, s])
     sets = rng.permuted(np.tile(np.arange(k) < s, (n_perm, 1)), axis=1) # (B, K)
@@ -158,12 +162,24 @@ def permutation_test(
     return observed, (1 + (drawn >= (observed - slack)[..., None]).sum(-1)) / (n_perm + 1)
 
 # %% ../../../nbs/api/probes/kernels/00_scores.ipynb #ks000019
+def _values_of_kernels(values:np.ndarray, chosen:np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (…, K), (K,)
+    "Numbers of kernels, and a set of them that is neither empty nor all."
+    try: values, chosen = np.asarray(values, float), np.asarray(chosen, bool)
+    except ValueError:
+        raise TypeError(f"Expected `values` to be numbers, one for each kernel, but got {values!r}.") from None
+    if values.ndim < 1 or chosen.shape != values.shape[-1:] or not np.isfinite(values).all():
+        raise ValueError(f"Expected `values` to be finite, one for each of {chosen.size} kernels, but got {values}.")
+    if not 0 < chosen.sum() < chosen.size:
+        raise ValueError(f"Expected `chosen` to be a part of the {chosen.size} kernels, but got {chosen.sum()}.")
+    return values, chosen
+
+@checked
 def superiority(
     values:np.ndarray, # (…, K)
     chosen:np.ndarray, # (K,) bool
 ) -> np.ndarray: # (…) in [0, 1]; 0.5: no difference
     "Effect size: the chance that a chosen kernel's value is above another's, ties half (Vargha & Delaney's A)."
-    values, chosen = np.asarray(values, float), np.asarray(chosen, bool)
+    values, chosen = _values_of_kernels(values, chosen)
     a, b = int(chosen.sum()), int((~chosen).sum())
     ranks = rankdata(values, axis=-1)[..., chosen].sum(-1)
     return (ranks - a*(a + 1)/2) / (a*b)
@@ -177,17 +193,20 @@ def check_kernels(what:str, kernels:Iterable[int], names:Sequence[int]) -> list[
               for k in np.atleast_1d(np.asarray(list(kernels), dtype=object))]
     if unknown := [k for k in values if k not in names]:
         raise ValueError(f"Expected `{what}` to be among the measured kernels, but got {unknown}.")
-    return sorted(set(values))
+    if len(set(values)) < len(values): raise ValueError(f"Expected `{what}` to differ, but got {values}.")
+    return sorted(values)
 
 # %% ../../../nbs/api/probes/kernels/00_scores.ipynb #ks000022
+@checked
 def kernel_groups(
     kernels:Sequence[int]|xr.Dataset, # the fragile set, or `fragile_kernels`
     names:Sequence[int], # all kernels there are
     against:Sequence[int]|None=None, # the other set; default: all others (of `fragile_kernels`: the null ones)
 ) -> np.ndarray: # of text (K,): "fragile", "null", "left out"
     "Which kernel belongs to which set, after checking that both can be."
+    if not len(names): raise ValueError("Expected `names` to be the kernels that there are, but got none.")
     if isinstance(kernels, xr.Dataset):
-        scores, kernels = kernels, kernel_set(kernels)
+        scores, kernels = check_kind(kernels, "fragile_kernels", "kernels"), kernel_set(kernels)
         against = kernel_set(scores, "null") if against is None else against
     chosen = check_kernels("kernels", kernels, names)
     others = [k for k in names if k not in chosen] if against is None else check_kernels("against", against, names)
@@ -201,6 +220,7 @@ def kernel_groups(
     return np.array(["fragile" if k in chosen else "null" if k in others else "left out" for k in names])
 
 # %% ../../../nbs/api/probes/kernels/00_scores.ipynb #ks000021
+@checked
 def targeting_scores(
     result:xr.Dataset, # of `adversarial_targeting`
     kernels:Sequence[int]|xr.Dataset|None=None, # the fragile set, or `fragile_kernels`; default: as measured
@@ -253,6 +273,7 @@ def _log_ratio(a:np.ndarray, b:np.ndarray) -> np.ndarray:
     return np.where(good, np.log(np.where(good, a, 1) / np.where(good, b, 1)), 0)
 
 # %% ../../../nbs/api/probes/kernels/00_scores.ipynb #ks000025
+@checked
 def rebalance_gain(
     result:xr.Dataset, # of `rebalance`
     ci:float=0.95, # nominal coverage

@@ -18,12 +18,15 @@ from tqdm.auto import tqdm
 from ...core.checks import check_choice, check_number
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
-from ...models.wrap import evaluating, hooked, model_name
+from ...measure.runner import provenance_of, sweep_bar
 from ...models.answers import batch_rows, forward_in_blocks, match_data
 from ...models.gradients import broken_gradients
 from ...stress.attacks import Attack, as_attacks, attack_images
 from ...measure.runner import provenance_of, sweep_bar
 from .scores import kernel_groups, rebalance_gain, targeting_scores
+from ...stress.attacks import Attack, attack_images
+from ...core.checks import checked
+from ...models.wrap import evaluating, hooked, model_name
 from .probe import KernelPlace, dropout_facts, find_kernel_place, scaled_right
 from .probe import sweep_options
 
@@ -86,6 +89,7 @@ class _Distances:
         return dict(distance=distance.cpu().numpy(), right=right.numpy(), size=size.numpy())
 
 # %% ../../../nbs/api/probes/kernels/02_targeting.ipynb #kn000020
+@checked
 def adversarial_targeting(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
@@ -174,6 +178,7 @@ def _rebalancing(group:np.ndarray, compress:Sequence[float], amplify:Sequence[fl
     return torch.tensor(np.stack([np.ones(len(group)), *rows]), dtype=torch.float32)
 
 # %% ../../../nbs/api/probes/kernels/02_targeting.ipynb #kn000026
+@checked
 def rebalance(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes

@@ -19,9 +19,9 @@ from matplotlib.patches import Patch
 from ...core.checks import check_choice
 from ...core.results import check_kind
 from ...figures.style import COLOURS, SERIES, SYMBOLS, draw_key, dress_axes, make_panels, pretty_name
-from ...figures.style import in_own_style
 from ...figures.style import text_points
 from ...figures.plots import LANDSCAPE
+from ...figures.style import checked_plot
 
 # %% ../../../nbs/api/probes/retraining/01_plots.ipynb #89cc2e22
 def _selective(log:Any, what:str="log") -> xr.Dataset:
@@ -40,7 +40,7 @@ def _layer_rows(ax:Axes, layers:Sequence) -> None:
 def _height(n:int) -> float: return 1.3 + n*(0.27 if n <= 25 else 0.18) # inches
 
 # %% ../../../nbs/api/probes/retraining/01_plots.ipynb #f3e69f3b
-@in_own_style
+@checked_plot
 def plot_frozen(
     log:xr.Dataset, # of `selective_fit`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -70,7 +70,7 @@ def _frozen_key() -> list:
             Line2D([], [], color=COLOURS["fragile"], lw=1.6, label="scored")]
 
 # %% ../../../nbs/api/probes/retraining/01_plots.ipynb #886983de
-@in_own_style
+@checked_plot
 def plot_periods(
     log:xr.Dataset, # of `selective_fit`
     kind:str="difference", # "clean", "adversarial" or "difference"
@@ -124,7 +124,7 @@ def _rule_looks(rules:Sequence) -> dict[str, dict]: # plain training is always g
 def _rule_label(rule:str) -> str: return "plain training" if rule == "none" else f"selective, rule {rule}"
 
 # %% ../../../nbs/api/probes/retraining/01_plots.ipynb #85a53c1b
-@in_own_style
+@checked_plot
 def plot_retraining(
     comparison:xr.Dataset, # of `compare_retraining`
     ax:Axes|None=None, # where to draw; default: a new figure
@@ -154,7 +154,7 @@ def _guess_line(ax:Axes, classes:int|None) -> None:
                 textcoords="offset points", fontsize=text_points(), color="0.4")
 
 # %% ../../../nbs/api/probes/retraining/01_plots.ipynb #147f62b0
-@in_own_style
+@checked_plot
 def plot_gain(
     gain:xr.Dataset, # of `retraining_gain`
     ax:Axes|None=None, # where to draw; default: a new figure

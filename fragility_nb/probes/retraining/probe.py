@@ -20,7 +20,7 @@ from scipy import stats
 from torch import nn
 from tqdm.auto import tqdm
 
-from ...core.checks import Registry, as_list, check_choice, check_number, unknown_name, warn_user
+from ...core.checks import Registry, as_list, check_choice, check_number, checked, unknown_name, warn_user
 from ...core.identity import stable_seed
 from ...core.results import Question, check_kind, in_short, load_result, provenance, save_result
 from ...data.images import ImageData, generator
@@ -33,10 +33,11 @@ from ...models.resume import plain_disk_errors, question_of
 from ...stress.attacks import FGSM, Attack, as_attack, as_attacks
 from ...stress.minimal import find_epsilon
 from ...measure.runner import SweepOptions
-from ...measure.sweeps import filter_sweep, stress_sweep
 from ...measure.scores import synaptic_scores
+from ...measure.sweeps import filter_sweep, stress_sweep
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #74744894
+@checked
 def split_holdout(
     train, # anything that `as_data` takes
     n:int=500, # number of images to hold out: at least one for each class, at most half of all
@@ -100,6 +101,7 @@ def _freeze_published(scores:xr.DataArray, threshold:float, seed:int) -> list[st
     return [str(layer) for layer in one.layer.values[one.values < 0]]
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #3407db2f
+@checked
 def score_layers(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     held, # images that are not trained on: anything that `as_data` takes
@@ -125,6 +127,7 @@ def score_layers(
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #1df07d9b
 _NORMS_OF_FROZEN = ("train", "affine", "all")
 
+@checked
 def layer_norms(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data:ImageData, # a few of these are shown to it
@@ -321,6 +324,7 @@ def _as_selective(log:xr.Dataset, freezer:_Freezer, layers:list[str]) -> xr.Data
     return out
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #85c468c6
+@checked
 def selective_fit(
     model:nn.Module, # trained in place; afterwards in eval mode
     train, # anything that `as_data` takes
@@ -361,6 +365,7 @@ def selective_fit(
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #63e06893
 _FGSM = FGSM(1.) # a severity is its ε
 
+@checked
 def compare_retraining(
     build:Callable[[int], nn.Module], # seed -> network, e.g. `lambda seed: create_model("cnn4", seed=seed)`
     train, # anything that `as_data` takes
@@ -469,6 +474,7 @@ def _as_comparison(done:dict, test:ImageData, attack:str, incomplete:bool) -> xr
     return out.transpose("rule", "init", ...).assign_attrs(provenance("retraining_comparison", **facts))
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #8466fa5c
+@checked
 def retraining_gain(
     comparison:xr.Dataset, # of `compare_retraining`
     ci:float=0.95, # nominal coverage
