@@ -143,7 +143,7 @@ def _layers_before(net:nn.Module, norms:Mapping[str, nn.Module], images:Tensor) 
     "Norm -> the convolution or linear layer that alone feeds it."
     if not any(isinstance(m, WEIGHTED) for m in net.modules()): return {}
     origins, found = _Origins(), {}
-    layers = {layer.path: layer for layer in find_layers(net)}
+    layers = {layer.path: layer for layer in find_layers(net) if not layer.part}
     def leave(path, module, args, output): origins.of[id(output)] = output, layers[path]
     def enter(name, module, args): found[name] = origins.of.get(id(args[0]), (None, None))[1]
     modules = {path: layer.module for path, layer in layers.items()}

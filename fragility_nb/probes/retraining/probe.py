@@ -136,7 +136,7 @@ def layer_norms(
     def enter(path, module, args):
         if args and id(args[0]) in made: found.setdefault(made[id(args[0])][0], path)
     with evaluating(model) as net, torch.no_grad():
-        layers = {layer.name: layer.module for layer in find_layers(net)}
+        layers = {layer.name: layer.module for layer in find_layers(net) if not layer.part}
         norms = {path: m for path, m in net.named_modules() if isinstance(m, kinds)}
         with follow(layers, after=leave), follow(norms, before=enter):
             forward_in_blocks(net, data.batch(0, 2).to(home(net)))
