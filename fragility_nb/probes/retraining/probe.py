@@ -261,7 +261,8 @@ def _frozen_with(model:nn.Module, held:ImageData, layers:Sequence[str]|str|None,
     after = layer_norms(model, held) if norms != "train" else {}
     inside = lambda path: [f"{path}.{k}".lstrip(".") for k, _ in model.get_submodule(path).named_parameters()]
     norm = lambda name: [] if name not in after else inside(after[name]) if norms == "affine" else [after[name]]
-    return {layer.name: inside(layer.path) + norm(layer.name) for layer in find_layers(model, layers)}
+    own = lambda layer: [layer.path] if layer.part else inside(layer.path)
+    return {layer.name: own(layer) + norm(layer.name) for layer in find_layers(model, layers)}
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #856be1ec
 _SWEEP = ("filters", "attack_mode", "bn_mode", "alpha_range", "tolerance", "precision", "batch_size", "memory",
