@@ -15,9 +15,9 @@ The ways take turns layer by layer, so that a slow moment of the machine hits al
 threshold, so it runs at some of them (`--loop-thresholds`, others in each round) and its time is scaled up; the
 engine runs all of them, because what it shares among them is the point. Ratios are medians over the rounds. Every
 image that the loops judged is compared: how many differ, and how many of these are ties (the two largest logits equal
-to 1 part in 100,000). Networks are torchvision's and timm's with random weights; BatchNorm's statistics come from a few passes
-in training mode, and the labels are the unfiltered network's own predictions, so that each image whose class a filter
-changes is counted.
+to 1 part in 100,000). Networks are torchvision's and timm's with random weights; BatchNorm's statistics come from a few
+passes in training mode, and the labels are the unfiltered network's own predictions, so that each image whose class a
+filter changes is counted.
 """
 import argparse
 import copy
@@ -51,7 +51,8 @@ TOKENS = {"vit_tiny": ("vit_tiny_patch16_224", dict(img_size=32, patch_size=4)),
           "convnext_tiny": ("convnext_tiny", dict(patch_size=2))}
 NETWORKS |= {name: partial(from_timm, *how) for name, how in TOKENS.items()}
 BARS = {"resnet18": (10, 3.5, 2.5), "resnet50": (10, 3.5, 2.5), "squeezenet1_1": (15, 4, 2.5),
-        "shufflenet_v2_x1_0": (10, 2.5, 2.5), "vgg11_bn": (6, 2.5, 2), "densenet121": (10, 3, 2.5), "vit_tiny": (5, 2, 2), "convnext_tiny": (5, 2, 2)}
+        "shufflenet_v2_x1_0": (10, 2.5, 2.5), "vgg11_bn": (6, 2.5, 2), "densenet121": (10, 3, 2.5),
+        "vit_tiny": (5, 2, 2), "convnext_tiny": (5, 2, 2)}
 RATIOS = ("published/fixed", "plain/fixed", "published/adaptive", "fixed/bfloat16")
 WAYS = ("published", "plain", "fixed", "adaptive", "bfloat16")
 EPSILON = 2 / 255

@@ -326,7 +326,8 @@ def filter_sweep(
     `control_accuracy`, and `control_step` (layer, filter, node), the number of the
     threshold at which each node stands (METHODS §2a).
     """
-    options = SweepOptions(scope=scope, layers=_with_range(model, layers), filters=filters, thresholds=thresholds, attack=attack,
+    layers = _with_range(model, layers)
+    options = SweepOptions(scope=scope, layers=layers, filters=filters, thresholds=thresholds, attack=attack,
                            epsilons=epsilons, attack_mode=attack_mode, bn_mode=bn_mode, alpha_range=alpha_range,
                            tolerance=tolerance, precision=precision, batch_size=batch_size, memory=memory,
                            device=device, control=control, control_match=control_match, control_nodes=control_nodes,

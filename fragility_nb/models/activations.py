@@ -228,9 +228,14 @@ class ChannelTrail(TorchFunctionMode):
 class Reading:
     "What a submodule puts out for a few images."
     path:str # in the model
-    shape:tuple[int, ...]|None # of its output; None if that is no tensor
+    shape:tuple[int, ...]|None # of its output, images first; None if that is no tensor
     kind:str # of what it puts out: "Tensor", "tuple"; "" if it is never called
     axis:int|None # of the channels: 1, −1 for the last of three or more; None if it has none, or none that is known
+    rows:int=0 # where the images are in what it puts out: 1 where tokens come first, (tokens, N, channels)
+
+def images_first(y:Tensor, rows:int) -> Tensor:
+    "An output with the images in its first dimension."
+    return y.transpose(0, rows) if rows else y
 
 # %% ../../nbs/api/models/07_activations.ipynb #0635bb3b
 def _channel_axis(module:nn.Module, y:Any, trail:ChannelTrail) -> int|None:
@@ -241,7 +246,7 @@ def _channel_axis(module:nn.Module, y:Any, trail:ChannelTrail) -> int|None:
     axis = trail.axis(y)
     return -1 if axis == y.ndim - 1 else axis or None # dimension 0 is the images'
 
-# %% ../../nbs/api/models/07_activations.ipynb #9ca0c928
+# %% ../../nbs/api/models/07_activations.ipynb #dfbc3850
 _FEW = 3 # images
 _INSIDE = "part of an attention"
 
@@ -250,22 +255,34 @@ def _modules_at(net:nn.Module, paths:Mapping[str, str]) -> dict[str, nn.Module]:
     known = dict(net.named_modules(remove_duplicate=False))
     return {name: known[path] for name, path in paths.items() if path in known}
 
+def _outputs(net:nn.Module, modules:Mapping[str, nn.Module], x:Tensor) -> tuple[dict[str, Any], ChannelTrail]:
+    "What modules put out for images (N, C, H, W), and where its channels are."
+    seen, trail = dict[str, Any](), ChannelTrail(x)
+    def note(name, module, args, output): seen[name] = output
+    with follow(modules, after=note), trail: net(x)
+    return seen, trail
+
+def _tokens_first(y:Any, n:int) -> bool:
+    "Whether an output of n images may be (tokens, n, channels)."
+    return isinstance(y, Tensor) and y.ndim == 3 and len(y) != n == y.shape[1]
+
+# %% ../../nbs/api/models/07_activations.ipynb #9ca0c928
 def look_at(
     model:nn.Module, # images in [0, 1] -> logits
     image:Tensor, # (1, C, H, W) in [0, 1], or more, of which the first is taken
     paths:Mapping[str, str], # name -> path in the model
 ) -> dict[str, Reading]:
     "What chosen submodules put out, found by sending a few copies of one image through."
-    seen:dict[str, Any] = {}
-    def note(name, module, args, output): seen[name] = output
     with evaluating(model) as net, torch.no_grad():
-        x = image[:1].to(home(net)).repeat(_FEW, 1, 1, 1)
-        trail, modules = ChannelTrail(x), _modules_at(net, paths)
-        with follow(modules, after=note), trail: net(x)
+        modules, x = _modules_at(net, paths), image[:1].to(home(net))
+        seen, trail = _outputs(net, modules, x.repeat(_FEW, 1, 1, 1))
+        doubtful = {name: modules[name] for name, y in seen.items() if _tokens_first(y, _FEW)}
+        again = _outputs(net, doubtful, x.repeat(_FEW + 2, 1, 1, 1))[0] if doubtful else {}
     def read(name, y):
         if name not in modules: return Reading(paths[name], None, _INSIDE, None)
-        return Reading(paths[name], tuple(y.shape) if isinstance(y, Tensor) else None,
-                       type(y).__name__ if name in seen else "", _channel_axis(modules[name], y, trail))
+        rows = int(_tokens_first(again.get(name), _FEW + 2))
+        return Reading(paths[name], tuple(images_first(y, rows).shape) if isinstance(y, Tensor) else None,
+                       type(y).__name__ if name in seen else "", _channel_axis(modules[name], y, trail), rows)
     return {name: read(name, seen.get(name)) for name in paths}
 
 # %% ../../nbs/api/models/07_activations.ipynb #ed0e7d21
@@ -322,9 +339,10 @@ def record_activations(
     Of an attention it is the first of what it puts out.
     """
     data, device = as_images(data), pick_device(device)
-    paths = {name: r.path for name, r in readable_layers(model, data.batch(0, 1), layers, channels=False).items()}
+    found = readable_layers(model, data.batch(0, 1), layers, channels=False)
+    paths, rows = ({name: getattr(r, k) for name, r in found.items()} for k in ("path", "rows"))
     parts, latest = {name: list[Tensor]() for name in paths}, dict[str, Tensor]()
-    def note(name, module, args, output): latest[name] = output.float().cpu()
+    def note(name, module, args, output): latest[name] = images_first(output, rows[name]).float().cpu()
     with evaluating(model, device) as net, torch.no_grad():
         def run(x): # answers with the images, for `forward_in_blocks` to cut
             net(x)
