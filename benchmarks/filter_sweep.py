@@ -1,7 +1,7 @@
 """How much faster the engine is than the loops it replaces, and whether it judges every image alike.
 
     python benchmarks/filter_sweep.py --quick   # SqueezeNet only, a few layers: half a minute
-    python benchmarks/filter_sweep.py           # six networks, 256 images of 32×32, 8 layers, 9 thresholds
+    python benchmarks/filter_sweep.py           # eight networks, 256 images of 32×32, 8 layers, 9 thresholds
     python benchmarks/filter_sweep.py --full    # 512 images, loops at all 9 thresholds, three rounds: hours on 2 cores
     python benchmarks/filter_sweep.py --networks resnet18 --device cuda
 
@@ -15,9 +15,9 @@ The ways take turns layer by layer, so that a slow moment of the machine hits al
 threshold, so it runs at some of them (`--loop-thresholds`, others in each round) and its time is scaled up; the
 engine runs all of them, because what it shares among them is the point. Ratios are medians over the rounds. Every
 image that the loops judged is compared: how many differ, and how many of these are ties (the two largest logits equal
-to 1 part in 100,000). Networks are torchvision's with random weights; BatchNorm's statistics come from a few passes
-in training mode, and the labels are the unfiltered network's own predictions, so that each image whose class a filter
-changes is counted.
+to 1 part in 100,000). Networks are torchvision's and timm's with random weights; BatchNorm's statistics come from a few
+passes in training mode, and the labels are the unfiltered network's own predictions, so that each image whose class a
+filter changes is counted.
 """
 import argparse
 import copy
@@ -39,10 +39,20 @@ from fragility_nb.engine.engine import EditEngine
 from fragility_nb.engine.job import Edits
 from fragility_nb.models.wrap import Normalized
 
+def from_timm(name, options, weights=None, num_classes=10):
+    "A network of timm."
+    import timm
+    return timm.create_model(name, num_classes=num_classes, **options)
+
+
 NETWORKS = {"resnet18": zoo.resnet18, "resnet50": zoo.resnet50, "squeezenet1_1": zoo.squeezenet1_1,
             "shufflenet_v2_x1_0": zoo.shufflenet_v2_x1_0, "vgg11_bn": zoo.vgg11_bn, "densenet121": zoo.densenet121}
+TOKENS = {"vit_tiny": ("vit_tiny_patch16_224", dict(img_size=32, patch_size=4)), # timm's, for images of 32×32
+          "convnext_tiny": ("convnext_tiny", dict(patch_size=2))}
+NETWORKS |= {name: partial(from_timm, *how) for name, how in TOKENS.items()}
 BARS = {"resnet18": (10, 3.5, 2.5), "resnet50": (10, 3.5, 2.5), "squeezenet1_1": (15, 4, 2.5),
-        "shufflenet_v2_x1_0": (10, 2.5, 2.5), "vgg11_bn": (6, 2.5, 2), "densenet121": (10, 3, 2.5)}
+        "shufflenet_v2_x1_0": (10, 2.5, 2.5), "vgg11_bn": (6, 2.5, 2), "densenet121": (10, 3, 2.5),
+        "vit_tiny": (5, 2, 2), "convnext_tiny": (5, 2, 2)}
 RATIOS = ("published/fixed", "plain/fixed", "published/adaptive", "fixed/bfloat16")
 WAYS = ("published", "plain", "fixed", "adaptive", "bfloat16")
 EPSILON = 2 / 255
@@ -233,7 +243,7 @@ def table(rows):
 def arguments():
     "The command line."
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("--networks", nargs="+", choices=NETWORKS, help="default: all six")
+    p.add_argument("--networks", nargs="+", choices=NETWORKS, help="default: all")
     p.add_argument("--device", default="cpu")
     p.add_argument("--data",
                    help="an .npz file with `x_test` (N, 32, 32, 3) uint8; default: the built-in digits, enlarged")

@@ -110,11 +110,19 @@ def global_masks(net, n=3):
                  lambda i: {f"{la.path}.weight": la.weight * (la.weight > alphas[i]) for la in layers})
 
 
+def own_place(net, path):
+    "The parameter of this name; of an attention's projection its rows."
+    own = dict(net.named_parameters(remove_duplicate=False))
+    if path in own: return own[path]
+    outer, part, kind = path.rsplit(".", 2)
+    return own[f"{outer}.in_proj_{kind}"].chunk(3)["qkv".index(part)]
+
+
 def copy_with(net, new, bn_mode="running"):
     "What the plain loop does: a deep copy with other weights."
     copied = copy.deepcopy(net).eval()
     with torch.no_grad():
-        for path, value in new.items(): dict(copied.named_parameters(remove_duplicate=False))[path].copy_(value)
+        for path, value in new.items(): own_place(copied, path).copy_(value)
     for m in copied.modules():
         if bn_mode == "batch" and isinstance(m, nn.modules.batchnorm._BatchNorm): m.train()
     return copied

@@ -58,7 +58,8 @@ def _is_identity(node:fx.Node, net:nn.Module) -> bool:
     "Dropout at test time, `nn.Identity`."
     m = called_module(node, net)
     if m is not None: return type(m) in (*_DROPOUTS, nn.Identity) and not has_hooks(m)
-    return node.op == "call_function" and node.target in _DROPOUT_CALLS and bound_arguments(node)["training"] is False
+    call = node.target in _DROPOUT_CALLS or getattr(node.target, "__name__", "") == "stochastic_depth" # torchvision's
+    return node.op == "call_function" and call and bound_arguments(node)["training"] is False
 
 # %% ../../nbs/api/engine/00_graph.ipynb #69187ca9
 def _underscored(node:fx.Node) -> bool:
@@ -136,6 +137,13 @@ def _out_of_place(node:fx.Node, net:nn.Module) -> None:
     _lead_on(source, node)
 
 # %% ../../nbs/api/engine/00_graph.ipynb #graphone
+class _Tracer(fx.Tracer):
+    "A tracer for which all arguments but the images have their defaults."
+    def create_args_for_root(self, root_fn, is_module, concrete_args=None):
+        fn, (net, *args) = super().create_args_for_root(root_fn, is_module, concrete_args)
+        kept = [a.node.args[0] if i and isinstance(a, fx.Proxy) and a.node.args else a for i, a in enumerate(args)]
+        return fn, [net, *kept]
+
 def _only_images(graph:fx.Graph) -> None:
     "Takes out arguments of `forward` besides the images, where nobody reads them."
     for n in [n for n in graph.nodes if n.op == "placeholder"][1:]:
@@ -147,7 +155,7 @@ def trace_graph(
     net:nn.Module, # in eval mode; images (N, C, H, W) -> logits (N, K); stays as it is
 ) -> fx.Graph: # raises `Untraceable` with the reason in words
     "The network's operations: what does nothing is taken out, nothing writes into its input."
-    try: graph = fx.Tracer().trace(net)
+    try: graph = _Tracer().trace(net)
     except Exception as e: raise Untraceable(f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}") from e
     _only_images(graph)
     for node in list(graph.nodes):

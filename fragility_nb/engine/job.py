@@ -19,6 +19,7 @@ from ..core.checks import check_number, checked, unknown_name
 from .network import parameter_names
 from ..models.answers import BLOCK
 from ..models.wrap import by_batch, no_autocast
+from ..models.attention import SeparateAttention
 
 # %% ../../nbs/api/engine/03_job.ipynb #d1d8081f
 @checked
@@ -124,6 +125,25 @@ def _first_names(net:nn.Module, paths:Sequence[str]) -> dict[str, str]: # path -
         if path not in known: raise unknown_name("paths", path, known)
     return {path: known[path] for path in paths}
 
+# %% ../../nbs/api/engine/03_job.ipynb #ed550450
+def _projections(net:nn.Module, path:str) -> list[str]:
+    "The names in the copy of what is one parameter of the caller's attention; [] for all else."
+    outer, _, name = path.rpartition(".")
+    m = dict(net.named_modules(remove_duplicate=False)).get(outer)
+    if not isinstance(m, SeparateAttention) or "_proj_" not in name: return []
+    where, kind = name.split("_proj_") # "in" and "weight"
+    return [f"{outer}.{part}.{kind}".lstrip(".") for part in ("qkv" if where == "in" else where)]
+
+def split_projections(net:nn.Module, edits:Edits) -> Edits:
+    "Edits of an attention's whole parameters as edits of its layers."
+    own = {path: names for path in edits.paths for names in [_projections(net, path)] if names}
+    if not own: return edits
+    parts = lambda path, w: zip(own[path], w.chunk(len(own[path]))) if path in own else [(path, w)]
+    make = lambda i: {name: v for path, w in edits[i].items() for name, v in parts(path, w)}
+    paths = tuple(name for path in edits.paths for name in own.get(path, [path]))
+    key = getattr(edits, "key", None)
+    return Edits(paths, len(edits), make, None if key is None else [key(i) for i in range(len(edits))])
+
 # %% ../../nbs/api/engine/03_job.ipynb #e075e54b
 class Job:
     "One call of `evaluate`: its images in one row, its distinct edits, its batches."
@@ -139,7 +159,8 @@ class Job:
         index:Tensor|None=None, # (N,) the images' places, for attacks that draw random numbers; default 0 … N−1
     ):
         _check_job(images, labels, attack)
-        self.net, self.device, self.edits, self.attack, self.progress = net, budget.device, edits, attack, progress
+        self.net, self.device, self.attack, self.progress = net, budget.device, attack, progress
+        self.edits = edits = split_projections(net, edits)
         self.s, self.n = images.shape[:2]
         self.source, self.images = images, images.flatten(0, 1) # (S·N, C, H, W)
         self.labels = labels.to(self.device).repeat(self.s) # (S·N,)

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..models.wrap import copy_model, settle_weights, weights_dtype
+from ..models.attention import separate_attention
 from .graph import Untraceable, argument_nodes, bound_arguments, called_module, has_hooks
 from .graph import main_input, trace_graph
 from .steps import BatchNormStep, ConstantStep, GraphStep, NormFacts, OpaqueStep, PlainStep
@@ -26,12 +27,13 @@ def inference_copy(
     model:nn.Module, # stays as it is
     device:torch.device, # where the copy shall run
 ) -> nn.Module:
-    "A private copy in eval mode, with plain parameters; an error for weights that are not float32."
+    "A private copy in eval mode, with plain parameters, attention in parts; an error for weights that are not float32."
     if weights_dtype(model) != "float32":
         raise ValueError(f"Expected `model` to have float32 weights, but they are {weights_dtype(model)}: give "
                          "`model.float()`.")
     with torch.inference_mode(False): # else the copy could not be attacked
-        return settle_weights(copy_model(model).to(device).eval()).float().requires_grad_(False)
+        net = separate_attention(settle_weights(copy_model(model).to(device).eval()))
+        return net.float().requires_grad_(False)
 
 # %% ../../nbs/api/engine/02_network.ipynb #f7bf7e5e
 def use_batch_statistics(net:nn.Module) -> None:

@@ -214,6 +214,15 @@ def _scopes(
     local = {layer.name: [layer] for layer in layers} if s.scope != "global" else {}
     return local | ({"global": layers} if s.scope != "local" else {})
 
+def _with_range(model:nn.Module, layers) -> Sequence[str]|str|None:
+    "By default all layers but those whose weights are all equal, as of a head that starts at 0; it says which."
+    if layers is not None: return layers
+    found = find_layers(model)
+    flat = [layer.name for layer in found if layer.weight.amin() == layer.weight.amax()]
+    if not flat or len(flat) == len(found): return None
+    warn_user(f"Left out, because all their weights are equal and have no range to sweep: {', '.join(flat)}.")
+    return [layer.name for layer in found if layer.name not in flat]
+
 def _count_copies(model:nn.Module, s:SweepOptions) -> int:
     "Filtered copies of the network, all told."
     each = len(_scopes(model, s)) * len(s.filters) * (s.thresholds + s.control*s.nodes)
@@ -335,6 +344,7 @@ def filter_sweep(
     `control_accuracy`, and `control_step` (layer, filter, node), the number of the
     threshold at which each node stands (METHODS §2a).
     """
+    layers = _with_range(model, layers)
     options = SweepOptions(scope=scope, layers=layers, filters=filters, thresholds=thresholds, attack=attack,
                            epsilons=epsilons, attack_mode=attack_mode, bn_mode=bn_mode, alpha_range=alpha_range,
                            tolerance=tolerance, precision=precision, batch_size=batch_size, memory=memory,

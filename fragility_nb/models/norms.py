@@ -43,8 +43,9 @@ def _swappable(model:nn.Module, names:Sequence[str]|str|None) -> dict[str, nn.Mo
     found = {short_name(model, path): (path, m) for path, m in model.named_modules(remove_duplicate=False)
              if isinstance(m, (nn.modules.batchnorm._NormBase, nn.GroupNorm, NoNorm))}
     if not found:
+        other = any(isinstance(m, nn.LayerNorm) for m in model.modules())
         raise ValueError(f"Expected `model` to have BatchNorm, GroupNorm or InstanceNorm to swap, but "
-                         f"`{model_name(model)}` has none.")
+                         f"`{model_name(model)}` has {'LayerNorm, over the features of each token' * other or 'none'}.")
     chosen = list(found) if names is None else as_list(names)
     for name in chosen:
         if name not in found: raise unknown_name("layers", name, found)

@@ -9,7 +9,7 @@ __all__ = ['OPTIMIZERS', 'SCHEDULES']
 import contextlib
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..core.checks import Registry, check_number, unknown_name
 from ..data.images import ImageData, as_float
+from .activations import is_attention, part_rows
 
 # %% ../../nbs/api/models/09_steps.ipynb #1dd67b36
 OPTIMIZERS = Registry("optimizer") # name -> function(parameters, lr, weight_decay), and momentum where there is one
@@ -86,6 +87,18 @@ class WeightAverage:
         for k, v in weights.items(): self.weights[k].copy_(v)
 
 # %% ../../nbs/api/models/09_steps.ipynb #f09dc0e7
+def projection_rows(
+    modules:Mapping[str, nn.Module], # of the network
+    name:str, # "encoder.layers.0.self_attn.q"
+) -> list[tuple[nn.Parameter, slice]]: # [] for all other names
+    "Which rows of which parameters are a projection of an attention."
+    outer, _, part = name.rpartition(".")
+    m:Any = modules.get(outer)
+    if m is None or part not in ("q", "k", "v") or not is_attention(m): return []
+    rows = part_rows(m, part)
+    weight = [(m.in_proj_weight, rows)] if m._qkv_same_embed_dim else [(getattr(m, f"{part}_proj_weight"), slice(None))]
+    return weight + ([] if m.in_proj_bias is None else [(m.in_proj_bias, rows)])
+
 class HeldParts:
     "The parameters and modules of a network that stay as they are for a while."
     def __init__(self,
@@ -95,20 +108,29 @@ class HeldParts:
         self.modules:list[nn.Module] = []
         self.parameters:list[nn.Parameter] = [] # those that moved before
         self.names:set[str] = set() # of parameters and buffers in the state
+        self.rows:list[tuple[nn.Parameter, slice, Tensor]] = [] # a parameter, which rows of it, what they hold
 
     def hold(self, names:Sequence[str]=()) -> None:
         "From now on these parameters and modules stay as they are; what was held before moves again."
         for p in self.parameters: p.requires_grad_(True)
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         modules = {k: m for k, m in self.model.named_modules(remove_duplicate=False) if k}
+        rows = {n: projection_rows(modules, n) for n in names}
         for n in names:
-            if n not in parameters and n not in modules: raise unknown_name("freeze", n, [*modules, *parameters])
+            if not rows[n] and n not in {*parameters, *modules}:
+                raise unknown_name("freeze", n, [*modules, *parameters])
+        self.rows = [(p, at, p.detach()[at].clone()) for found in rows.values() for p, at in found]
         self.modules = [modules[n] for n in names if n in modules]
         chosen = {id(parameters[n]) for n in names if n in parameters}
         chosen |= {id(t) for m in self.modules for t in (*m.parameters(), *m.buffers())}
         self.names = {k for k, v in self.model.state_dict(keep_vars=True).items() if id(v) in chosen}
         self.parameters = [p for p in self.model.parameters() if id(p) in chosen and p.requires_grad]
         for p in self.parameters: p.requires_grad_(False)
+
+    def put_back(self) -> None:
+        "The rows that are held, after a step of the optimiser."
+        with torch.no_grad():
+            for p, at, value in self.rows: p[at] = value
 
     def train(self) -> None:
         "Training mode for the network, but not for the modules that are held."
@@ -183,6 +205,7 @@ class TrainingSteps:
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.held.put_back()
         self.taken += 1
         if self.average: self.average.follow(self.taken, self.held.names)
         return loss.detach(), (logits.detach().argmax(1) == (y if y.ndim == 1 else y.argmax(1))).sum()

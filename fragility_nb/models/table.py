@@ -71,7 +71,8 @@ def _facts(name:str, num_classes:int, in_chans:int, image_size:int|None, stem:st
     with torch.device("meta"), torch.no_grad():
         net = arch(num_classes, in_chans, max(size, least or size), stem).eval()
         if least and size >= least: depth, macs = _depth_and_cost(net, torch.empty(1, in_chans, size, size))
-    layers = sum(isinstance(m, (nn.modules.conv._ConvNd, nn.Linear)) for m in net.modules())
+    count = lambda *kinds: sum(isinstance(m, kinds) for m in net.modules())
+    layers = count(nn.modules.conv._ConvNd, nn.Linear) + 3*count(nn.MultiheadAttention) # queries, keys, values
     return dict(family=arch.family, depth=depth, parameters=sum(p.numel() for p in net.parameters()), layers=layers,
                 multiply_adds=macs, image_size=size, least_size=least)
 

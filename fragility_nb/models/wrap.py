@@ -365,6 +365,12 @@ def settle_weights(
             elif kind == "SpectralNorm": nn.utils.remove_spectral_norm(m, hook.name)
     return net
 
+def makes_weight(
+    hook:Any, # before a module's forward
+) -> bool:
+    "Whether all that a hook does is to compute a weight: then `settle_weights` takes it away."
+    return isinstance(hook, prune.BasePruningMethod) or type(hook).__name__ in ("WeightNorm", "SpectralNorm")
+
 # %% ../../nbs/api/models/00_wrap.ipynb #5dfec284
 def _settle_parametrized(m:nn.Module) -> None:
     "The same for `torch.nn.utils.parametrize`."
@@ -381,19 +387,19 @@ def with_plain_weights(
 ) -> nn.Module:
     "The model, or where it computes weights at each call a copy that holds them, with the same logits."
     hooks = [h for m in model.modules() for h in getattr(m, "_forward_pre_hooks", {}).values()]
-    computed = any(isinstance(h, prune.BasePruningMethod) or type(h).__name__ in ("WeightNorm", "SpectralNorm")
-                   for h in hooks) or any(parametrize.is_parametrized(m) for m in model.modules())
+    computed = any(map(makes_weight, hooks)) or any(parametrize.is_parametrized(m) for m in model.modules())
     return settle_weights(copy_model(model)) if computed else model
 
 # %% ../../nbs/api/models/00_wrap.ipynb #547d6a38
 def present_weight(
-    module:nn.Module, # a convolution or linear layer
+    module:nn.Module, # a convolution, a linear layer, an attention
+    name:str="weight", # of the parameter
 ) -> Tensor: # without gradient
     "The weight that the module multiplies by at its next call, if it computes it; else its own."
     for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, prune.BasePruningMethod) and hook._tensor_name == "weight":
+        if isinstance(hook, prune.BasePruningMethod) and hook._tensor_name == name:
             return hook.apply_mask(module).detach()
         kind, old = type(hook).__name__, cast(Any, hook)
-        if kind == "WeightNorm" and old.name == "weight": return old.compute_weight(module).detach()
-        if kind == "SpectralNorm" and old.name == "weight": return old.compute_weight(module, False).detach()
-    with evaluating(module): return cast(Tensor, module.weight).detach() # spectral norm iterates in train mode
+        if kind == "WeightNorm" and old.name == name: return old.compute_weight(module).detach()
+        if kind == "SpectralNorm" and old.name == name: return old.compute_weight(module, False).detach()
+    with evaluating(module): return cast(Tensor, getattr(module, name)).detach() # spectral norm iterates in train mode

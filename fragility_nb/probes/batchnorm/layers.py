@@ -46,6 +46,9 @@ def no_batchnorm(model:nn.Module) -> str:
                         "`batch_statistics` work for it by the batch; "
                         "`swap_norm(model, \"batch\")` and then `recalibrate` give it running statistics.")
     if is_closed(model): return start + "none that can be seen: it was scripted, frozen or exported."
+    if not found and any(isinstance(m, nn.LayerNorm) for m in model.modules()):
+        return start + ("LayerNorm, which normalises each token or place by itself and remembers nothing. "
+                        "`filter_sweep` and `stress_sweep` work for it.")
     if not found: return start + "no norm over channels at all. `filter_sweep` and `stress_sweep` work for it."
     kinds = ", ".join(sorted({type(m).__name__ for m in found}))
     return start + (f"{kinds}, which normalises each image by itself and remembers nothing. "
@@ -144,7 +147,7 @@ def _layers_before(net:nn.Module, norms:Mapping[str, nn.Module], images:Tensor) 
     "Norm -> the convolution or linear layer that alone feeds it."
     if not any(isinstance(m, WEIGHTED) for m in net.modules()): return {}
     origins, found = _Origins(), {}
-    layers = {layer.path: layer for layer in find_layers(net)}
+    layers = {layer.path: layer for layer in find_layers(net) if not layer.part}
     def leave(path, module, args, output): origins.of[id(output)] = output, layers[path]
     def enter(name, module, args): found[name] = origins.of.get(id(args[0]), (None, None))[1]
     modules = {path: layer.module for path, layer in layers.items()}

@@ -159,7 +159,7 @@ def _coverage_result(state:dict[str, np.ndarray], table:xr.Dataset, attrs:dict) 
     return xr.Dataset(fields, coords, attrs)
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #c320f6ba
-_UNIT_COORDS = ("unit", "layer", "index", "layer_name", "output", "layer_units")
+_UNIT_COORDS = ("unit", "layer", "index", "layer_name", "output", "layer_units", "channel_axis")
 
 def _unit_coords(outputs:Sequence[Output]) -> xr.Dataset:
     "The unit table as coordinates."
@@ -167,7 +167,8 @@ def _unit_coords(outputs:Sequence[Output]) -> xr.Dataset:
     words = np.array([o.words for o in outputs], dtype=object)
     coords = dict(unit=table.index.values, layer=("unit", table.layer.values.astype(object)),
                   index=("unit", table["index"].values), layer_name=[o.layer for o in outputs],
-                  output=("layer_name", words), layer_units=("layer_name", [o.units for o in outputs]))
+                  output=("layer_name", words), layer_units=("layer_name", [o.units for o in outputs]),
+                  channel_axis=("layer_name", [o.axis for o in outputs])) # 1, or −1: the last, as of tokens
     return xr.Dataset(coords=coords)
 
 def _smallest(first:np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from ...core.checks import check_choice, checked
 from ...data.images import generator
 from ...models.activations import Reading, readable_layers
 from ...models.wrap import evaluating, follow, home, never_called, short_name
+from ...models.activations import images_first
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #a30e9ede
 _ACTIVATIONS = ( # names of the functions that count as an activation
@@ -67,6 +68,7 @@ class Output:
     units:int # how many
     function:bool # read what the next activation function makes of it
     words:str # "conv1 → bn1 → relu"
+    rows:int=0 # where the images are: 1 where tokens come first
 
 @dataclass
 class _Trail:
@@ -104,7 +106,7 @@ def _output_of(model:nn.Module, name:str, reading:Reading, trail:_Trail, when:st
         words += [short_name(model, p) for p in trail.modules[1:]] + [trail.function]*bool(trail.function)
         end = trail.modules[-1]
     function = when == "after" and bool(trail.function)
-    return Output(name, end, axis, shape[axis], function, " → ".join(words))
+    return Output(name, end, axis, shape[axis], function, " → ".join(words), reading.rows)
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #d19f7bc8
 @checked
@@ -207,7 +209,9 @@ class UnitReader:
         if self.by_layer[layer].function: self.follow.mark(layer, y)
         else: self._take(layer, y)
 
-    def _take(self, layer:str, y:Tensor) -> None: self.now[layer] = _reduced(y, self.by_layer[layer].axis, self.ranges)
+    def _take(self, layer:str, y:Tensor) -> None:
+        o = self.by_layer[layer]
+        self.now[layer] = _reduced(images_first(y, o.rows), o.axis, self.ranges)
 
     def units(self,
         index:Tensor, # (N,) place of each image in its source; images that only filled up the batch are cut off

@@ -139,7 +139,7 @@ def layer_norms(
     def enter(path, module, args):
         if args and id(args[0]) in made: found.setdefault(made[id(args[0])][0], path)
     with evaluating(model) as net, torch.no_grad():
-        layers = {layer.name: layer.module for layer in find_layers(net)}
+        layers = {layer.name: layer.module for layer in find_layers(net) if not layer.part}
         norms = {path: m for path, m in net.named_modules() if isinstance(m, kinds)}
         with follow(layers, after=leave), follow(norms, before=enter):
             forward_in_blocks(net, data.batch(0, 2).to(home(net)))
@@ -272,7 +272,8 @@ def _frozen_with(model:nn.Module, held:ImageData, layers:Sequence[str]|str|None,
     after = layer_norms(model, held) if norms != "train" else {}
     inside = lambda path: [f"{path}.{k}".lstrip(".") for k, _ in model.get_submodule(path).named_parameters()]
     norm = lambda name: [] if name not in after else inside(after[name]) if norms == "affine" else [after[name]]
-    return {layer.name: inside(layer.path) + norm(layer.name) for layer in find_layers(model, layers)}
+    own = lambda layer: [layer.path] if layer.part else inside(layer.path)
+    return {layer.name: own(layer) + norm(layer.name) for layer in find_layers(model, layers)}
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #856be1ec
 _SWEEP = ("filters", "attack_mode", "bn_mode", "alpha_range", "tolerance", "precision", "batch_size", "memory",
