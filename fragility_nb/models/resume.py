@@ -21,8 +21,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..core.checks import check_number, warn_user, checked
-from ..core.identity import CannotDescribe, Near, Rows, array_hash, describe, describe_structure
+from ..core.identity import CannotDescribe, Rows, array_hash, describe, describe_structure
 from ..core.identity import changed_fields, description_changes, plain_network, result_versions
+from ..core.results import Near
 from ..core.owner import own_folder
 from ..data.images import ImageData, generator
 from .wrap import by_batch, evaluating, home, model_hash, model_name
