@@ -150,6 +150,7 @@ def check_single(
                          f"e.g. `{what}.sel({d}={result[d].values[-1]})`.")
     return result
 
+# %% ../../nbs/api/core/02_results.ipynb #753f8c43
 @checked
 def check_kind(
     result:object, # what came
@@ -336,6 +337,7 @@ def _question_changes(question:Question, then:Mapping, arrays:Mapping[str, np.nd
     near = [] if rows else [text for k, v in q.near.items() for text in v.changes(arrays.get(k, none))]
     return rows + near + others
 
+# %% ../../nbs/api/core/02_results.ipynb #d4611e84
 def _told_by(folder:Path) -> str:
     "What a folder of parts says it belongs to; empty if it does not, as in those of earlier versions."
     try: text = (folder/"identity.json").read_text(encoding="utf-8")

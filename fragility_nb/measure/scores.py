@@ -71,6 +71,7 @@ def warn_few(
         warn_user(f"These intervals rest on {n} images: below 50 a nominal 95 % interval covers the truth in 88 to "
                   f"91 % only. Take more images, or read narrow decisions as undecided.")
 
+# %% ../../nbs/api/measure/04_scores.ipynb #1d3ae988
 def derived_attrs(
     result:xr.Dataset, # what a new result is computed from
     kind:str, # of the new result

@@ -127,6 +127,7 @@ def question_of(
     about, batch = [kind, title, model_name(model), data.name], dict(batch=batch_size) if by_batch(model) else {}
     return dict(about=about, network=network, **answers, **_describe_data(data), **batch)
 
+# %% ../../nbs/api/models/10_resume.ipynb #f883558f
 def _told_fields(model:nn.Module) -> dict[str, Any]:
     "What stands for a network's answers where these are random; says so."
     warn_user("`model` draws at random, so its own answers cannot tell it from another: finished work is known by "

@@ -125,6 +125,7 @@ def facts_table(
 def _two_columns(rows:Mapping[str, str]) -> str: # Markdown, as the rows are
     return "| | |\n|:--|:--|\n" + "\n".join(f"| {k} | {v} |" for k, v in rows.items())
 
+# %% ../../nbs/api/run/08_report.ipynb #84cfd884
 @checked
 def show_text(
     text:str, # Markdown; HTML in it is shown, not done
@@ -247,6 +248,7 @@ def clean_scores(
     own = scores.sel(kind="clean", filter="combined")
     return own.sel(layer=[name for name in own.layer.values if name != "global"])
 
+# %% ../../nbs/api/run/08_report.ipynb #78b1dba6
 @of_kind(scores="synaptic_scores")
 def layers_with(
     label:str, # "fragile", "robust" or "antifragile"
