@@ -13,7 +13,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import check_choice, check_number, checked, unknown_name
+from ..core.checks import check_choice, check_number, checked
+from ..core.code import code_digest_of, code_name, load_code, takes
 from ..core.identity import stable_seed
 from .wrap import Normalized, channel_row
-from .networks import MODELS, Architecture, PlainCNN
+from .networks import MODELS, Architecture, PlainCNN, as_code, build_from_code, classes_of, own_code
 from .norms import swap_norm
-from .checkpoints import fit_state, read_state
+from .checkpoints import check_spec, fit_state, is_checkpoint, read_state
 
 # %% ../../nbs/api/models/05_create.ipynb #0fe703cc
 def _without(*paths:str, **conv) -> Callable[[Any], dict]:
@@ -105,8 +106,8 @@ def _bare(name:str, source:str, **options) -> nn.Module:
 
 def _known(name:str, family:_Family) -> Callable:
     "Builds a network of torchvision's or timm's, adapted to channels, classes and stem."
-    def build(num_classes, in_chans, image_size, stem):
-        net = _bare(name, family.source, num_classes=num_classes, **dict(family.options))
+    def build(num_classes, in_chans, image_size, stem, **options):
+        net = _bare(name, family.source, **dict(family.options) | dict(num_classes=num_classes) | options)
         settings = family.cifar(net) if stem == "cifar" else {}
         if settings or in_chans != 3: _set_first(net, family, in_chans, **settings)
         return net
@@ -117,39 +118,64 @@ for _title, _f in _FAMILIES.items():
 
 # %% ../../nbs/api/models/05_create.ipynb #41caaf69
 def _timm(name:str) -> Architecture:
-    "Any network of timm."
+    "Any network of timm, or one that is kept on the Hugging Face Hub in timm's way."
     import timm
+    if name.startswith(_HUB): return _on_hub(name)
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         raise ValueError(f"Unknown `model`: 'timm:{name}'.{f' Did you mean {chr(32).join(near)}?' if near else ''} "
                          f"`timm.list_models()` lists all {len(timm.list_models())} names.")
-    config = timm.get_pretrained_cfg(name)
-    def build(num_classes, in_chans, image_size, stem):
+    return _timm_built(name, timm.get_pretrained_cfg(name))
+
+_HUB = ("hf-hub:", "hf_hub:")
+
+def _on_hub(name:str) -> Architecture:
+    "A network whose settings are fetched from the Hub, once; they stay in Hugging Face's cache."
+    import timm
+    try: config, _, _ = timm.models.load_model_config_from_hf(name.partition(":")[2])
+    except Exception as e:
+        raise ConnectionError(f"`timm:{name}` could not be fetched from the Hugging Face Hub ({type(e).__name__}: "
+                              f"{str(e).splitlines()[0]}).") from e
+    return _timm_built(name, timm.models.PretrainedCfg(**config))
+
+# %% ../../nbs/api/models/05_create.ipynb #49257c07
+def _timm_built(name:str, config) -> Architecture:
+    "Builds a network of timm, of which `config` tells the first convolution and the size."
+    import timm
+    def build(num_classes, in_chans, image_size, stem, **options):
         if stem == "cifar": raise ValueError(f"Expected `stem` to be 'imagenet' for 'timm:{name}', but got 'cifar'.")
         fixed = dict(img_size=image_size) if config and config.fixed_input_size else {}
-        return timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **fixed)
+        return timm.create_model(name, **dict(num_classes=num_classes, in_chans=in_chans) | fixed | options)
     first = config.first_conv if config and isinstance(config.first_conv, str) else None
     return Architecture(build, "timm", None, config.input_size[-1] if config else 224, first, "timm")
 
 # %% ../../nbs/api/models/05_create.ipynb #f12526af
 def list_models() -> list[str]: # as `create_model` takes them
     "Names that `create_model` knows; `cnn<depth>` stands for cnn2, cnn3, …, `timm:<name>` for all of timm."
-    return ["cnn<depth>", "timm:<name>", *sorted(MODELS)]
+    return ["cnn<depth>", "timm:<name>", *sorted(MODELS), *_WAYS]
+
+_WAYS = ("timm:hf-hub:<org>/<name>", "torch.hub:<repo>:<entry>", "<package.module>:<callable>", "<file.py>:<callable>",
+         "<path of a checkpoint>")
 
 def find_architecture(
-    name:str, # "cnn<depth>", "timm:<name>" or one of `list_models()`
+    name:str, # "cnn<depth>", "timm:<name>", your own code, or another of `list_models()`
 ) -> Architecture:
-    "What the zoo knows of a network; an unknown name lists the known ones."
+    "What is known of a network; code of your own is looked at and not run; an unknown name lists the known ones."
     if not isinstance(name, str): raise TypeError(f"Expected `name` to be a text, but got {name!r}.")
-    if plain := re.fullmatch(r"cnn(\d+)", name):
-        if len(plain[1]) > 3: raise ValueError(f"Expected `name` to be a CNN of at most 999 layers, but got {name!r}.")
-        depth = int(plain[1])
-        least = 2 ** min(max(depth - 2, 0), 2) # two poolings, or one in cnn3
-        return Architecture(lambda k, c, size, stem: PlainCNN(depth, k, c), "plain CNN", (least, least), 8)
+    if plain := re.fullmatch(r"cnn(\d+)", name): return _plain_cnn(name, plain[1])
     if name.startswith("timm:"): return _timm(name.removeprefix("timm:"))
-    if name not in MODELS: raise unknown_name("model", name, list_models())
+    if name not in MODELS: return own_code(name, list_models())
     found = MODELS[name]
     return found if isinstance(found, Architecture) else Architecture(found)
+
+# %% ../../nbs/api/models/05_create.ipynb #b4e834d5
+def _plain_cnn(name:str, digits:str) -> Architecture:
+    "A plain CNN of so many layers."
+    if len(digits) > 3: raise ValueError(f"Expected `name` to be a CNN of at most 999 layers, but got {name!r}.")
+    depth = int(digits)
+    least = 2 ** min(max(depth - 2, 0), 2) # two poolings, or one in cnn3
+    build = lambda k, c, size, stem, **options: PlainCNN(depth, k, c, **options)
+    return Architecture(build, "plain CNN", (least, least), 8)
 
 # %% ../../nbs/api/models/05_create.ipynb #67c4efc5
 def _passes(build:Callable, in_chans:int, size:int) -> bool:
@@ -201,7 +227,7 @@ def _try_size(name:str, network:nn.Module, image_size:int, blank:Tensor, stem:st
 # %% ../../nbs/api/models/05_create.ipynb #5abc627f
 def _imagenet_weights(name:str, arch:Architecture) -> tuple[dict[str, Tensor], list[float], list[float]]:
     "State dict, mean and std of the published weights."
-    if arch.source is None:
+    if arch.source not in ("torchvision", "timm"):
         raise ValueError(f"There are no ImageNet weights for `{name}`; there are for "
                          f"{', '.join(n for n in MODELS if getattr(MODELS[n], 'source', None))} and timm:<name>.")
     options = dict(pretrained=True) if arch.source == "timm" else dict(weights="IMAGENET1K_V1", progress=False)
@@ -249,23 +275,72 @@ def _statistic(what:str, value, published:list[float]|None, in_chans:int) -> flo
 
 # %% ../../nbs/api/models/05_create.ipynb #ac3f1bb8
 def _build(name:str, arch:Architecture, seed:int, *, num_classes:int, in_chans:int, image_size:int, size:int,
-           stem:str) -> nn.Module:
+           stem:str, options:Mapping[str, Any]={}) -> nn.Module:
     "The bare network from a seed, after a check that images scaled to `size` pass through it."
     if arch.least: _check_size(name, arch.least, image_size, size, stem)
-    with _seeded("init", seed): network = arch(num_classes, in_chans, size, stem)
+    try:
+        with _seeded("init", seed): network = arch(num_classes, in_chans, size, stem, **options)
+    except TypeError as e:
+        if not options: raise
+        raise TypeError(f"`{name}` cannot be built with `model_options` {dict(options)}: {e}.") from e
     if not arch.least: _try_size(name, network, image_size, torch.zeros(1, in_chans, size, size), stem)
     return network
 
-def _with_norms(model:Normalized, norm:str|dict|Sequence[dict]|None) -> Normalized:
+def _with_norms(model:nn.Module, norm:str|dict|Sequence[dict]|None) -> nn.Module:
     "The model after one swap of norms or several, as `create_model` takes them."
     swaps = [dict(norm=norm)] if isinstance(norm, str) else [norm] if isinstance(norm, dict) else norm or ()
-    for swap in swaps: model = cast(Normalized, swap_norm(model, **swap))
+    for swap in swaps: model = swap_norm(model, **swap)
     return model
+
+# %% ../../nbs/api/models/05_create.ipynb #f285f20f
+def _zoo_model(name:str, arch:Architecture, options:Mapping[str, Any], *, mean, std, seed:int, resize:int|None,
+               stem:str, image_size:int, in_chans:int, num_classes:int, published:bool) -> nn.Module:
+    "A network of the zoo or of timm with its spec, with published weights if asked for."
+    sizes = dict(num_classes=num_classes, in_chans=in_chans, image_size=image_size)
+    state, *stats = _imagenet_weights(name, arch) if published else (None, None, None)
+    mean, std = (_statistic(w, v, p, in_chans) for w, v, p in zip(("mean", "std"), (mean, std), stats))
+    network = _build(name, arch, seed, **sizes, size=resize or image_size, stem=stem, options=options)
+    if state is not None: _load_published(network, state, arch.first)
+    model:Any = Normalized(network, mean, std, resize).eval()
+    model.spec = dict(name=name, **sizes, mean=mean, std=std, stem=stem) | ({"resize": resize} if resize else {})
+    if options: model.spec["model_options"] = dict(options)
+    return model
+
+# %% ../../nbs/api/models/05_create.ipynb #f88e3592
+def _own_model(name:str, options:Mapping[str, Any], *, mean, std, seed:int, resize:int|None, stem:str,
+               num_classes:int, in_chans:int, image_size:int) -> nn.Module:
+    "A user's network with its spec; normalised in front where `mean` and `std` are given and not taken by the code."
+    code, sizes = as_code(name), dict(in_chans=in_chans, image_size=image_size)
+    title, given = cast(Any, code_name(code)).title, _plain_options(name, options)
+    found, statistics = load_code(code), dict(mean=mean, std=std)
+    wraps = {k: given.pop(k) if k in given else statistics[k] for k in statistics if not takes(found, k)}
+    row = {k: None if v is None else _statistic(k, v, None, in_chans) for k, v in (statistics | wraps).items()}
+    if (row["mean"] is None) != (row["std"] is None):
+        raise ValueError(f"Expected both `mean` and `std` for `{title}`, or none of them, but got {row}.")
+    offered = {k: v for k, v in row.items() if k not in wraps and v is not None}
+    with _seeded("init", seed):
+        network = build_from_code(code, num_classes, **sizes, stem=stem, seed=seed, offered=offered, **given)
+    front:Any = [row[k] for k in wraps if row[k] is not None] or [0., 1.]
+    if front != [0., 1.] or resize: network = Normalized(network, front[0], front[1], resize)
+    model:Any = network.eval()
+    k = classes_of(model, title, **sizes) or num_classes
+    model.spec = dict(name=title, code=code_digest_of(code), model_options=_plain_options(name, options),
+                      num_classes=k, **sizes, **row) | ({"resize": resize} if resize else {})
+    return model
+
+# %% ../../nbs/api/models/05_create.ipynb #b110de5b
+def _plain_options(name:str, options:Mapping[str, Any]|None) -> dict[str, Any]:
+    "Options of a network as JSON can hold them."
+    try: return json.loads(json.dumps(dict(options or {})))
+    except (TypeError, ValueError) as e:
+        raise TypeError(f"Expected `model_options` of `{name}` to be numbers, text, lists and tables of these, by "
+                        f"name, but got {options!r} ({e}).") from None
 
 # %% ../../nbs/api/models/05_create.ipynb #fb9a6833
 @checked
 def create_model(
-    name:str, # one of `list_models()`: "resnet18", "cnn4", "timm:convnext_tiny", …
+    # one of `list_models()`: "resnet18", "timm:convnext_tiny", "nets/own.py:make", …, or the path of a checkpoint
+    name:str|os.PathLike,
     num_classes:int=10, # K
     in_chans:int=1, # C: 1 grey, 3 colour
     image_size:int=8, # height and width of the images in pixels
@@ -273,57 +348,91 @@ def create_model(
     mean:float|Sequence[float]|None=None,
     std:float|Sequence[float]|None=None, # of the images; default likewise. 0.5 and 0.5 map [0, 1] to [−1, 1]
     seed:int=0, # of the initial weights; the global random state is left alone
-    weights:str|os.PathLike|None=None, # "imagenet", or a checkpoint to load; default freshly initialised
+    # "imagenet", or a checkpoint to load; "as_built": as your own code gives them; default freshly initialised
+    weights:str|os.PathLike|None=None,
     *,
     stem:str="imagenet", # first layers of the torchvision networks: "imagenet" or "cifar", see the table above
     resize:int|None=None, # scale images up to this size inside the model; default as they come
     # another norm in place of the network's: "group", options of `swap_norm`, or several; default as it is
     norm:str|dict|Sequence[dict]|None=None,
-) -> Normalized: # in eval mode
+    # keyword arguments of your own code, e.g. `dict(depth=3)`; its `mean` and `std` stand here, too; default none
+    model_options:dict|None=None,
+) -> nn.Module: # in eval mode; of the zoo a `Normalized`
     "A network by name: images (N, C, H, W) in [0, 1] -> logits (N, K)."
-    sizes = dict(num_classes=num_classes, in_chans=in_chans, image_size=image_size)
+    sizes, name = dict(num_classes=num_classes, in_chans=in_chans, image_size=image_size), os.fspath(name)
     for what, value in sizes.items(): check_number(what, value, low=1, integer=True)
     if resize is not None: check_number("resize", resize, low=image_size, integer=True)
     check_choice("stem", stem, ("imagenet", "cifar"))
+    if is_checkpoint(name): return _reloaded(name, weights, model_options)
     arch = find_architecture(name)
-    state, *published = _imagenet_weights(name, arch) if weights == "imagenet" else (None, None, None)
-    mean, std = (_statistic(w, v, p, in_chans) for w, v, p in zip(("mean", "std"), (mean, std), published))
-    network = _build(name, arch, seed, **sizes, size=resize or image_size, stem=stem)
-    if state is not None: _load_published(network, state, arch.first)
-    model:Any = Normalized(network, mean, std, resize).eval()
-    model.spec = dict(name=name, **sizes, mean=mean, std=std, stem=stem) | ({"resize": resize} if resize else {})
+    how:Any = dict(mean=mean, std=std, seed=seed, resize=resize, stem=stem) | sizes
+    options = _plain_options(name, model_options)
+    if arch.source == "code" and weights != "imagenet": model = _own_model(name, options, **how)
+    else: model = _zoo_model(name, arch, options, **how, published=weights == "imagenet")
     model = _with_norms(model, norm)
-    if weights is not None and state is None: load_checkpoint(weights, model)
+    if weights not in (None, "imagenet", "as_built"): load_checkpoint(weights, model)
     return model
 
-# %% ../../nbs/api/models/05_create.ipynb #c2eb9251
-_SPEC = ("name", "num_classes", "in_chans", "image_size", "mean", "std", "stem", "resize", "norm")
+# %% ../../nbs/api/models/05_create.ipynb #ea21487f
+def _as_it_says(spec, state:dict[str, Tensor], path:str|os.PathLike) -> nn.Module:
+    "The network that a file asks for, if a file may ask for it."
+    name = str(spec.get("name")) if isinstance(spec, dict) else ""
+    if spec is None:
+        raise ValueError(f"`{path}` does not say how to build its network. Name the code that builds it as `model` and "
+                         f"this file as `weights`: on the command line `--model net.py:make --weights {path}`, in "
+                         f"Python `create_model(\"net.py:make\", weights=\"{path}\")`; or pass the network, as "
+                         f"`load_checkpoint(\"{path}\", model)`.")
+    if isinstance(spec, dict) and ("code" in spec or _is_foreign(name)):
+        what = "settings that a file may not fetch" if name.startswith("timm:") else "code, which a file may not run"
+        raise ValueError(f"`{path}` holds the weights of `{name}`, which is built by {what}. Name it: on the command "
+                         f"line `--model {name} --weights {path}`, in Python `load_checkpoint(\"{path}\", "
+                         f"model=\"{name}\")`, with the path of the code where it is now.")
+    check_spec(spec, state, path)
+    return create_model(**spec)
 
-def _check_spec(spec, state:dict[str, Tensor], path:str|os.PathLike) -> None:
-    "Refuses to build what the weights in a file are not for, before anything is built."
-    if not isinstance(spec, dict) or (unknown := [k for k in spec if k not in _SPEC]):
-        asked = f"`{unknown[0]}`" if isinstance(spec, dict) else f"{spec!r}"
-        raise ValueError(f"`{path}` asks for a network built with {asked}, which a file may not do: pass `model`.")
-    widest = max((n for w in state.values() for n in w.shape), default=0)
-    depth = re.fullmatch(r"cnn(\d+)", str(spec.get("name")))
-    most = dict(num_classes=widest, in_chans=widest, image_size=4096, resize=4096)
-    large = [k for k, n in most.items() if isinstance(spec.get(k), (int, float)) and spec[k] > n]
-    if depth and len(depth[1].lstrip("0")) > len(str(len(state))) or (depth and int(depth[1]) > len(state)):
-        large.append("name")
-    if large: raise ValueError(f"`{path}` asks for a network with {large[0]} = {spec[large[0]]!r}, for which its "
-                               f"{len(state)} tensors are too small: it is damaged, or pass `model`.")
+def _is_foreign(name:str) -> bool: return bool(code_name(name)) or name.startswith(_FOREIGN) or is_checkpoint(name)
+
+_FOREIGN = ("torch.hub:", "timm:hf-hub:", "timm:hf_hub:")
+_BUILT = ("num_classes", "in_chans", "image_size", "mean", "std", "resize")
 
 # %% ../../nbs/api/models/05_create.ipynb #f5c01c23
 def load_checkpoint(
     path:str|os.PathLike, # `….safetensors` of this package or another, or a state dict in `….pt`/`….pth`
-    model:nn.Module|None=None, # network to load into; default: built as the file says
+    # network to load into, or the name of one, as in `create_model`; default: built as the file says
+    model:nn.Module|str|None=None,
+    **build, # of `create_model`, for a name; what the file says of itself comes first
 ) -> nn.Module: # `model`, or the new one in eval mode
     "Loads weights; never runs code from the file."
     state, meta = read_state(Path(path))
-    if model is None:
-        spec = json.loads(meta.get("spec") or "null")
-        if spec is None: raise ValueError(f"`{path}` does not say how to build its network: pass `model`.")
-        _check_spec(spec, state, path)
-        model = create_model(**spec)
+    spec = json.loads(meta.get("spec") or "null")
+    if model is None: model = _as_it_says(spec, state, path)
+    elif isinstance(model, str): model = _by_name(model, spec, path, build)
+    if isinstance(spec, dict): _check_code(spec, getattr(model, "spec", None), path)
     fit_state(model, state, path)
     return model
+
+# %% ../../nbs/api/models/05_create.ipynb #f86c4b55
+def _by_name(model:str, spec, path:str|os.PathLike, build:Mapping[str, Any]) -> nn.Module:
+    "The network that the caller names, with the sizes and options that the file says it was made with."
+    if not isinstance(spec, dict): return create_model(model, **build)
+    said = {k: spec[k] for k in (*_BUILT, "stem", "norm") if spec.get(k) is not None}
+    given, kept = build.get("model_options"), spec.get("model_options") or {}
+    if given and _plain_options(model, given) != kept:
+        raise ValueError(f"`{path}` holds the weights of `{spec.get('name')}` with `model_options` {kept}, but got "
+                         f"{dict(given)}.")
+    return create_model(model, **dict(build) | said | dict(model_options=kept))
+
+def _check_code(spec:Mapping, own, path:str|os.PathLike) -> None:
+    "Refuses weights that other code was written for."
+    if "code" not in spec or not isinstance(own, dict) or own.get("name") != spec.get("name"): return
+    if own.get("code") == spec["code"]: return
+    raise ValueError(f"`{path}` holds weights that were trained when the code of `{spec['name']}`, or of a file that "
+                     f"it imports, was another. Bring that code back; or, if the weights are right for the code of "
+                     f"today, save them alone: `torch.save(load_checkpoint(path, network).state_dict(), …)`, where "
+                     f"network is what that code returns.")
+
+def _reloaded(name:str, weights:str|os.PathLike|None, options:Mapping|None) -> nn.Module:
+    "A network whose checkpoint says how it is built; with other weights, if some are given."
+    if options: raise ValueError(f"`model_options` are for code, but `model` is a checkpoint, `{name}`.")
+    model = load_checkpoint(name)
+    return model if weights in (None, "as_built") else load_checkpoint(cast(Any, weights), model)
