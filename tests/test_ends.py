@@ -306,7 +306,7 @@ def test_a_screen_that_is_not_utf_8(encoding):
 
 
 def test_bars_in_a_file_are_one_line_a_minute():
-    code = ("import sys, time; from fragility_nb.cli import _make_do; _make_do(sys.stdout, sys.stderr)\n"
+    code = ("import sys, time; from fragility_nb.cli.base import make_do; make_do(sys.stdout, sys.stderr)\n"
             "from tqdm.auto import tqdm\nfor i in tqdm(range(20)): time.sleep(0.02)\n"
             "for i in tqdm(range(20), delay=0, mininterval=0.05, maxinterval=0.1): time.sleep(0.02)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), timeout=60)

@@ -61,7 +61,7 @@ def test_wheel_metadata(metadata):
     assert (metadata["Name"], metadata["Version"]) == (NAME, SETTINGS["version"])
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License"] == "Apache-2.0" and metadata["Summary"]
-    assert set(metadata.get_all("Provides-Extra")) == {"dev", "cluster"}
+    assert set(metadata.get_all("Provides-Extra")) == {"dev", "cluster", "attacks"}
     given = {Requirement(line).name for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
     assert given == {Requirement(line).name for line in SETTINGS["requirements"].split()}
     assert "nbdev" not in given

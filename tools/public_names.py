@@ -28,6 +28,7 @@ DOCS = {  # sub-package -> what it is for, lowest floor first
     "probes.retraining": "Selective backpropagation: train on with fragile layers at rest.",
     "explore": "A saved result, or the network itself, under the user's hand.",
     "run": "Parameterised notebooks, studies over grids of parameters, and the engines that run them.",
+    "cli": "The command line.",
 }
 INIT = '''"""{doc}"""
 # Made by tools/public_names.py from the modules' `__all__`; a name is imported when it is first used.
