@@ -13,6 +13,7 @@ import sys
 
 import typer
 
+from ..core.code import read_options
 from ..core.options import OPTIONS
 
 # %% ../../nbs/api/cli/00_base.ipynb #1a7930d6
@@ -59,3 +60,12 @@ OUT = typer.Option(help="Folder for everything that is made.")
 DATA, ROOT, SIZE, DEVICE = map(table_option, ("data", "root", "image_size", "device"))
 STEM, RESIZE, EPOCHS, BATCH = map(table_option, ("stem", "resize", "epochs", "batch_size"))
 DOWNLOAD = table_option("download", flag=True)
+
+# %% ../../nbs/api/cli/00_base.ipynb #modelop1
+MODEL_OPTIONS, WEIGHTS = (table_option(k) for k in ("model_options", "weights"))
+
+def options_of(
+    text:str|None, # as it was typed: depth=3,act=relu, or JSON
+) -> dict: # by name; empty if there are none
+    "The keyword arguments of a user's own code."
+    return read_options(text, "model_options") if text else {}

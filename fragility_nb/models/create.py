@@ -374,8 +374,13 @@ def create_model(
     return model
 
 # %% ../../nbs/api/models/05_create.ipynb #ea21487f
-def _as_it_says(spec, state:dict[str, Tensor], path:str|os.PathLike) -> nn.Module:
-    "The network that a file asks for, if a file may ask for it."
+def check_says(
+    path:str|os.PathLike, # of a checkpoint
+) -> None:
+    "One clear error for a file that does not say how its network is built, or asks for code."
+    _check_says(json.loads(read_state(Path(path))[1].get("spec") or "null"), path)
+
+def _check_says(spec, path:str|os.PathLike) -> None:
     name = str(spec.get("name")) if isinstance(spec, dict) else ""
     if spec is None:
         raise ValueError(f"`{path}` does not say how to build its network. Name the code that builds it as `model` and "
@@ -387,6 +392,11 @@ def _as_it_says(spec, state:dict[str, Tensor], path:str|os.PathLike) -> nn.Modul
         raise ValueError(f"`{path}` holds the weights of `{name}`, which is built by {what}. Name it: on the command "
                          f"line `--model {name} --weights {path}`, in Python `load_checkpoint(\"{path}\", "
                          f"model=\"{name}\")`, with the path of the code where it is now.")
+
+# %% ../../nbs/api/models/05_create.ipynb #asitsay1
+def _as_it_says(spec, state:dict[str, Tensor], path:str|os.PathLike) -> nn.Module:
+    "The network that a file asks for, if a file may ask for it."
+    _check_says(spec, path)
     check_spec(spec, state, path)
     return create_model(**spec)
 

@@ -34,7 +34,8 @@ from ..core.whole import drop_work, finished_run, is_intact, made_files, open_lo
 from ..core.whole import read_json, take_in, take_in_whole, write_json
 from .machine import kernel_interpreter
 from .parameters import check_parameters, check_template, expand_paths, find_template
-from .parameters import import_papermill, own_modules, parameter_contents, plain_value
+from .parameters import code_titles, import_papermill, named_code, own_modules, parameter_contents
+from .parameters import plain_value, report_source
 from .parameters import quiet_papermill, read_notebook, tags_of, template_parameters
 
 # %% ../../nbs/api/run/04_studies.ipynb #a390beb6
@@ -61,8 +62,9 @@ def run_identity(template:Path, params:Mapping, cwd:Path|None=None) -> dict[str,
     "What a run is: all that its result depends on, as JSON can hold it."
     cells, _ = template_cells(template, template.stat().st_mtime_ns)
     here, modules = cwd or Path.cwd(), run_modules(template, cwd or Path.cwd())
-    root = os.environ.get("FRAGILITY_DATA")
-    facts = dict(template=text_digest(json.dumps(cells)), parameters={k: params[k] for k in sorted(params)},
+    root, titles = os.environ.get("FRAGILITY_DATA"), code_titles(params, here)
+    given = named_code({k: params[k] for k in sorted(params)}, titles)
+    facts = dict(template=text_digest(json.dumps(cells)), parameters=given,
                  modules=dict(zip(modules, file_digests(modules.values()))),
                  contents=parameter_contents(template, params, here), versions=_versions(),
                  data_folder=root and os.path.abspath(here/Path(root).expanduser()),
@@ -396,23 +398,23 @@ def _trained(model:str, folder:Path, network:Mapping, training:Mapping, *, data:
              download:bool, seed:int, progress:bool) -> Path:
     "Trains a network, unless the folder has it; the checkpoint of its last epoch."
     from fragility_nb.data.sets import load_data
-    from fragility_nb.models.create import create_model
-    from fragility_nb.models.table import channel_stats
+    from fragility_nb.models.table import model_for
     from fragility_nb.models.training import fit
     from fragility_nb.models.resume import snapshot_path
     load = lambda split: load_data(data, split, root, image_size=image_size, download=download)
     train = load("train")
-    mean, std = channel_stats(train)
-    net = create_model(model, len(train.classes), train.images.shape[1], train.images.shape[-1], mean, std, seed,
-                       **network)
+    net = model_for(model, train, seed, **network)
     fit(net, train, seed=seed, test=load("test"), folder=folder, progress=progress, **training)
     return snapshot_path(folder, training["epochs"])
 
 # %% ../../nbs/api/run/04_studies.ipynb #77ecff32
 def run_model(
-    model:str, # name for `create_model`, or the path of a checkpoint
+    model:str, # as in `create_model`: a name, your own code, or the path of a checkpoint
     out:str|os.PathLike, # folder of the run
     *,
+    model_options:Mapping|None=None, # keyword arguments of your own code; default none
+    # of the model: a checkpoint, "imagenet", or "as_built" by your own code; default: the model is trained
+    weights:str|os.PathLike|None=None,
     data:str="digits", # name of a data set, or an image folder
     root:str|None=None, # where data sets are; default: see `data_root`
     image_size:int|None=None, # height and width in pixels to scale to; default: as stored
@@ -429,26 +431,32 @@ def run_model(
     progress:bool=True, # show progress bars
     **params, # of the template `model_report`
 ) -> Path: # the report's page
-    "Trains a model and writes its fragility report; both are reused if they are there."
-    from fragility_nb.models.create import find_architecture
+    "Trains a model, unless it has weights, and writes its report; both are reused if they are there."
+    from fragility_nb.models.checkpoints import is_checkpoint
+    from fragility_nb.models.create import check_says, find_architecture
     out = Path(out)
     check_parameters("model_report", params)
     plain = lambda **values: {k: plain_value(k, v) for k, v in values.items()}
     check_options(plain(data=data, root=root, image_size=image_size, stem=stem, resize=resize, epochs=epochs, lr=lr,
-                        batch_size=batch_size, seed=seed, snapshots=snapshots, device=device))
+                        batch_size=batch_size, seed=seed, snapshots=snapshots, device=device,
+                        model_options=model_options or {}, weights=weights))
     check_template("model_report", plain(**params))
     if snapshots is None: snapshots = min(4, epochs)
     where:dict[str, Any] = dict(data=data, root=root, image_size=image_size)
-    if not Path(model).is_file(): find_architecture(model)
+    there, model = is_checkpoint(model), os.fspath(model)
+    if not there: find_architecture(model)
+    elif weights is None: check_says(model)
     report:dict[str, Any] = dict(device=device, **where, **params)
     with own_folder(out, f"Another run works in `{out}`") as still_ours:
-        where_from = dict(checkpoint=str(Path(model).resolve()))
-        if not Path(model).is_file():
+        where_from:dict[str, Any] = dict(checkpoint=str(Path(model).resolve()))
+        if weights is not None: where_from = dict(model=model, model_options=model_options or {}, weights=weights)
+        elif not there:
             training = dict(epochs=epochs, lr=lr, batch_size=batch_size, device=device,
                             snapshots=_snapshot_epochs(epochs, snapshots))
-            final = _trained(model, out/"training", dict(stem=stem, resize=resize), training, **where,
+            network = dict(stem=stem, resize=resize) | (dict(model_options=model_options) if model_options else {})
+            final = _trained(model, out/"training", network, training, **where,
                              download=download, seed=seed, progress=progress)
-            where_from = dict(checkpoint=str(final.resolve()),
+            where_from = report_source(model, str(final.resolve()), model_options) | dict(
                               snapshots=str((out/"training").resolve()) if snapshots else "")
         return run_owned(find_template("model_report"), out, plain(**report, **where_from), still_ours, progress)
 
