@@ -14,7 +14,7 @@ from .stress import (
 from .engine import EditEngine
 from .measure import (
     CutMix, MixUp, StressPolicy, WorstOf, auc_difference, average_inits, calibration, compactness,
-    corruption_error, filter_landscape, filter_sweep, flip_rate, matrix_summary, relabel, result_summary,
+    corruption_error, filter_landscape, filter_sweep, matrix_summary, relabel, result_summary,
     score_summary, smallest_fraction, stress_summary, stress_sweep, synaptic_scores, train_test_matrix,
 )
 from .figures import (
@@ -30,6 +30,7 @@ from .probes import (
 )
 from .explore import explore_batchnorm, explore_coverage, explore_kernels, explore_runs, explore_scores, explore_stress
 from .run import DaskEngine, LocalEngine, collect_study, list_templates, report_study, run_grid, run_study
+from .run.in_memory import report
 
 __version__: str
 
@@ -41,16 +42,16 @@ __all__ = [
     "Rotation", "Scale", "Shear", "Stressor", "Translation", "apply_stress", "attack_images", "check_attack",
     "common_corruptions", "find_epsilon", "minimal_perturbation", "EditEngine", "CutMix", "MixUp", "StressPolicy",
     "WorstOf", "auc_difference", "average_inits", "calibration", "compactness", "corruption_error",
-    "filter_landscape", "filter_sweep", "flip_rate", "matrix_summary", "relabel", "result_summary",
-    "score_summary", "smallest_fraction", "stress_summary", "stress_sweep", "synaptic_scores",
-    "train_test_matrix", "house_style", "plot_compactness", "plot_comparison", "plot_corruption_error",
-    "plot_depth", "plot_examples", "plot_filter_response", "plot_landscape", "plot_learning", "plot_matrix",
-    "plot_minimal", "plot_reliability", "plot_scores", "plot_severity", "plot_smallest_fraction", "plot_stress",
-    "plot_targets", "plot_training", "KMNC", "NBC", "NC", "SNAC", "TKNC", "TKNP", "adversarial_targeting",
-    "bn_probe", "compare_retraining", "coverage_table", "generate_differential", "kernel_dropout",
-    "neuron_coverage", "plot_coverage_map", "plot_generated", "plot_growth", "plot_kernel_dropout",
-    "plot_retraining", "plot_statistic_gap", "plot_targeting", "rebalance", "recalibration", "residual_features",
-    "selective_fit", "statistic_gap", "statistic_stress", "explore_batchnorm", "explore_coverage",
-    "explore_kernels", "explore_runs", "explore_scores", "explore_stress", "DaskEngine", "LocalEngine",
-    "collect_study", "list_templates", "report_study", "run_grid", "run_study",
+    "filter_landscape", "filter_sweep", "matrix_summary", "relabel", "result_summary", "score_summary",
+    "smallest_fraction", "stress_summary", "stress_sweep", "synaptic_scores", "train_test_matrix", "house_style",
+    "plot_compactness", "plot_comparison", "plot_corruption_error", "plot_depth", "plot_examples",
+    "plot_filter_response", "plot_landscape", "plot_learning", "plot_matrix", "plot_minimal", "plot_reliability",
+    "plot_scores", "plot_severity", "plot_smallest_fraction", "plot_stress", "plot_targets", "plot_training",
+    "KMNC", "NBC", "NC", "SNAC", "TKNC", "TKNP", "adversarial_targeting", "bn_probe", "compare_retraining",
+    "coverage_table", "generate_differential", "kernel_dropout", "neuron_coverage", "plot_coverage_map",
+    "plot_generated", "plot_growth", "plot_kernel_dropout", "plot_retraining", "plot_statistic_gap",
+    "plot_targeting", "rebalance", "recalibration", "residual_features", "selective_fit", "statistic_gap",
+    "statistic_stress", "explore_batchnorm", "explore_coverage", "explore_kernels", "explore_runs",
+    "explore_scores", "explore_stress", "DaskEngine", "LocalEngine", "collect_study", "list_templates",
+    "report_study", "run_grid", "run_study", "report",
 ]

@@ -311,6 +311,7 @@ def _own_model(name:str, options:Mapping[str, Any], *, mean, std, seed:int, resi
                num_classes:int, in_chans:int, image_size:int) -> nn.Module:
     "A user's network with its spec; normalised in front where `mean` and `std` are given and not taken by the code."
     code, sizes = as_code(name), dict(in_chans=in_chans, image_size=image_size)
+    if stem == "cifar": raise ValueError(f"Expected `stem` to be 'imagenet' for `{name}`, but got 'cifar'.")
     title, given = cast(Any, code_name(code)).title, _plain_options(name, options)
     found, statistics = load_code(code), dict(mean=mean, std=std)
     wraps = {k: given.pop(k) if k in given else statistics[k] for k in statistics if not takes(found, k)}
@@ -319,7 +320,7 @@ def _own_model(name:str, options:Mapping[str, Any], *, mean, std, seed:int, resi
         raise ValueError(f"Expected both `mean` and `std` for `{title}`, or none of them, but got {row}.")
     offered = {k: v for k, v in row.items() if k not in wraps and v is not None}
     with _seeded("init", seed):
-        network = build_from_code(code, num_classes, **sizes, stem=stem, seed=seed, offered=offered, **given)
+        network = build_from_code(code, sizes | dict(num_classes=num_classes, seed=seed) | offered, given)
     front:Any = [row[k] for k in wraps if row[k] is not None] or [0., 1.]
     if front != [0., 1.] or resize: network = Normalized(network, front[0], front[1], resize)
     model:Any = network.eval()

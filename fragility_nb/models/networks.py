@@ -12,7 +12,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -257,6 +256,25 @@ def _fetched(repo:str) -> Path:
     found = [Path(torch.hub.get_dir())/f"{owner}_{ref}" for ref in ([tag] if tag else ("main", "master"))]
     return next(p for p in found if p.is_dir())
 
+# %% ../../nbs/api/models/02_networks.ipynb #4b7ab261
+def build_from_code(
+    code:str, # as `load_code` takes it
+    offered:Mapping[str, Any], # num_classes, in_chans, image_size, seed, mean, std: given if the signature asks for it
+    options:Mapping[str, Any], # the user's
+) -> nn.Module:
+    "The network that a user's code returns."
+    title, found = cast(Any, code_name(code)).title, load_code(code)
+    if isinstance(found, nn.Module) and not options: return copy.deepcopy(found) # a network, not what makes one
+    network = call_code(code, offered, options)
+    if isinstance(network, nn.Module): return network
+    raise TypeError(f"Expected `{title}` to return a torch.nn.Module, but got {type(network).__name__}.")
+
+def _builder(code:str) -> Callable:
+    "The same in the form of the zoo."
+    def build(num_classes, in_chans, image_size, stem, /, **options):
+        return build_from_code(code, dict(num_classes=num_classes, in_chans=in_chans, image_size=image_size), options)
+    return build
+
 # %% ../../nbs/api/models/02_networks.ipynb #2053f63d
 def own_code(
     name:str, # of a network, as a user wrote it
@@ -266,7 +284,7 @@ def own_code(
     code = as_code(name)
     if code:
         check_code(code)
-        return Architecture(partial(build_from_code, code), "own code", source="code")
+        return Architecture(_builder(code), "own code", source="code")
     if Path(name).suffix == ".py" and Path(name).expanduser().is_file():
         raise ValueError(f"`{name}` is a file of code: say what builds the network, as `{name}:make`. It has "
                          f"{', '.join(defined_names(read_source(Path(name).expanduser())))}.")
@@ -276,19 +294,6 @@ def own_code(
     raise unknown_name("model", name, known)
 
 _FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar", ".py")
-
-# %% ../../nbs/api/models/02_networks.ipynb #4b7ab261
-def build_from_code(code:str, num_classes:int, in_chans:int, image_size:int, stem:str="imagenet", *, seed:int=0,
-                    offered:Mapping[str, Any]={}, **options) -> nn.Module:
-    "The network that a user's code returns, given what its signature asks for."
-    title = cast(Any, code_name(code)).title
-    if stem == "cifar": raise ValueError(f"Expected `stem` to be 'imagenet' for `{title}`, but got 'cifar'.")
-    sizes = dict(num_classes=num_classes, in_chans=in_chans, image_size=image_size, seed=seed)
-    found = load_code(code)
-    if isinstance(found, nn.Module) and not options: return copy.deepcopy(found) # a network, not what makes one
-    network = call_code(code, sizes | dict(offered), options)
-    if isinstance(network, nn.Module): return network
-    raise TypeError(f"Expected `{title}` to return a torch.nn.Module, but got {type(network).__name__}.")
 
 # %% ../../nbs/api/models/02_networks.ipynb #744cfc04
 def classes_of(network:nn.Module, title:str, in_chans:int, image_size:int) -> int|None:

@@ -153,7 +153,8 @@ def open_model(
         find_architecture(model)
         raise ValueError(f"`{model}` has learned nothing yet: give `weights`, a checkpoint or \"imagenet\"; or train "
                          f"it, as `fragility run --model {model}` does.")
-    return create_model(model, **sizes_of(data), weights=weights, model_options=options)
+    sizes:Any = sizes_of(data)
+    return create_model(model, **sizes, weights=weights, model_options=options)
 
 # %% ../../nbs/api/models/06_table.ipynb #4efcfb7c
 def model_question(

@@ -1,5 +1,7 @@
 # Made by tools/public_names.py.
-from . import cluster, collect, comparison, dask_engine, grid, machine, parameters, report, studies, study_files
+from . import (
+    cluster, collect, comparison, dask_engine, grid, in_memory, machine, parameters, report, studies, study_files,
+)
 from .machine import cpu_count, thread_share, list_gpus, pick_gpus, kernel_interpreter
 from .cluster import WorkerDied, Engine, LocalEngine, stop_on_interrupt
 from .dask_engine import DaskEngine, slurm_options, slurm_script

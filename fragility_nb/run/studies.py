@@ -299,20 +299,22 @@ def finish_run(out:Path, path:Path, params:Mapping, fingerprint:str, began:float
     for name in (f"{path.stem}.failed.ipynb", "failed.json", ".usage.json"): (out/name).unlink(missing_ok=True)
 
 # %% ../../nbs/api/run/04_studies.ipynb #e74db58f
-def _computed(path:Path, out:Path, work:Path, params:Mapping, progress:bool, cwd:Path, log) -> None:
+def _computed(path:Path, out:Path, work:Path, params:Mapping, progress:bool, cwd:Path, log,
+              execute:Callable|None) -> None:
     "The cells of a run, executed in its folder apart, and their page."
     running, executed = work/f"{path.stem}.running.ipynb", work/f"{path.stem}.ipynb"
     there = {"out": str(work.resolve())} if "out" in template_parameters(path).index else {}
     print(f"--- {time_stamp()} started: {path.stem} {json.dumps(params)}", file=log, flush=True)
-    _execute(path, running, expand_paths(dict(params)) | there, progress, cwd, log)
+    (execute or _execute)(path, running, expand_paths(dict(params)) | there, progress, cwd, log)
     _told_elsewhere(running, executed, work, out)
     with write_atomic(work/f"{path.stem}.html") as part: part.write_text(notebook_page(executed), encoding="utf-8")
 
 # %% ../../nbs/api/run/04_studies.ipynb #041dce19
 def run_owned(path:Path, out:Path, params:Mapping, still_ours:Callable[[], None], progress:bool=False,
-              cwd:Path|None=None, needs_result:bool=False) -> Path:
+              cwd:Path|None=None, needs_result:bool=False, execute:Callable|None=None, more:Mapping|None=None) -> Path:
     "The run itself, with checked parameters, in a folder that is ours; relative paths in them start from `cwd`."
-    page, identity, began = out/f"{path.stem}.html", run_identity(path, params, cwd), time.monotonic()
+    page, began = out/f"{path.stem}.html", time.monotonic()
+    identity = run_identity(path, params, cwd) | dict(more or {}) # of things in memory, with what `execute` hands over
     fingerprint = _identity_digest(identity)
     if _is_done(out, path.stem, fingerprint):
         drop_work(out, fingerprint) # of a run that was killed when all was done
@@ -324,7 +326,7 @@ def run_owned(path:Path, out:Path, params:Mapping, still_ours:Callable[[], None]
     _clear(work, path.stem)
     remove_left_over()
     with open_log(out) as log, _failing(path, work/f"{path.stem}.running.ipynb", out, log):
-        _computed(path, out, work, params, progress, cwd or Path.cwd(), log)
+        _computed(path, out, work, params, progress, cwd or Path.cwd(), log, execute)
         finish_run(out, path, params, fingerprint, began, needs_result, work, still_ours, identity)
         print(f"--- {time_stamp()} finished", file=log)
     return page
