@@ -7,7 +7,7 @@ from .cluster import WorkerDied, Engine, LocalEngine, stop_on_interrupt
 from .dask_engine import DaskEngine, slurm_options, slurm_script
 from .parameters import (
     list_templates, find_template, template_parameters, check_parameters, is_shipped, check_template, plain_value,
-    expand_paths, parameter_contents, own_modules,
+    expand_paths, parameter_contents, report_source, own_modules,
 )
 from .studies import (
     run_modules, is_done, changed_since, notebook_page, run_study, warm_up, run_cells, run_model, summary_table,
@@ -32,10 +32,10 @@ __all__ = [
     "cpu_count", "thread_share", "list_gpus", "pick_gpus", "kernel_interpreter", "WorkerDied", "Engine",
     "LocalEngine", "stop_on_interrupt", "DaskEngine", "slurm_options", "slurm_script", "list_templates",
     "find_template", "template_parameters", "check_parameters", "is_shipped", "check_template", "plain_value",
-    "expand_paths", "parameter_contents", "own_modules", "run_modules", "is_done", "changed_since",
-    "notebook_page", "run_study", "warm_up", "run_cells", "run_model", "summary_table", "run_demo", "load_study",
-    "check_study", "PRELOAD", "study_status", "time_left", "run_grid", "collect_study", "study_table",
-    "save_collection", "report_study", "percent", "percent_interval", "points", "told_interval",
+    "expand_paths", "parameter_contents", "report_source", "own_modules", "run_modules", "is_done",
+    "changed_since", "notebook_page", "run_study", "warm_up", "run_cells", "run_model", "summary_table",
+    "run_demo", "load_study", "check_study", "PRELOAD", "study_status", "time_left", "run_grid", "collect_study",
+    "study_table", "save_collection", "report_study", "percent", "percent_interval", "points", "told_interval",
     "inside_brackets", "plain_words", "page_link", "stress_words", "data_words", "facts_table", "show_text",
     "show_table", "check_list", "check_numbers", "check_levels", "section_switches", "check_report",
     "label_counts", "overview_table", "clean_scores", "layers_with", "stress_sentence", "weights_sentence",

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['list_templates', 'find_template', 'template_parameters', 'check_parameters', 'is_shipped', 'check_template',
-           'plain_value', 'expand_paths', 'parameter_contents', 'own_modules']
+           'plain_value', 'expand_paths', 'parameter_contents', 'report_source', 'own_modules']
 
 # %% ../../nbs/api/run/03_parameters.ipynb #95163fed
 import ast
