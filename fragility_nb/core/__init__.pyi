@@ -12,9 +12,7 @@ from .docments import help_text
 from .options import OPTIONS, Option, check_option, find_option, check_options
 from .owner import own_folder, owner_of
 from .kept import free_path, time_name, put_aside, write_kept
-from .code import (
-    title_of, own_files, read_source, code_digest_of, check_code, load_code, takes, call_code, read_options,
-)
+from .code import title_of, own_files, code_digest_of, check_code, load_code, takes, call_code, read_options
 
 __all__ = [
     "F", "unknown_name", "check_choice", "check_number", "checked", "Registry", "RESULTS_VERSION", "READ_AT_MOST",
@@ -24,6 +22,5 @@ __all__ = [
     "SCHEMA", "write_atomic", "provenance", "save_result", "check_kind", "load_result", "question_folder",
     "PartStore", "CounterStreams", "poisson_quantile", "help_text", "OPTIONS", "Option", "check_option",
     "find_option", "check_options", "own_folder", "owner_of", "free_path", "time_name", "put_aside", "write_kept",
-    "title_of", "own_files", "read_source", "code_digest_of", "check_code", "load_code", "takes", "call_code",
-    "read_options",
+    "title_of", "own_files", "code_digest_of", "check_code", "load_code", "takes", "call_code", "read_options",
 ]

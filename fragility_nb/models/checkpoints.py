@@ -177,11 +177,7 @@ def _misfits(want:Mapping[str, Tensor], state:Mapping[str, Tensor]) -> str:
 # %% ../../nbs/api/models/04_checkpoints.ipynb #c2eb9251
 _SPEC = ("name", "num_classes", "in_chans", "image_size", "mean", "std", "stem", "resize", "norm", "model_options")
 
-def check_spec(
-    spec, # how a file says that its network is built
-    state:Mapping[str, Tensor], # what it holds
-    path:str|os.PathLike, # the file
-) -> None:
+def check_spec(spec, state:Mapping[str, Tensor], path:str|os.PathLike) -> None:
     "Refuses to build what the weights in a file are not for, before anything is built."
     if not isinstance(spec, dict) or (unknown := [k for k in spec if k not in _SPEC]):
         asked = f"`{unknown[0]}`" if isinstance(spec, dict) else f"{spec!r}"

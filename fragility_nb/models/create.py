@@ -311,7 +311,6 @@ def _own_model(name:str, options:Mapping[str, Any], *, mean, std, seed:int, resi
                num_classes:int, in_chans:int, image_size:int) -> nn.Module:
     "A user's network with its spec; normalised in front where `mean` and `std` are given and not taken by the code."
     code, sizes = as_code(name), dict(in_chans=in_chans, image_size=image_size)
-    if stem == "cifar": raise ValueError(f"Expected `stem` to be 'imagenet' for `{name}`, but got 'cifar'.")
     title, given = cast(Any, code_name(code)).title, _plain_options(name, options)
     found, statistics = load_code(code), dict(mean=mean, std=std)
     wraps = {k: given.pop(k) if k in given else statistics[k] for k in statistics if not takes(found, k)}
@@ -367,6 +366,8 @@ def create_model(
     if is_checkpoint(name): return _reloaded(name, weights, model_options)
     arch = find_architecture(name)
     how:Any = dict(mean=mean, std=std, seed=seed, resize=resize, stem=stem) | sizes
+    if arch.source == "code" and stem == "cifar":
+        raise ValueError(f"Expected `stem` to be 'imagenet' for `{name}`, but got 'cifar'.")
     options = _plain_options(name, model_options)
     if arch.source == "code" and weights != "imagenet": model = _own_model(name, options, **how)
     else: model = _zoo_model(name, arch, options, **how, published=weights == "imagenet")
@@ -406,6 +407,12 @@ def _is_foreign(name:str) -> bool: return bool(code_name(name)) or name.startswi
 _FOREIGN = ("torch.hub:", "timm:hf-hub:", "timm:hf_hub:")
 _BUILT = ("num_classes", "in_chans", "image_size", "mean", "std", "resize")
 
+def _reloaded(name:str, weights:str|os.PathLike|None, options:Mapping|None) -> nn.Module:
+    "A network whose checkpoint says how it is built; with other weights, if some are given."
+    if options: raise ValueError(f"`model_options` are for code, but `model` is a checkpoint, `{name}`.")
+    model = load_checkpoint(name)
+    return model if weights in (None, "as_built") else load_checkpoint(cast(Any, weights), model)
+
 # %% ../../nbs/api/models/05_create.ipynb #f5c01c23
 def load_checkpoint(
     path:str|os.PathLike, # `….safetensors` of this package or another, or a state dict in `….pt`/`….pth`
@@ -441,9 +448,3 @@ def _check_code(spec:Mapping, own, path:str|os.PathLike) -> None:
                      f"it imports, was another. Bring that code back; or, if the weights are right for the code of "
                      f"today, save them alone: `torch.save(load_checkpoint(path, network).state_dict(), …)`, where "
                      f"network is what that code returns.")
-
-def _reloaded(name:str, weights:str|os.PathLike|None, options:Mapping|None) -> nn.Module:
-    "A network whose checkpoint says how it is built; with other weights, if some are given."
-    if options: raise ValueError(f"`model_options` are for code, but `model` is a checkpoint, `{name}`.")
-    model = load_checkpoint(name)
-    return model if weights in (None, "as_built") else load_checkpoint(cast(Any, weights), model)

@@ -287,7 +287,7 @@ def own_code(
         return Architecture(_builder(code), "own code", source="code")
     if Path(name).suffix == ".py" and Path(name).expanduser().is_file():
         raise ValueError(f"`{name}` is a file of code: say what builds the network, as `{name}:make`. It has "
-                         f"{', '.join(defined_names(read_source(Path(name).expanduser())))}.")
+                         f"{', '.join(defined_names(read_source(Path(name).expanduser()), imports=False))}.")
     if Path(name).suffix in _FILES or os.sep in name:
         raise FileNotFoundError(f"No checkpoint at `{name}`, and it is no code: expected `path/to/file.py:callable`, "
                                 f"`package.module:callable`, or the path of a checkpoint.")

@@ -119,16 +119,14 @@ def model_for(
     **options, # of `create_model`: stem, resize, norm, model_options, weights
 ) -> nn.Module: # in eval mode
     "A network for these images: their classes, channels and size, and where it asks for it their mean and deviation."
-    if is_checkpoint(model): return create_model(model, **_of_a_file(options))
+    if is_checkpoint(model): return create_model(model, **{k: v for k, v in options.items() if v and k in _OF_A_FILE})
     code = as_code(os.fspath(model))
     asks = not code or takes(load_code(code), "mean") or takes(load_code(code), "std")
     stats = dict(zip(("mean", "std"), channel_stats(train))) if asks else {}
     known:Any = sizes_of(train) | stats | options
     return create_model(model, **known, seed=seed)
 
-def _of_a_file(options:Mapping) -> dict[str, Any]:
-    "Of the options those that a checkpoint leaves open."
-    return {k: options[k] for k in ("weights", "model_options") if options.get(k)}
+_OF_A_FILE = ("weights", "model_options") # what a checkpoint leaves open
 
 def sizes_of(
     data:ImageData, # any set

@@ -36,8 +36,7 @@ from .studies import run_owned
 # %% ../../nbs/api/run/10_in_memory.ipynb #0b317c42
 class _Outputs:
     "What a cell shows, as a notebook keeps it."
-    found:list[dict]
-    def __init__(self): self.found = []
+    def __init__(self) -> None: self.found:list[Any] = []
 
     def display(self, *things, **_) -> None:
         "In place of IPython's."
@@ -47,7 +46,6 @@ class _Outputs:
             self.found.append(dict(output_type="display_data", data=data, metadata=metadata))
 
     def text(self, text:str) -> None:
-        "What was printed."
         if text: self.found.append(dict(output_type="stream", name="stdout", text=text))
 
     def figures(self, before:set[int]) -> None:
@@ -98,6 +96,15 @@ class _CellFailed(RuntimeError):
         self.ename, self.evalue, self.exec_count = type(error).__name__, str(error), count
         self.traceback = traceback.format_exception(error)
 
+def _run_cell(cell:dict, names:dict[str, Any], title:str) -> None:
+    "One cell, with what it shows."
+    outputs = _Outputs()
+    cell["outputs"] = outputs.found
+    with _caught(outputs):
+        value = _run_source("".join(cell["source"]), names, title)
+        if value is not None: outputs.display(value)
+
+# %% ../../nbs/api/run/10_in_memory.ipynb #anymod25
 def execute_here(handed:Mapping[str, Any], path:Path, running:Path, given:Mapping, progress:bool, cwd:Path,
                  log) -> None:
     "In place of papermill: the cells in this process, with things of memory among the parameters."
@@ -114,14 +121,6 @@ def execute_here(handed:Mapping[str, Any], path:Path, running:Path, given:Mappin
                 cell["metadata"]["papermill"] = dict(duration=time.monotonic() - began)
                 if "parameters" in tags_of(cell): names.update({**given, **handed, "progress": progress})
     finally: running.write_text(json.dumps(notebook), encoding="utf-8")
-
-def _run_cell(cell:dict, names:dict[str, Any], title:str) -> None:
-    "One cell, with what it shows."
-    outputs = _Outputs()
-    cell["outputs"] = outputs.found
-    with _caught(outputs):
-        value = _run_source("".join(cell["source"]), names, title)
-        if value is not None: outputs.display(value)
 
 # %% ../../nbs/api/run/10_in_memory.ipynb #0f44771f
 def _images_of(data, n:int|None) -> ImageData:
@@ -153,8 +152,7 @@ def report(
     "How a network breaks: the whole report in one call; a finished one is reused, an interrupted one resumes."
     path, out = find_template("model_report"), Path(out)
     params:dict[str, Any] = {k: plain_value(k, v) for k, v in options.items()}
-    check_parameters(path, params)
-    check_template(path, params)
+    for check in (check_parameters, check_template): check(path, params)
     images = _images_of(data, params.pop("n", None))
     net = open_model(model, images, params.pop("weights", None), params.pop("model_options", None))
     if params.get("with_retraining") and not isinstance(data, str):
@@ -162,5 +160,5 @@ def report(
                          "training images, too.")
     handed = dict(model=net, data=data if params.get("with_retraining") else images)
     with own_folder(out, f"Another run works in `{out}`") as still_ours:
-        return run_owned(path, out, params, still_ours, progress, needs_result=True,
-                         execute=partial(execute_here, handed), more=_question(net, images, out, path.stem))
+        how:dict[str, Any] = dict(execute=partial(execute_here, handed), more=_question(net, images, out, path.stem))
+        return run_owned(path, out, params, still_ours, progress, needs_result=True, **how)

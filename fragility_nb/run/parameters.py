@@ -128,7 +128,6 @@ def is_shipped(
     return template == shipped or template.read_text(encoding="utf-8-sig") == shipped.read_text(encoding="utf-8")
 
 def _in_memory(name:str, value) -> bool:
-    "Whether a network or images were handed over themselves, as `report` does."
     return name in ("model", "data") and not isinstance(value, bool | int | float | str | list | dict | None)
 
 def check_template(

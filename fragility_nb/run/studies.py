@@ -63,8 +63,7 @@ def run_identity(template:Path, params:Mapping, cwd:Path|None=None) -> dict[str,
     cells, _ = template_cells(template, template.stat().st_mtime_ns)
     here, modules = cwd or Path.cwd(), run_modules(template, cwd or Path.cwd())
     root, titles = os.environ.get("FRAGILITY_DATA"), code_titles(params, here)
-    given = named_code({k: params[k] for k in sorted(params)}, titles)
-    facts = dict(template=text_digest(json.dumps(cells)), parameters=given,
+    facts = dict(template=text_digest(json.dumps(cells)), parameters=named_code(dict(sorted(params.items())), titles),
                  modules=dict(zip(modules, file_digests(modules.values()))),
                  contents=parameter_contents(template, params, here), versions=_versions(),
                  data_folder=root and os.path.abspath(here/Path(root).expanduser()),
