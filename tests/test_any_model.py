@@ -235,6 +235,7 @@ def test_a_file_cannot_ask_for_code(home, spec):
     ("broken.py:make", {}, "not valid Python: line 1"), ("fails.py:make", {}, "line 2: ZeroDivisionError"),
     ("cnn2", dict(hidden=3), "`cnn2` cannot be built with `model_options`"), ("timm:resnt18", {}, "Did you mean"),
     ("zoo.safetensors", dict(hidden=3), "`model_options` are for code"),
+    ("x"*5000 + ".py:make", {}, "No file"), ("x"*5000, {}, "Unknown `model`"), ("cnn" + "9"*5000, {}, "at most 999"),
 ], ids=lambda v: v if isinstance(v, str) and len(v) < 24 else "")
 def test_a_wrong_text_says_what_was_tried(home, text, options, words):
     (home/"broken.py").write_text("def make(: pass")
@@ -367,7 +368,7 @@ def fragility(home, *words):
                           stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
 
 
-SHORT = ["--data", "digits", "--n", "40", "--thresholds", "3", "--snapshots", "0", "--device", "cpu"]
+SHORT = ["--data", "digits", "--n", "20", "--thresholds", "3", "--snapshots", "0", "--device", "cpu"]
 
 
 def told(*words):

@@ -58,15 +58,15 @@ def title_of(
 ) -> str: # without folders
     "What to call something that has a name, or is in a file."
     if code := code_name(model): return code.title
-    return Path(model).stem if Path(model).is_file() else model.replace("/", "-")
+    return Path(model).stem if os.path.isfile(model) else model.replace("/", "-")
 
 # %% ../../nbs/api/core/11_code.ipynb #fbba4a97
 def own_place(code:CodeName, folder:str|os.PathLike|None=None) -> Path|None:
     "The user's own file that a name leads to; `None` for what is installed, or nowhere."
     home = Path(folder or "")
-    if code.is_file: return home/code.place if (home/code.place).is_file() else None
+    if code.is_file: return home/code.place if os.path.isfile(home/code.place) else None
     stem = home.joinpath(*code.place.split("."))
-    found = [p for p in (stem.with_suffix(".py"), stem/"__init__.py") if p.is_file()]
+    found = [p for p in (stem.with_suffix(".py"), stem/"__init__.py") if os.path.isfile(p)]
     return found[0] if found else None
 
 _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import|import[ \t]+([\w., \t]+)"

@@ -127,7 +127,7 @@ def is_checkpoint(
 ) -> bool:
     "Whether a text is the path of a file that may hold weights; code is none."
     path = Path(model).expanduser()
-    return path.suffix != ".py" and path.is_file()
+    return path.suffix != ".py" and os.path.isfile(path) # a name may be too long for a path
 
 # %% ../../nbs/api/models/04_checkpoints.ipynb #082c731f
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
