@@ -142,7 +142,11 @@ _IMAGES = dict(
 
 # %% ../../nbs/api/core/06_options.ipynb #ba88c087
 _NETWORK = dict(
-    model=Option("str", "Name of a network (see `fragility list`), or the path of a checkpoint.", names="network"),
+    model=Option("str", "Name of a network (see `fragility list`), your own code as nets/own.py:make or "
+                        "package.module:make, which is run, or the path of a checkpoint.", names="network"),
+    model_options=Option("dict", "Keyword arguments of your own code, as depth=3,act=relu or JSON."),
+    weights=Option("str", "Weights of MODEL: the path of a file, 'imagenet', or 'as_built' by your own code.",
+                   optional=True),
     models=Option("list", "Names of networks, at least two.", items=Option("str", "Network.", names="network")),
     checkpoint=Option("str", "Path of a trained network."),
     stem=Option("str", "Of the torchvision networks: 'imagenet' (default) or 'cifar'.", choices=("imagenet", "cifar"),
@@ -250,7 +254,8 @@ OPTIONS = { # parameter, or command.parameter where this one means something els
     "differential.n": _count("Number of seeds, class-balanced; default all test images.",
                              optional=True),
     "differential.models": Option("list", "Two or more networks for the same images: checkpoints, folders of "
-                                          "`fragility run`, or names to train now.")}
+                                          "`fragility run`, names or your own code to train now, or code with its "
+                                          "weights, as nets/own.py:make=own.pth.")}
 
 # %% ../../nbs/api/core/06_options.ipynb #596e0774
 BUILD = tuple(_BUILD) # parameters of what a network is built with, besides its name and sizes

@@ -1,6 +1,6 @@
 # Made by tools/public_names.py.
 from . import (
-    card, cluster, collect, comparison, dask_engine, gate, grid, machine, parameters, report, studies,
+    card, cluster, collect, comparison, dask_engine, gate, grid, in_memory, machine, parameters, report, studies,
     study_files, trained,
 )
 from .machine import cpu_count, thread_share, list_gpus, pick_gpus, kernel_interpreter, check_kernel
@@ -8,7 +8,7 @@ from .cluster import WorkerDied, Engine, LocalEngine, stop_on_interrupt
 from .dask_engine import DaskEngine, slurm_options, slurm_script
 from .parameters import (
     list_templates, find_template, template_parameters, check_parameters, is_shipped, check_template, plain_value,
-    expand_paths, parameter_contents, own_modules, training_params, training_folders,
+    expand_paths, parameter_contents, report_source, own_modules, training_params, training_folders,
 )
 from .studies import (
     run_modules, is_done, changed_since, notebook_page, run_study, warm_up, run_cells, run_model, summary_table,
@@ -38,8 +38,8 @@ __all__ = [
     "cpu_count", "thread_share", "list_gpus", "pick_gpus", "kernel_interpreter", "check_kernel", "WorkerDied",
     "Engine", "LocalEngine", "stop_on_interrupt", "DaskEngine", "slurm_options", "slurm_script", "list_templates",
     "find_template", "template_parameters", "check_parameters", "is_shipped", "check_template", "plain_value",
-    "expand_paths", "parameter_contents", "own_modules", "training_params", "training_folders", "run_modules",
-    "is_done", "changed_since", "notebook_page", "run_study", "warm_up", "run_cells", "run_model",
+    "expand_paths", "parameter_contents", "report_source", "own_modules", "training_params", "training_folders",
+    "run_modules", "is_done", "changed_since", "notebook_page", "run_study", "warm_up", "run_cells", "run_model",
     "summary_table", "run_demo", "load_study", "check_study", "PRELOAD", "study_status", "time_left", "run_grid",
     "collect_study", "study_table", "save_collection", "report_study", "percent", "percent_interval", "points",
     "told_interval", "inside_brackets", "plain_words", "page_link", "stress_words", "data_words", "attack_words",

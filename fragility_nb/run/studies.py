@@ -33,10 +33,10 @@ from ..core.results import load_result, write_atomic
 from ..core.whole import drop_work, finished_run, is_intact, made_files, open_log, private_folder
 from ..core.whole import read_json, take_in, take_in_whole, write_json
 from .machine import check_kernel, kernel_interpreter
-from .parameters import check_named, check_parameters, check_template, expand_paths, find_template
-from .parameters import import_papermill, own_modules, parameter_contents, plain_value
-from .parameters import quiet_papermill, read_notebook, tags_of, template_parameters, training_folders
-from .parameters import training_params
+from .parameters import check_named, check_parameters, check_template, code_titles, expand_paths
+from .parameters import find_template, import_papermill, named_code, own_modules, parameter_contents
+from .parameters import plain_value, quiet_papermill, read_notebook, report_source, tags_of
+from .parameters import template_parameters, training_folders, training_params
 
 # %% ../../nbs/api/run/04_studies.ipynb #a390beb6
 @functools.lru_cache(maxsize=1)
@@ -63,8 +63,8 @@ def run_identity(template:Path, params:Mapping, cwd:Path|None=None) -> dict[str,
     "What a run is: all that its result depends on, as JSON can hold it."
     cells, _ = template_cells(template, template.stat().st_mtime_ns)
     here, modules = cwd or Path.cwd(), run_modules(template, cwd or Path.cwd())
-    root = os.environ.get("FRAGILITY_DATA")
-    facts = dict(template=text_digest(json.dumps(cells)), parameters={k: params[k] for k in sorted(params)},
+    root, titles = os.environ.get("FRAGILITY_DATA"), code_titles(params, here)
+    facts = dict(template=text_digest(json.dumps(cells)), parameters=named_code(dict(sorted(params.items())), titles),
                  modules=dict(zip(modules, file_digests(modules.values()))),
                  contents=parameter_contents(template, params, here), versions=_versions(),
                  data_folder=root and os.path.abspath(here/Path(root).expanduser()),
@@ -302,21 +302,23 @@ def finish_run(out:Path, path:Path, params:Mapping, fingerprint:str, began:float
     for name in (f"{path.stem}.failed.ipynb", "failed.json", ".usage.json"): (out/name).unlink(missing_ok=True)
 
 # %% ../../nbs/api/run/04_studies.ipynb #e74db58f
-def _computed(path:Path, out:Path, work:Path, params:Mapping, progress:bool, cwd:Path, log) -> None:
+def _computed(path:Path, out:Path, work:Path, params:Mapping, progress:bool, cwd:Path, log,
+              execute:Callable|None) -> None:
     "The cells of a run, executed in its folder apart, and their page."
     check_kernel()
     running, executed = work/f"{path.stem}.running.ipynb", work/f"{path.stem}.ipynb"
     there = {"out": str(work.resolve())} if "out" in template_parameters(path).index else {}
     print(f"--- {time_stamp()} started: {path.stem} {json.dumps(params)}", file=log, flush=True)
-    _execute(path, running, expand_paths(dict(params)) | there, progress, cwd, log)
+    (execute or _execute)(path, running, expand_paths(dict(params)) | there, progress, cwd, log)
     _told_elsewhere(running, executed, work, out)
     with write_atomic(work/f"{path.stem}.html") as part: part.write_text(notebook_page(executed), encoding="utf-8")
 
 # %% ../../nbs/api/run/04_studies.ipynb #041dce19
 def run_owned(path:Path, out:Path, params:Mapping, still_ours:Callable[[], None], progress:bool=False,
-              cwd:Path|None=None, needs_result:bool=False) -> Path:
+              cwd:Path|None=None, needs_result:bool=False, execute:Callable|None=None, more:Mapping|None=None) -> Path:
     "The run itself, with checked parameters, in a folder that is ours; relative paths in them start from `cwd`."
-    page, identity, began = out/f"{path.stem}.html", run_identity(path, params, cwd), time.monotonic()
+    page, began = out/f"{path.stem}.html", time.monotonic()
+    identity = run_identity(path, params, cwd) | dict(more or {}) # of things in memory, with what `execute` hands over
     fingerprint = _identity_digest(identity)
     if _is_done(out, path.stem, fingerprint):
         drop_work(out, fingerprint) # of a run that was killed when all was done
@@ -328,7 +330,7 @@ def run_owned(path:Path, out:Path, params:Mapping, still_ours:Callable[[], None]
     _clear(work, path.stem)
     remove_left_over()
     with open_log(out) as log, _failing(path, work/f"{path.stem}.running.ipynb", out, log):
-        _computed(path, out, work, params, progress, cwd or Path.cwd(), log)
+        _computed(path, out, work, params, progress, cwd or Path.cwd(), log, execute)
         finish_run(out, path, params, fingerprint, began, needs_result, work, still_ours, identity)
         print(f"--- {time_stamp()} finished", file=log)
     return page
@@ -414,25 +416,25 @@ def _trained(model:str, folder:Path, network:Mapping, training:Mapping, *, data:
              classes, crop:float|None, download:bool, seed:int, progress:bool) -> Path:
     "Trains a network, unless the folder has it; the checkpoint of its last epoch."
     from fragility_nb.data.sets import load_data
-    from fragility_nb.models.create import create_model
     from fragility_nb.models.resume import snapshot_path
-    from fragility_nb.models.table import channel_stats
+    from fragility_nb.models.table import model_for
     from fragility_nb.models.training import fit
     load = lambda split: load_data(data, split, root, image_size=image_size, classes=classes, crop=crop,
                                    download=download)
     train, test = load("train"), load("test")
-    mean, std = channel_stats(train)
-    net = create_model(model, len(train.classes), train.images.shape[1], train.images.shape[-1], mean, std, seed,
-                       **network)
+    net = model_for(model, train, seed, **network)
     _or_anew(folder, lambda: fit(net, train, seed=seed, test=test, folder=folder, progress=progress, **training))
     return snapshot_path(folder, training["epochs"])
 
 # %% ../../nbs/api/run/04_studies.ipynb #77ecff32
 @checked
 def run_model(
-    model:str, # name for `create_model`, or the path of a checkpoint
+    model:str, # as in `create_model`: a name, your own code, or the path of a checkpoint
     out:str|os.PathLike, # folder of the run
     *,
+    model_options:Mapping|None=None, # keyword arguments of your own code; default none
+    # of the model: a checkpoint, "imagenet", or "as_built" by your own code; default: the model is trained
+    weights:str|os.PathLike|None=None,
     data:str="digits", # name of a data set, or an image folder
     root:str|None=None, # where data sets are; default: see `data_root`
     image_size:int|None=None, # height and width in pixels to scale to; default: as stored
@@ -451,8 +453,9 @@ def run_model(
     progress:bool=True, # show progress bars
     **params, # of the template `model_report`, and further ones of the training: see `core.options.TRAINING`
 ) -> Path: # the report's page
-    "Trains a model and writes its fragility report; both are reused if they are there."
-    from fragility_nb.models.create import create_model, find_architecture
+    "Trains a model, unless it has weights, and writes its report; both are reused if they are there."
+    from fragility_nb.models.checkpoints import is_checkpoint
+    from fragility_nb.models.create import check_says, create_model, find_architecture
     from fragility_nb.stress.attacks import find_attack
     out = Path(out)
     built, how, inits, params = training_params(params)
@@ -460,25 +463,29 @@ def run_model(
     plain = lambda **values: {k: plain_value(k, v) for k, v in values.items()}
     check_options(plain(data=data, root=root, image_size=image_size, classes=classes, crop=crop, stem=stem,
                         resize=resize, epochs=epochs, lr=lr, batch_size=batch_size, seed=seed, snapshots=snapshots,
-                        device=device, **built, **how))
+                        device=device, model_options=model_options or {}, weights=weights, **built, **how))
+    if model_options: built["model_options"] = dict(model_options)
     check_named(how, "train_and_report")
     check_template("model_report", plain(**params))
     if "attack" in params: find_attack(params["attack"], **params.get("attack_options") or {}) # a wrong one is said now
     check_kernel()
     if snapshots is None: snapshots = min(4, epochs)
     where:dict[str, Any] = dict(data=data, root=root, image_size=image_size, classes=classes, crop=crop)
-    if not Path(model).is_file(): find_architecture(model)
-    if built and not Path(model).is_file(): create_model(model, image_size=image_size or 299, stem=stem, **built)
+    there, model = is_checkpoint(model), os.fspath(model)
+    if there and weights is None: check_says(model)
+    source = "code" if there else find_architecture(model).source
+    if built and source != "code": create_model(model, image_size=image_size or 299, stem=stem, **built)
     report:dict[str, Any] = dict(device=device, **where, **params)
     with own_folder(out, f"Another run works in `{out}`") as still_ours:
-        where_from = dict(checkpoint=str(Path(model).resolve()))
-        if not Path(model).is_file():
+        where_from:dict[str, Any] = dict(checkpoint=str(Path(model).resolve()))
+        if weights is not None: where_from = dict(model=model, model_options=model_options or {}, weights=weights)
+        elif not there:
             training = dict(epochs=epochs, lr=lr, batch_size=batch_size, device=device,
                             snapshots=_snapshot_epochs(epochs, snapshots)) | how
             home, folders = training_folders(out, seed, inits)
             final = [_trained(model, folder, dict(stem=stem, resize=resize) | built, training, **where,
                               download=download, seed=one, progress=progress) for one, folder in folders.items()][0]
-            where_from = dict(checkpoint=str(final.resolve()),
+            where_from = report_source(model, str(final.resolve()), model_options) | dict(
                               snapshots=str(home.resolve()) if snapshots or inits > 1 else "")
         return run_owned(find_template("model_report"), out, plain(**report, **where_from), still_ours, progress)
 
