@@ -26,7 +26,8 @@ from fragility_nb.measure.matrix import train_test_matrix
 from fragility_nb.measure.sweeps import stress_sweep
 from fragility_nb.run.in_memory import report
 from fragility_nb.run.parameters import find_template
-from fragility_nb.run.studies import is_done, run_identity, run_model, run_study
+from fragility_nb.run.model_runs import run_model
+from fragility_nb.run.studies import is_done, run_identity, run_study
 from fragility_nb.run.study_files import check_study, load_study
 from fragility_nb.stress.stressors import GaussianNoise
 

@@ -53,7 +53,7 @@ def demo(
 ):
     """Train a shallow and a deep network on 1,797 real digits, write a fragility report of each and a page that
     compares them."""
-    from fragility_nb.run.studies import run_demo
+    from fragility_nb.run.model_runs import run_demo
     with plain_errors():
         _show(run_demo(out, device=device))
         typer.echo(f"\nCompare them:  {out/'comparison.html'}\nEach report:   {out}/*/model_report.html\n"
@@ -102,7 +102,7 @@ def run(
 ):
     "Train a network (unless MODEL is a checkpoint, or there are WEIGHTS) and write its fragility report."
     from fragility_nb.core.code import title_of
-    from fragility_nb.run.studies import run_model, summary_table
+    from fragility_nb.run.model_runs import run_model, summary_table
     study:dict[str, Any] = dict(optimizer=optimizer, momentum=momentum, schedule=schedule,
                                 weight_decay=weight_decay, augment=augment, norm=norm, start=start,
                                 inits=inits, attack_mode=attack_mode, control=control)
