@@ -234,7 +234,7 @@ def test_a_file_cannot_ask_for_code(home, spec):
     ("own.py:make", dict(hiden=3), "It takes hidden, act"), ("own.py:make", dict(hidden=len), "`model_options`"),
     ("own.py:wide", {}, "`own.py:wide` cannot take images of 1 channel and 8×8 pixels"),
     ("broken.py:make", {}, "not valid Python: line 1"), ("fails.py:make", {}, "line 2: ZeroDivisionError"),
-    ("cnn2", dict(hidden=3), "`cnn2` cannot be built with `model_options`"), ("timm:resnt18", {}, "Did you mean"),
+    ("cnn2", dict(hidden=3), "Unknown `model_options of cnn2`"), ("timm:resnt18", {}, "Did you mean"),
     ("zoo.safetensors", dict(hidden=3), "`model_options` are for code"),
     ("x"*5000 + ".py:make", {}, "No file"), ("x"*5000, {}, "Unknown `model`"), ("cnn" + "9"*5000, {}, "at most 999"),
 ], ids=lambda v: v if isinstance(v, str) and len(v) < 24 else "")

@@ -267,7 +267,8 @@ def test_every_parameter_of_a_template_is_in_the_table(template):
     for name, row in known.iterrows():
         if name == "out": continue
         option = find_option(name, template)
-        assert option is not None and (not row.type or row.type.split("[")[0] == option.kind), (name, row.type, option)
+        kinds = ("", "named", row.type.split("[")[0] if row.type else "")
+        assert option is not None and (not row.type or option.kind in kinds), (name, row.type, option)
         values[name] = eval(row.default, {})
         assert option.optional or values[name] is not None, name
     check_options(values, template)

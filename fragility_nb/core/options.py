@@ -251,6 +251,7 @@ OPTIONS = { # parameter, or command.parameter where this one means something els
     "model_report.snapshots": Option("str", "Folder of a training with snapshots."),
     "train.n": _count("Number of training images, class-balanced; default all.", optional=True),
     "train.snapshots": Option("str", "'10': weights are kept every 10 epochs; '0,5,20': at these."),
+    "compare.seed": Option("int", "Of the bootstrap draws.", low=0, high=_MOST),
     "differential.n": _count("Number of seeds, class-balanced; default all test images.",
                              optional=True),
     "differential.models": Option("list", "Two or more networks for the same images: checkpoints, folders of "

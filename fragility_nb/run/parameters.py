@@ -199,9 +199,7 @@ def expand_paths(
 def _texts(value) -> set[str]:
     "The texts in a value."
     if isinstance(value, str):
-        file = value.rpartition(":")[0] # of "path/to/file.py:function"
-        found = {value, file} if file.endswith(".py") else {value}
-        return found if value and len(value) < 1024 and "\n" not in value else set()
+        return {value} if value and len(value) < 1024 and "\n" not in value else set()
     several = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     return set().union(*map(_texts, several))
 
