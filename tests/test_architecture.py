@@ -12,11 +12,11 @@ API = ROOT / "nbs" / "api"
 FLOORS = ("core", "data", "models", "stress", "engine", "measure", "figures", "probes", "explore", "run", "cli")
 TORCH_FREE = ("core.checks", "core.identity", "core.results", "core.docments", "core.lazy_help", "core.options",
               "stress.path", "measure.sequential", "measure.simultaneous", "measure.scores", "measure.severity",
-              "measure.mce", "measure.differences",
+              "measure.mce", "measure.differences", "measure.fractions",
               "probes.batchnorm.scores", "probes.kernels.scores", "figures.style", "figures.plots", "figures.stress",
               "figures.comparison",
               "probes.coverage.plots", "probes.batchnorm.plots", "probes.kernels.plots", "probes.retraining.plots",
-              "explore.base", "explore.scores", "explore.coverage", "explore.runs", "run.report",
+              "explore.base", "explore.scores", "explore.coverage", "explore.runs", "run.report", "run.probe_words",
               "run.comparison", "run.card", "run.gate")
 PUBLIC = """load_data create_model save_checkpoint load_checkpoint fit stress_sweep filter_sweep synaptic_scores
 find_epsilon run_study""".split()

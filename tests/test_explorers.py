@@ -268,7 +268,7 @@ def test_live_kernels(trained, some):
 def test_live_batchnorm(trained, some):
     from fragility_nb.probes.batchnorm.residual import residual_features
     from fragility_nb.probes.batchnorm.statistics import statistic_gap
-    from fragility_nb.explore.live import explore_batchnorm
+    from fragility_nb.explore.live_batchnorm import explore_batchnorm
     from fragility_nb.stress.stressors import GaussianNoise
     model = copy.deepcopy(trained).train()
     explorer = explore_batchnorm(model, some, GaussianNoise(), severity=1.)

@@ -17,8 +17,8 @@ from fragility_nb.models.checkpoints import save_checkpoint
 from fragility_nb.models.gradients import _tape_bytes, gradient_rows, input_gradient
 from fragility_nb.probes.coverage.differential import generate_differential
 from fragility_nb.probes.kernels.targeting import adversarial_targeting
-from fragility_nb.stress.attack_check import AttackWarning, check_attack
-from fragility_nb.stress.attacks import FGSM, PGD, attack_images, loss_gradient
+from fragility_nb.stress.attack_check import AttackWarning, check_attack, loss_gradient
+from fragility_nb.stress.attacks import FGSM, PGD, attack_images
 from fragility_nb.stress.minimal import GradientWalk, find_epsilon, minimal_perturbation
 
 TINY = 1e-24

@@ -20,7 +20,8 @@ from fragility_nb.probes.batchnorm.residual import residual_features
 from fragility_nb.probes.batchnorm.statistics import statistic_gap, statistic_stress
 from fragility_nb.probes.coverage.probe import neuron_coverage
 from fragility_nb.probes.kernels.probe import kernel_dropout
-from fragility_nb.stress.attacks import FGSM, attack_images, loss_gradient
+from fragility_nb.stress.attack_check import loss_gradient
+from fragility_nb.stress.attacks import FGSM, attack_images
 from fragility_nb.stress.stressors import GaussianNoise
 
 QUIET = dict(progress=False, device="cpu")

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from fragility_nb.cli import app
 from fragility_nb.core import owner
-from fragility_nb.core.identity import Near, Rows
-from fragility_nb.core.results import PartStore
+from fragility_nb.core.identity import Rows
+from fragility_nb.core.results import Near, PartStore
 from fragility_nb.data.sets import load_data
 from fragility_nb.measure.sweeps import filter_sweep, stress_sweep
 from fragility_nb.models.checkpoints import read_safetensors, save_checkpoint

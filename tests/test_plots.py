@@ -13,8 +13,9 @@ from fragility_nb.core.results import provenance, save_result
 from fragility_nb.figures.style import COLOURS, house_style
 from fragility_nb.figures.plots import plot_compactness, plot_comparison, plot_depth, plot_filter_response
 from fragility_nb.figures.plots import plot_landscape, plot_scores, plot_stress, plot_training
-from fragility_nb.measure.scores import KINDS, compactness, relabel, relative_performance, scale_scores
-from fragility_nb.measure.scores import smallest_fraction, synaptic_scores
+from fragility_nb.measure.fractions import compactness, smallest_fraction
+from fragility_nb.measure.scores import KINDS, relabel, relative_performance, scale_scores
+from fragility_nb.measure.scores import synaptic_scores
 from fragility_nb.measure.severity import stress_summary
 from fragility_nb.measure.mce import corruption_error
 from fragility_nb.figures.stress import plot_corruption_error, plot_severity

@@ -8,7 +8,7 @@ import xarray as xr
 from conftest import NO_TORCH, python
 
 from fragility_nb.core.results import provenance, save_result
-from fragility_nb.run import comparison, report
+from fragility_nb.run import comparison, probe_words, report
 
 pytestmark = pytest.mark.quick
 
@@ -25,7 +25,8 @@ def stress(auc, severities=(0., 2., 4.)):
     at = np.array(list(auc.values()))
     found = {f"{k}{end}": ("stress", at*more + d) for k, more in dict(auc=1, relative_area=1.1, flip_rate=0.5).items()
              for end, d in {"": 0, "_low": -0.05, "_high": 0.05}.items()}
-    return xr.Dataset(found | dict(half_severity=("stress", np.where(at < 0.5, 2.5, np.inf))),
+    curve = dict(accuracy=(("stress", "severity"), np.repeat(at[:, None], len(severities), 1)))
+    return xr.Dataset(found | curve | dict(half_severity=("stress", np.where(at < 0.5, 2.5, np.inf))),
                       dict(stress=list(auc), severity=list(severities)))
 
 
@@ -143,8 +144,8 @@ def test_overview():
 def test_coverage_is_counted():
     nc = xr.Dataset(dict(coverage=("criterion", [0.75]), covered=(("criterion", "unit"), [[1, 0, 3, 2]])),
                     dict(criterion=["nc_deepxplore_0.25"]))
-    assert report.coverage_sentence(nc) == ("**Coverage.** 75 % of the 4 units exceeded a quarter of their layer's "
-                                            "range for some test image; 1 never did.")
+    assert probe_words.coverage_sentence(nc) == ("**Coverage.** 75 % of the 4 units exceeded a quarter of their "
+                                                 "layer's range for some test image; 1 never did.")
 
 
 @pytest.mark.parametrize("norms", [False, True])
@@ -153,7 +154,7 @@ def test_coverage_columns(norms):
                             score=("layer", [-0.2, 0.01]), label=("layer", ["fragile", "robust"])),
                        dict(criterion=["nc_deepxplore_0.25"], layer=["conv1", "fc"]))
     if norms: table = table.assign(mean_gap_size=("layer", [0.4, math.nan]), batchnorm=("layer", ["bn1", ""]))
-    shown = report.coverage_columns(table)
+    shown = probe_words.coverage_columns(table)
     assert shown.iloc[:, :5].values.tolist() == [["conv1", 8, "100 %", "−0.200", "fragile"],
                                                  ["fc", 16, "50 %", "+0.010", "robust"]]
     assert shown.columns[2] == "NC(t = 0.25)" and shown.shape[1] == 5 + norms
@@ -166,7 +167,7 @@ def test_a_gap_that_is_not_known_is_a_dash():
                             mean_gap_size=("layer", [0., math.nan, math.nan]),
                             batchnorm=("layer", ["bn1", "bn2", ""])),
                        dict(criterion=["nc_deepxplore_0.25"], layer=["a", "b", "c"]))
-    assert report.coverage_columns(table).iloc[:, 5].tolist() == ["0.00", "–", "no BatchNorm"]
+    assert probe_words.coverage_columns(table).iloc[:, 5].tolist() == ["0.00", "–", "no BatchNorm"]
 
 
 def test_tables_of_stress_and_compactness():
@@ -203,17 +204,19 @@ def gains():
 
 
 def test_retraining():
-    told = report.retraining_sentence(gains())
+    told = probe_words.retraining_sentence(gains())
     assert told == ("**Retraining.** Against plain training, resting the layers that the attacked images need more "
                     "changes the mean accuracy under attack by +2.1 points (−0.4 … +4.7).")
     both = gains().reindex(rule=["none", "difference", "difference_positive"]).fillna(0.01)
-    assert "; resting the layers that the clean images need more changes" in report.retraining_sentence(both)
-    assert report.gain_table(gains()).values.tolist() == [
+    assert "; resting the layers that the clean images need more changes" in probe_words.retraining_sentence(both)
+    assert probe_words.gain_table(gains()).values.tolist() == [
         ["plain", "60.0 ± 1.0 %", ""], ["selective, rule difference", "62.1 ± 2.0 %", "+2.1 (−0.4 … +4.7)"]]
-    frozen = xr.Dataset(dict(frozen=(("rule", "init", "epoch", "layer"), [[[[True, False], [False, False]]]])),
+    frozen = xr.Dataset(dict(frozen=(("rule", "init", "epoch", "layer"), [[[[True, False], [False, False]]]]),
+                             accuracy=(("rule", "init", "epsilon"), [[[0.9]]])),
                         dict(rule=["difference"], layer=["conv1", "fc"]))
-    assert report.frozen_text(frozen).startswith("Frozen by `difference` conv1 (50 % of the epochs). The mean is over")
-    assert "Frozen by `difference` nothing." in report.frozen_text(frozen.isel(layer=[1]))
+    told = probe_words.frozen_text(frozen)
+    assert told.startswith("Frozen by `difference` conv1 (50 % of the epochs). The mean is over")
+    assert "Frozen by `difference` nothing." in probe_words.frozen_text(frozen.isel(layer=[1]))
 
 
 @pytest.mark.parametrize("p, verdict", [(0.01, ": the attack aims at them."), (0.4, ": no sign that the attack aims")])
@@ -221,8 +224,9 @@ def test_targeting(p, verdict):
     one = dict(attack=["fgsm"], severity=[1.], source=["attack", "noise"])
     t = xr.Dataset(dict(beyond_p=(("attack", "severity"), [[p]]), beyond_noise=(("attack", "severity"), [[1.234]]),
                         ratio=(("attack", "severity", "source"), [[[1.5, 1.2]]]),
-                        p_value=(("attack", "severity", "source"), [[[0.02, 0.3]]])), one)
-    told = report.targeting_text(t, 0.05, [1, 2, 3])
+                        p_value=(("attack", "severity", "source"), [[[0.02, 0.3]]]),
+                        distance=(("attack", "severity", "source", "kernel"), [[[[1., 2.], [1., 1.]]]])), one)
+    told = probe_words.targeting_text(t, 0.05, [1, 2, 3])
     assert "of the 3 kernels below the line" in told and "At ε = 0.050 the first move 1.50 times as far" in told
     assert f"Beyond noise the factor is 1.23 (p = {p:.3f}){verdict}" in told
 
@@ -238,7 +242,7 @@ def test_reports_that_cannot_be_compared(tmp_path):
     assert list(comparison.load_reports([one, one], ["a", "b"])) == ["a", "b"]
     assert list(comparison.load_reports([one, elsewhere])) == ["cnn3", "cnn9"] # of other images
     for results, names, message in (([one], [], "two or more paths"), (one, [], "two or more paths"),
-                                    ([one, other], ["a"], "one name for each of the 2 results"),
+                                    ([one, other], ["a"], "to hold one for each of the 2 results"),
                                     ([one, one], [], "to differ")):
         with pytest.raises(ValueError, match=message): comparison.load_reports(results, names)
 
@@ -286,6 +290,18 @@ def test_the_smallest_change():
     assert told.startswith("**Along the sign of the gradient, as FGSM does**: 4.0 of 255 (4.0 … 4.0) after the first")
     assert "9.5 of 255 (8.5 … 10.5) after mixup; 12.5 % of the images" in told
     assert comparison.minimal_text(fooled, "mine", "none", "mixup").startswith("**mine**")
+
+
+@pytest.mark.parametrize("wrong, message", [
+    (stress(dict(fgsm=0.1)).assign_attrs(kind="auc_difference"), "but its kind is 'auc_difference'"),
+    (stress(dict(fgsm=0.1)).drop_vars("auc"), "whole stress_summary result, but it has no auc"),
+    (stress(dict(fgsm=0.1)).isel(stress=[]), "to have something along `stress`"),
+    (xr.Dataset(), "whole stress_summary result, but it has no accuracy, auc"),
+], ids=["another kind", "a number is missing", "no stress", "nothing"])
+def test_a_result_of_another_kind_is_refused(wrong, message):
+    "One made by hand names no kind; it counts if it holds what the kind needs."
+    for told in (report.stress_sentence, report.stress_table, report.beside_table):
+        with pytest.raises(ValueError, match=message): told(wrong)
 
 
 def test_tables_are_shown_without_their_index(capsys):

@@ -17,7 +17,8 @@ from fragility_nb.stress.minimal import find_epsilon
 from fragility_nb.core.results import provenance
 from fragility_nb.stress.filters import FILTERS, baseline, plan_filter
 from fragility_nb.models.answers import predict
-from fragility_nb.measure.scores import interval, resampled_means, smallest_fraction, synaptic_scores
+from fragility_nb.measure.fractions import smallest_fraction
+from fragility_nb.measure.scores import interval, resampled_means, synaptic_scores
 from fragility_nb.measure.severity import stress_summary
 from fragility_nb.measure.sweeps import filter_sweep
 

@@ -4,10 +4,10 @@ from .checks import F, unknown_name, check_choice, check_number, checked, Regist
 from .identity import (
     RESULTS_VERSION, READ_AT_MOST, stable_seed, array_hash, installed_version, result_versions, user_cache,
     file_digests, folder_digest, remember_folders, remembered, text_digest, CannotDescribe, code_digest, as_array,
-    plain_network, describe_structure, describe, changed_fields, description_changes, Rows, Near, row_digests,
+    plain_network, describe_structure, describe, changed_fields, description_changes, Rows, row_digests,
 )
 from .results import (
-    SCHEMA, write_atomic, provenance, save_result, check_single, check_kind, of_kind, load_result,
+    SCHEMA, write_atomic, provenance, save_result, check_single, check_kind, of_kind, load_result, Near,
     question_folder, PartStore,
 )
 from .streams import CounterStreams, poisson_quantile
@@ -22,10 +22,9 @@ __all__ = [
     "RESULTS_VERSION", "READ_AT_MOST", "stable_seed", "array_hash", "installed_version", "result_versions",
     "user_cache", "file_digests", "folder_digest", "remember_folders", "remembered", "text_digest",
     "CannotDescribe", "code_digest", "as_array", "plain_network", "describe_structure", "describe",
-    "changed_fields", "description_changes", "Rows", "Near", "row_digests", "SCHEMA", "write_atomic",
-    "provenance", "save_result", "check_single", "check_kind", "of_kind", "load_result", "question_folder",
-    "PartStore", "CounterStreams", "poisson_quantile", "help_text", "OPTIONS", "BUILD", "TRAINING", "Option",
-    "check_option", "find_option", "check_options", "own_folder", "owner_of", "free_path", "time_name",
-    "put_aside", "write_kept", "title_of", "own_files", "code_digest_of", "check_code", "load_code", "takes",
-    "call_code", "read_options",
+    "changed_fields", "description_changes", "Rows", "row_digests", "SCHEMA", "write_atomic", "provenance",
+    "save_result", "check_single", "check_kind", "of_kind", "load_result", "Near", "question_folder", "PartStore",
+    "CounterStreams", "poisson_quantile", "help_text", "OPTIONS", "BUILD", "TRAINING", "Option", "check_option",
+    "find_option", "check_options", "own_folder", "owner_of", "free_path", "time_name", "put_aside", "write_kept",
+    "title_of", "own_files", "code_digest_of", "check_code", "load_code", "takes", "call_code", "read_options",
 ]

@@ -134,6 +134,7 @@ def fits(
     if isinstance(origin, type) and origin is not type: return isinstance(value, origin)
     return not isinstance(kind, type) or kind.__name__ in _OPEN_TYPES or isinstance(value, kind)
 
+# %% ../../nbs/api/core/00_checks.ipynb #df0e90b6
 _OPEN_TYPES = {"Any", "object"}
 
 def _attacks(value:object, kind:type) -> bool:

@@ -74,6 +74,7 @@ def _part(kept:dict, blobs:list[memoryview]) -> xr.Dataset:
     coords = {k: made.pop(k) for k in kept["coords"]}
     return xr.Dataset(made, coords, {n: _value(x, blobs) for n, x in kept["attrs"].items()})
 
+# %% ../../nbs/api/core/09_copies.ipynb #593f4999
 def unpack_result(
     packed:bytes, # of `pack_result`
 ) -> xr.Dataset|xr.DataTree:

@@ -6,7 +6,7 @@
 __all__ = ['RESULTS_VERSION', 'READ_AT_MOST', 'stable_seed', 'array_hash', 'installed_version', 'result_versions', 'user_cache',
            'file_digests', 'folder_digest', 'remember_folders', 'remembered', 'text_digest', 'CannotDescribe',
            'code_digest', 'as_array', 'plain_network', 'describe_structure', 'describe', 'changed_fields',
-           'description_changes', 'Rows', 'Near', 'row_digests']
+           'description_changes', 'Rows', 'row_digests']
 
 # %% ../../nbs/api/core/01_identity.ipynb #fea8e633
 import contextlib
@@ -327,7 +327,7 @@ def as_array(
 
 def plain_network(
     model, # a `torch.nn.Module`
-): # the model; where something is compiled a shell with the same tensors, to be looked at and never run
+) -> Any: # the model; where something is compiled a shell with the same tensors, to be looked at and never run
     "A network without what `torch.compile` puts around it and its parts."
     if not any(type(m).__name__ == "OptimizedModule" for m in model.modules()): return model
     while type(model).__name__ == "OptimizedModule": model = model._modules["_orig_mod"]
@@ -481,25 +481,6 @@ class Rows:
         if np.array_equal(then, self.digests): return []
         if np.array_equal(np.sort(then), np.sort(self.digests)): return [f"the {self.words} stand in another order"]
         return [f"{(then != self.digests).sum()} of {len(then)} {self.words} changed"]
-
-# %% ../../nbs/api/core/01_identity.ipynb #e12e7993
-@checked
-@dataclasses.dataclass(frozen=True, eq=False)
-class Near:
-    "Numbers that are compared within a tolerance and not hashed."
-    values:np.ndarray # (N, …), one row for each image
-    rtol:float = 1e-3 # of the largest number of a row
-    words:str = "the network answers differently" # what it means when they differ
-
-    def changes(self,
-        then:np.ndarray, # the values as they were
-    ) -> list[str]: # empty if they are the same within the tolerance
-        "On how many images they differ."
-        if then.shape != self.values.shape: return [f"{self.words} (shape {then.shape} → {self.values.shape})"]
-        a, b = (np.nan_to_num(v.reshape(len(v), -1).astype(np.float64), posinf=1e30, neginf=-1e30)
-                for v in (then, self.values))
-        far = ~(np.abs(a - b).max(1) <= self.rtol * np.maximum(np.abs(a).max(1), np.abs(b).max(1)))
-        return [f"{self.words} on {far.sum()} of {len(far)} images"] if far.any() else []
 
 # %% ../../nbs/api/core/01_identity.ipynb #09c19d78
 def row_digests(

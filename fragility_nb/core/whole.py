@@ -119,6 +119,7 @@ def write_json(
     "Writes a small JSON file whole."
     with write_atomic(path) as part: part.write_text(json.dumps(table, indent=1), encoding="utf-8")
 
+# %% ../../nbs/api/core/10_whole.ipynb #358e56f3
 def _make_room(out:Path, name:str, coming:set[str]) -> None:
     "Puts aside the earlier run of this name, other runs that have one of these files, and what is nobody's."
     runs = {k: r for k, r in read_json(out/"run.json").items() if isinstance(r, dict)}

@@ -133,6 +133,7 @@ def _tell(rows:list, drawn:bool, n:int) -> list[int]|None: # places in the Datas
                   f"that come again are counted again.")
     return None if several else rows
 
+# %% ../../nbs/api/data/07_convert.ipynb #ba47d04b
 def _items(data) -> tuple[Iterable, object, list[int]|None]:
     "The (image, label) pairs of a Dataset or DataLoader, the Dataset, and the places of the pairs in it."
     if isinstance(data, DataLoader): return _loader_items(data)
@@ -213,6 +214,7 @@ def fit_classes(
     if k == len(data.classes): return data
     return _by_number(data, k) if data.numbers else None
 
+# %% ../../nbs/api/data/07_convert.ipynb #a9806f85
 def misfit_words(
     data:ImageData, # whose classes do not fit
     k:int, # classes of the network

@@ -122,6 +122,7 @@ def item_pair(
     raise ValueError(f"Expected `data` to give pairs (image, label) or dicts with 'image' and 'label', but got {got}: "
                      f"other columns are named by `image` and `label`.")
 
+# %% ../../nbs/api/data/05_items.ipynb #ff243fd9
 def stack_items(
     items:Iterable, # (image, label), or dicts
     size:int|None=None, # height and width in pixels that Pillow's images are scaled to; default as they are

@@ -275,6 +275,7 @@ def _files_of_classes(folder:Path, classes:tuple[str, ...]) -> tuple[list[str], 
     files = [(f, k) for k, c in enumerate(classes) for f in image_files(folder/c)]
     return [f for f, _ in files], torch.tensor([k for _, k in files])
 
+# %% ../../nbs/api/data/06_sets.ipynb #1edf6bb1
 @DATASETS.register("imagenet")
 @checked
 def load_imagenet(

@@ -85,8 +85,7 @@ class EditEngine:
 
     def _ready(self, images:Tensor) -> StepNetwork|None: # images (n, C, H, W)
         "The network, measured at images of their shape; `None` if it cannot be cut."
-        shape = tuple(images.shape[1:])
-        if self.network is not None and shape != self._shape:
+        if self.network is not None and (shape := tuple(images.shape[1:])) != self._shape:
             self._store.forget()
             self._cuts = {}
             self.network, self._shape = _measured(self.network, self.net, images, self.budget, self.by_batch), shape

@@ -168,8 +168,7 @@ class WeightedStep(GraphStep):
 
     def prepare(self, value_of, shapes):
         w, b = self.folded(value_of)
-        w, b = w.to(self.dtype), None if b is None else b.to(self.dtype)
-        return _fastest(self, w, b, shapes.get(self.reads[0]))
+        return _fastest(self, w.to(self.dtype), None if b is None else b.to(self.dtype), shapes.get(self.reads[0]))
 
 # %% ../../nbs/api/engine/01_steps.ipynb #650ed743
 def _taps(size:int, out:int, kernel:int, stride:int, padding:int, dilation:int) -> list[tuple[int, int, int]]:

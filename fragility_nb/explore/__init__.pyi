@@ -1,13 +1,13 @@
 # Made by tools/public_names.py.
-from . import base, coverage, live, runs, scores
+from . import base, coverage, live, live_batchnorm, runs, scores
 from .base import figure_png, check_result, Explorer
 from .scores import point_scores, ScoresExplorer, explore_scores
 from .coverage import CoverageExplorer, explore_coverage
 from .runs import run_table, RunsExplorer, explore_runs
 from .live import (
     LiveExplorer, attribute, StressExplorer, explore_stress, warn_of_another, KernelsExplorer, explore_kernels,
-    BatchNormExplorer, explore_batchnorm,
 )
+from .live_batchnorm import BatchNormExplorer, explore_batchnorm
 
 __all__ = [
     "figure_png", "check_result", "Explorer", "point_scores", "ScoresExplorer", "explore_scores",

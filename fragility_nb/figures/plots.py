@@ -20,8 +20,9 @@ from matplotlib.ticker import MaxNLocator
 
 from ..core.checks import check_choice, check_number
 from ..core.results import check_kind, check_single
-from ..measure.scores import average_inits, compactness, control_performance, labels_by_baseline
-from ..measure.scores import relative_performance, smallest_fraction, synaptic_scores
+from ..measure.scores import average_inits, control_performance, labels_by_baseline
+from ..measure.scores import relative_performance, synaptic_scores
+from ..measure.fractions import compactness, smallest_fraction
 from .style import COLOURS, SERIES, SYMBOLS, as_summary, check_named, check_one_network
 from .style import chosen_names, draw_colour_bar, draw_key, draw_scores, draw_stress_axis
 from .style import draw_subtitle, dress_axes, fill_areas, in_first_column, label_handles

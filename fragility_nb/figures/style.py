@@ -120,6 +120,7 @@ def given_axes(
     raise ValueError(f"Expected `{what}` to be {n} Axes, one for each panel, but got {len(several)} "
                      f"({type(several[0]).__name__ if several else 'none'}).")
 
+# %% ../../nbs/api/figures/00_style.ipynb #c96ae8e2
 def make_panels(
     ax, # Axes, several Axes, or None: a new figure
     n:int, # how many panels are needed

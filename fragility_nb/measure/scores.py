@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS', 'resampled_means', 'interval', 'area_weights', 'relative_performance', 'label_scores', 'chance_level',
            'control_performance', 'synaptic_scores', 'relabel', 'scale_scores', 'labels_by_baseline', 'score_summary',
-           'average_inits', 'compactness', 'smallest_fraction', 'result_summary']
+           'average_inits', 'result_summary']
 
 # %% ../../nbs/api/measure/04_scores.ipynb #95208bf1
 from collections.abc import Callable, Sequence
@@ -71,6 +71,7 @@ def warn_few(
         warn_user(f"These intervals rest on {n} images: below 50 a nominal 95 % interval covers the truth in 88 to "
                   f"91 % only. Take more images, or read narrow decisions as undecided.")
 
+# %% ../../nbs/api/measure/04_scores.ipynb #1d3ae988
 def derived_attrs(
     result:xr.Dataset, # what a new result is computed from
     kind:str, # of the new result
@@ -456,29 +457,6 @@ def average_inits(
         mean = mean.assign(low=(mean.score - half).where(known, -np.inf), high=(mean.score + half).where(known, np.inf))
         attrs |= dict(interval_over="initialisations", simultaneous=0)
     return relabel(mean.assign(sd=sd).assign_attrs(attrs), scores.attrs["band"])
-
-# %% ../../nbs/api/measure/04_scores.ipynb #7fd9da22
-@checked
-def compactness(
-    result:xr.Dataset, # of `filter_sweep`
-) -> xr.Dataset: # kept (layer, filter, threshold), relative (stress, layer, filter, threshold)
-    "Relative accuracy against the fraction of weights that a filter keeps."
-    check_kind(result, "filter_sweep")
-    kept = 1 - result.removed / result.weights
-    relative = result.accuracy / result.reference_accuracy.where(result.reference_accuracy > 0)
-    return xr.Dataset(dict(kept=kept, relative=relative), attrs=derived_attrs(result, "compactness"))
-
-# %% ../../nbs/api/measure/04_scores.ipynb #3f4984bf
-@checked
-def smallest_fraction(
-    result:xr.Dataset, # of `filter_sweep`
-    share:float=0.9, # of the unfiltered accuracy that must be kept
-) -> xr.DataArray: # (stress, layer, filter); 1 where every filtered copy falls below the share
-    "The smallest fraction of weights, among the thresholds swept, that keeps a share of the accuracy."
-    check_number("share", share, above=0, high=1)
-    both = compactness(result)
-    enough = both.kept.where(both.relative >= share, 1.)
-    return enough.min("threshold").rename("smallest_fraction").assign_attrs(share=share)
 
 # %% ../../nbs/api/measure/04_scores.ipynb #5bd9dcdd
 def _stress_line(stress:xr.Dataset) -> dict[str, float]: # name of a stress and of a number -> the number

@@ -48,8 +48,7 @@ def simultaneous_interval(
     check_number("n", n, low=2, integer=True)
     check_number("ci", ci, above=0, high=0.9999)
     point, axes = np.asarray(point, float), tuple(range(np.ndim(point)) if family is None else family)
-    unknown = np.isnan(point) | (np.isnan(draws).mean(0) > (1 - ci)/2)
-    spread = spread_of(draws)
+    unknown, spread = np.isnan(point) | (np.isnan(draws).mean(0) > (1 - ci)/2), spread_of(draws)
     with np.errstate(invalid="ignore"): far = np.abs(draws - point) / np.where(spread > 0, spread, np.inf)
     largest = np.where(np.isnan(far) | unknown, 0, far).max(tuple(a + 1 for a in axes), keepdims=True) # (B, …)
     half = student_widened(np.quantile(largest, ci, axis=0), n) * spread
@@ -72,8 +71,7 @@ def lowest_set(
     if len(rest) < 2: return np.ones_like(inside)
     i, j = rest[np.stack(np.triu_indices(len(rest), 1))]
     low, high = simultaneous_interval(point[i] - point[j], draws[:, i] - draws[:, j], n, ci)
-    lowest = rest[point[rest].argmin()]
-    inside[lowest] = True
+    inside[lowest := rest[point[rest].argmin()]] = True
     inside[i[(j == lowest) & (low <= 0)]] = True
     inside[j[(i == lowest) & (high >= 0)]] = True
     return inside

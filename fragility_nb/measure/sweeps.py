@@ -29,9 +29,9 @@ from ..models.create import load_checkpoint
 from ..models.activations import Layer, find_layers
 from ..models.resume import question_of
 from ..stress.stressors import Stressor, apply_stress, stress_id
-from ..stress.attacks import Attack, RandomNoise, attack_images, check_unit, loss_gradient
-from ..stress.attack_check import all_output_signs, clearly_more, gradient_sign, noise_like, noise_sign
-from ..stress.attack_check import overstated_sign, rising_sign, warn_signs
+from ..stress.attacks import Attack, RandomNoise, attack_images, check_unit
+from ..stress.attack_check import all_output_signs, clearly_more, gradient_sign, loss_gradient, noise_like
+from ..stress.attack_check import noise_sign, overstated_sign, rising_sign, warn_signs
 from ..stress.filters import FilterPlan, plan_filter
 from ..stress.control import ControlPlan, RandomOrders
 from ..engine.job import Edits

@@ -61,12 +61,17 @@ def attention_parts(
     if m._qkv_same_embed_dim: return dict(zip("qkv", present_weight(m, "in_proj_weight").split(m.embed_dim)))
     return {part: present_weight(m, f"{part}_proj_weight") for part in "qkv"}
 
-def part_rows(m:Any, part:str) -> slice:
+def part_rows(
+    m:Any, # a `torch.nn.MultiheadAttention`
+    part:str, # "q", "k" or "v"
+) -> slice:
     "The rows of `in_proj_weight` and `in_proj_bias` that are one of the three."
     i = "qkv".index(part)
     return slice(i * m.embed_dim, (i + 1) * m.embed_dim)
 
-def is_attention(m:nn.Module) -> bool:
+def is_attention(
+    m:nn.Module, # any module
+) -> bool:
     "PyTorch's own attention, without hooks that may do more than it."
     kind = type(m).__bases__[0] if parametrize.is_parametrized(m) else type(m)
     if kind is not nn.MultiheadAttention or m._forward_hooks: return False

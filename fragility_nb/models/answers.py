@@ -252,6 +252,7 @@ def fit_to_model(
     found = fit_classes(data, front.total, known_classes(front.network))
     return None if found is None else _among(found, front.rows.cpu())
 
+# %% ../../nbs/api/models/01_answers.ipynb #bb699c28
 def with_labels_of(
     model:nn.Module, # as the caller has it
     net:nn.Module, # the same, ready to run

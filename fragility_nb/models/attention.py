@@ -150,6 +150,7 @@ def _encoder(m:nn.Module) -> nn.Module|None:
         return _Encoder(cast(Any, m)) if plain and layers else None
     return _EncoderLayer(cast(Any, m)) if _plain(m) else None
 
+# %% ../../nbs/api/models/13_attention.ipynb #7f1336ae
 def _replace(net:nn.Module, made:Mapping[nn.Module, nn.Module|None]) -> nn.Module:
     "The network with what was made instead of its modules; the outermost come first."
     for path, m in list(net.named_modules(remove_duplicate=False)):

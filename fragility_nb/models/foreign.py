@@ -117,6 +117,7 @@ def load_named(
     known = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]
     raise unknown_name("attack", name, [f"{place}:{k}" for k in known])
 
+# %% ../../nbs/api/models/14_foreign.ipynb #906ce389
 def _run_file(path:Path) -> Any:
     "A Python file as a module of its own; it finds the modules beside it."
     if not path.is_file(): raise FileNotFoundError(f"No file `{path}`, named by `attack`.")
@@ -345,6 +346,7 @@ def call_foreign(
     z = z.detach()
     return z if has_epsilon(thing) else _within(z, x, eps, norm_of(thing, options))
 
+# %% ../../nbs/api/models/14_foreign.ipynb #7516642e
 def _within(z:Tensor, x:Tensor, eps:float, norm:str|None) -> Tensor:
     "Of images that were changed as little as may be those that changed by at most ε; the others as they were."
     if z.shape != x.shape: return z

@@ -21,8 +21,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..core.checks import check_number, warn_user, checked
-from ..core.identity import CannotDescribe, Near, Rows, array_hash, describe, describe_structure
+from ..core.identity import CannotDescribe, Rows, array_hash, describe, describe_structure
 from ..core.identity import changed_fields, description_changes, plain_network, result_versions
+from ..core.results import Near
 from ..core.owner import own_folder
 from ..data.images import ImageData, generator
 from .wrap import by_batch, evaluating, home, model_hash, model_name
@@ -126,6 +127,7 @@ def question_of(
     about, batch = [kind, title, model_name(model), data.name], dict(batch=batch_size) if by_batch(model) else {}
     return dict(about=about, network=network, **answers, **_describe_data(data), **batch)
 
+# %% ../../nbs/api/models/10_resume.ipynb #f883558f
 def _told_fields(model:nn.Module) -> dict[str, Any]:
     "What stands for a network's answers where these are random; says so."
     warn_user("`model` draws at random, so its own answers cannot tell it from another: finished work is known by "

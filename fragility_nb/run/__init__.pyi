@@ -1,7 +1,7 @@
 # Made by tools/public_names.py.
 from . import (
     card, cluster, collect, comparison, dask_engine, gate, grid, in_memory, machine, model_runs, parameters,
-    report, studies, study_files, trained,
+    probe_words, report, studies, study_files, trained,
 )
 from .machine import cpu_count, thread_share, list_gpus, pick_gpus, kernel_interpreter, check_kernel
 from .cluster import WorkerDied, Engine, LocalEngine, stop_on_interrupt
@@ -18,9 +18,8 @@ from .report import (
     percent, percent_interval, points, told_interval, inside_brackets, plain_words, page_link, stress_words,
     data_words, attack_words, is_attack, facts_table, show_text, show_table, markdown_table, check_list,
     check_numbers, check_levels, section_switches, check_report, label_counts, overview_table, clean_scores,
-    layers_with, stress_sentence, weights_sentence, attacks_sentences, coverage_sentence, recalibration_sentence,
-    kernels_sentence, retraining_sentence, found_text, half_words, stress_table, compactness_table, beside_table,
-    coverage_columns, kernels_text, targeting_text, frozen_text, gain_table,
+    layers_with, stress_sentence, weights_sentence, attacks_sentences, found_text, half_words, stress_table,
+    compactness_table, beside_table,
 )
 from .comparison import (
     load_reports, report_group, comparison_table, verdict_sentence, layers_sentence, beside_sentence,
@@ -31,6 +30,10 @@ from .card import model_card, save_model_card
 from .gate import compare_results, comparison_markdown, save_comparison
 from .trained import training_words, inits_text, inits_table
 from .model_runs import run_model, summary_table, run_demo
+from .probe_words import (
+    coverage_sentence, recalibration_sentence, kernels_sentence, retraining_sentence, coverage_columns,
+    kernels_text, targeting_text, frozen_text, gain_table,
+)
 
 __all__ = [
     "cpu_count", "thread_share", "list_gpus", "pick_gpus", "kernel_interpreter", "check_kernel", "WorkerDied",
@@ -43,12 +46,12 @@ __all__ = [
     "inside_brackets", "plain_words", "page_link", "stress_words", "data_words", "attack_words", "is_attack",
     "facts_table", "show_text", "show_table", "markdown_table", "check_list", "check_numbers", "check_levels",
     "section_switches", "check_report", "label_counts", "overview_table", "clean_scores", "layers_with",
-    "stress_sentence", "weights_sentence", "attacks_sentences", "coverage_sentence", "recalibration_sentence",
-    "kernels_sentence", "retraining_sentence", "found_text", "half_words", "stress_table", "compactness_table",
-    "beside_table", "coverage_columns", "kernels_text", "targeting_text", "frozen_text", "gain_table",
-    "load_reports", "report_group", "comparison_table", "verdict_sentence", "layers_sentence", "beside_sentence",
-    "layer_differences", "differences_table", "images_of", "disagreements", "disagreement_rows", "telling_stress",
-    "difference_sentence", "place_sentence", "best_trainings", "minimal_text", "model_card", "save_model_card",
-    "compare_results", "comparison_markdown", "save_comparison", "training_words", "inits_text", "inits_table",
-    "run_model", "summary_table", "run_demo",
+    "stress_sentence", "weights_sentence", "attacks_sentences", "found_text", "half_words", "stress_table",
+    "compactness_table", "beside_table", "load_reports", "report_group", "comparison_table", "verdict_sentence",
+    "layers_sentence", "beside_sentence", "layer_differences", "differences_table", "images_of", "disagreements",
+    "disagreement_rows", "telling_stress", "difference_sentence", "place_sentence", "best_trainings",
+    "minimal_text", "model_card", "save_model_card", "compare_results", "comparison_markdown", "save_comparison",
+    "training_words", "inits_text", "inits_table", "run_model", "summary_table", "run_demo", "coverage_sentence",
+    "recalibration_sentence", "kernels_sentence", "retraining_sentence", "coverage_columns", "kernels_text",
+    "targeting_text", "frozen_text", "gain_table",
 ]

@@ -103,6 +103,7 @@ def _results(study:Study, status:pd.DataFrame) -> dict:
     copies = [finished_run(r.folder, study.template.stem).get("copy", "") for r in done]
     return {r.name: load_copied(r.folder/"result.nc", r.folder/".result.copy", c) for r, c in zip(done, copies)}
 
+# %% ../../nbs/api/run/07_collect.ipynb #df51aa9f
 def _check_runs(study:Study, results:Mapping) -> Mapping:
     "Refuses results of runs that are not of the study."
     for name in results:

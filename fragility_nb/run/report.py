@@ -7,9 +7,7 @@ __all__ = ['percent', 'percent_interval', 'points', 'told_interval', 'inside_bra
            'stress_words', 'data_words', 'attack_words', 'is_attack', 'facts_table', 'show_text', 'show_table',
            'markdown_table', 'check_list', 'check_numbers', 'check_levels', 'section_switches', 'check_report',
            'label_counts', 'overview_table', 'clean_scores', 'layers_with', 'stress_sentence', 'weights_sentence',
-           'attacks_sentences', 'coverage_sentence', 'recalibration_sentence', 'kernels_sentence',
-           'retraining_sentence', 'found_text', 'half_words', 'stress_table', 'compactness_table', 'beside_table',
-           'coverage_columns', 'kernels_text', 'targeting_text', 'frozen_text', 'gain_table']
+           'attacks_sentences', 'found_text', 'half_words', 'stress_table', 'compactness_table', 'beside_table']
 
 # %% ../../nbs/api/run/08_report.ipynb #76c420a9
 import html
@@ -25,9 +23,6 @@ from ..core.checks import check_choice, checked
 from ..core.options import OPTIONS, Option, check_option, wrong_kind
 from ..core.results import of_kind
 from ..figures.style import signed_text
-from ..probes.batchnorm.scores import probe_summary
-from ..probes.coverage.plots import criterion_label
-from ..probes.kernels.scores import kernel_set
 from .parameters import check_parameters, template_parameters
 
 # %% ../../nbs/api/run/08_report.ipynb #02c96d28
@@ -130,6 +125,7 @@ def facts_table(
 def _two_columns(rows:Mapping[str, str]) -> str: # Markdown, as the rows are
     return "| | |\n|:--|:--|\n" + "\n".join(f"| {k} | {v} |" for k, v in rows.items())
 
+# %% ../../nbs/api/run/08_report.ipynb #84cfd884
 @checked
 def show_text(
     text:str, # Markdown; HTML in it is shown, not done
@@ -252,6 +248,7 @@ def clean_scores(
     own = scores.sel(kind="clean", filter="combined")
     return own.sel(layer=[name for name in own.layer.values if name != "global"])
 
+# %% ../../nbs/api/run/08_report.ipynb #78b1dba6
 @of_kind(scores="synaptic_scores")
 def layers_with(
     label:str, # "fragile", "robust" or "antifragile"
@@ -322,68 +319,6 @@ def attacks_sentences(
     much = [plain_words(stress_words(s)) for s, v in left.items() if v - left[strong[0]] > 0.1]
     return [text + (f" **{' and '.join(much)} make the network look much stronger than it is.**" if much else "")]
 
-# %% ../../nbs/api/run/08_report.ipynb #cb8c33d3
-@of_kind(coverage="neuron_coverage")
-def coverage_sentence(
-    coverage:xr.Dataset, # of `neuron_coverage`, with the criterion NC(0.25)
-) -> str: # Markdown
-    "How many units the images reached."
-    if "nc_deepxplore_0.25" not in coverage.criterion.values:
-        raise ValueError("Expected `coverage` by the criterion NC(0.25), but got "
-                         f"{', '.join(map(str, coverage.criterion.values))}.")
-    nc = coverage.sel(criterion="nc_deepxplore_0.25")
-    return (f"**Coverage.** {percent(float(nc.coverage), 0)} of the {nc.sizes['unit']} units exceeded a quarter of "
-            f"their layer's range for some test image; {int((nc.covered == 0).sum())} never did.")
-
-@of_kind(recalibrated="recalibration")
-def recalibration_sentence(
-    recalibrated:xr.Dataset, # of `recalibration`, under Gaussian noise
-    ci:float=0.95, # nominal coverage of the interval
-) -> str: # Markdown
-    "What new statistics of BatchNorm change, at the highest severity, from the most images."
-    new = probe_summary(recalibrated, ci=ci).sel(stress="gaussian_noise", images="stressed")
-    new = new.isel(severity=-1, n=-1, mode=0)
-    change, low, high = (float(new[k]) for k in ("change", "change_low", "change_high"))
-    return (f"**BatchNorm.** With its statistics taken anew from {int(new.n)} images under Gaussian noise of severity "
-            f"{float(new.severity):g}, without labels, accuracy on such images is {percent(float(new.accuracy))} "
-            f"instead of {percent(float(new.reference))}: {points(change)} points ({points(low)} … {points(high)}).")
-
-# %% ../../nbs/api/run/08_report.ipynb #9e6000d0
-@of_kind(scores="fragile_kernels", targeting="adversarial_targeting")
-def kernels_sentence(
-    scores:xr.Dataset, # of `fragile_kernels`
-    layer:str, # the first convolution
-    targeting:xr.Dataset|None=None, # of `adversarial_targeting`; default: nothing to say of it
-) -> str: # Markdown
-    "How many of the first kernels are fragile, and whether the attack aims at them."
-    fragile, unsure = (len(kernel_set(scores, k)) for k in ("fragile", "undecided"))
-    text = (f"**First kernels.** {fragile} of {scores.sizes['kernel']} kernels of {plain_words(layer)} are fragile, "
-            f"{unsure} undecided; {_by_chance(scores):.1f} would be called fragile by chance. ")
-    if targeting is None: return text
-    t = targeting.isel(attack=0, severity=-1)
-    p = float(t.beyond_p)
-    name, aims = attack_words(targeting.attrs.get("attacks", "FGSM")), "aims" if p < 0.05 else "does not visibly aim"
-    return (f"{text}{name} {aims} at those that accuracy needs most: "
-            f"×{float(t.beyond_noise):.2f} beyond what noise does (p = {p:.3f}).")
-
-def _by_chance(scores:xr.Dataset, ci:float|None=None) -> float:
-    "How many of as many equal kernels an interval would leave below the line."
-    return scores.sizes["kernel"] * (1 - (scores.attrs.get("ci", 0.95) if ci is None else ci)) / 2
-
-# %% ../../nbs/api/run/08_report.ipynb #2217bead
-@of_kind(gains="retraining_gain")
-def retraining_sentence(
-    gains:xr.Dataset, # of `retraining_gain`, with the rules "difference" and "difference_positive", or one of them
-) -> str: # Markdown
-    "What resting layers gains, by the rule of either sign."
-    told = []
-    for rule, whom in (("difference", "attacked"), ("difference_positive", "clean")):
-        if rule not in gains.rule: continue
-        change, low, high = (points(float(gains.sel(rule=rule)[f"area_{k}"])) for k in ("gain", "low", "high"))
-        told.append(f"resting the layers that the {whom} images need more changes the mean accuracy under attack by "
-                    f"{change} points ({low} … {high})")
-    return f"**Retraining.** Against plain training, {'; '.join(told)}."
-
 # %% ../../nbs/api/run/08_report.ipynb #b88b434a
 @checked
 def found_text(
@@ -400,7 +335,9 @@ def found_text(
               f"trained network* was measured, not how another training of it would turn out.{few}")
 
 # %% ../../nbs/api/run/08_report.ipynb #bc16efe3
-def half_words(severity:float) -> str:
+def half_words(
+    severity:float, # of `half_severity`; infinite where the accuracy stays above
+) -> str:
     "Where half of the clean accuracy is gone."
     return f"at severity {severity:.2g}" if np.isfinite(severity) else "not within these severities"
 
@@ -441,88 +378,3 @@ def beside_table(
     return pd.DataFrame([row("clean", summary.isel(stress=0, severity=0)),
                          *(row(f"{stress_words(s)}, severity {float(last.severity):g}", last.sel(stress=s))
                            for s in summary.stress.values)])
-
-# %% ../../nbs/api/run/08_report.ipynb #d252b416
-@of_kind(table="coverage_table")
-def coverage_columns(
-    table:xr.Dataset, # of `coverage_table`
-) -> pd.DataFrame: # one row per layer
-    "Coverage by each criterion, beside units, score, label and, where there is BatchNorm, the statistic gap."
-    shown = table.coverage.to_pandas().T.map(lambda v: percent(v, 0))
-    shown = shown.rename(columns=lambda c: criterion_label(c).removesuffix(", deepxplore"))
-    shown.insert(0, "units", table.units.values)
-    shown["score"] = [signed_text(v) for v in table.score.values]
-    shown["label"] = table.label.values
-    if "mean_gap_size" in table:
-        gaps = zip(table.mean_gap_size.values, table.batchnorm.values)
-        shown["statistic gap under noise (running σ)"] = [
-            "no BatchNorm" if not norm else "–" if np.isnan(g) else f"{g:.2f}" for g, norm in gaps]
-    return shown.rename_axis(columns=None).reset_index()
-
-# %% ../../nbs/api/run/08_report.ipynb #86128917
-@of_kind(scores="fragile_kernels")
-def kernels_text(
-    scores:xr.Dataset, # of `fragile_kernels`
-    layer:str, # the first convolution
-    below:Sequence[int], # kernels below the line
-    ci:float=0.95, # nominal coverage of the intervals
-) -> str: # Markdown
-    "What fragile kernels are, and how many there are."
-    fragile, unsure = (kernel_set(scores, k) for k in ("fragile", "undecided"))
-    head = f"## Fragile kernels of {plain_words(layer)}"
-    return (f"{head}\n\nEach kernel is removed in turn (weights and bias set to zero). "
-            f"*Fragile* are kernels without which the accuracy on clean images lies below the mean over all kernels, "
-            f"with the whole {percent(ci, 0)} interval; *null* are those above it (Pravin et al., ICANN 2021; "
-            f"intervals ours). Of {scores.sizes['kernel']} kernels, {len(fragile)} are fragile and {len(unsure)} "
-            f"undecided; {len(below)} lie below the line by the plain numbers. If all kernels were alike, such "
-            f"intervals would still call {_by_chance(scores, ci):.1f} of them fragile.")
-
-# %% ../../nbs/api/run/08_report.ipynb #6b4cb242
-@of_kind(targeting="adversarial_targeting")
-def targeting_text(
-    targeting:xr.Dataset, # of `adversarial_targeting`; told at its highest severity
-    epsilon:float, # of the attack there, as a share of the pixel range
-    below:Sequence[int], # kernels below the line
-) -> str: # Markdown
-    "Whether the attack aims at the kernels below the line."
-    t = targeting.isel(attack=0, severity=-1)
-    ratio, p_value = ({s: float(t[k].sel(source=s)) for s in ("attack", "noise")} for k in ("ratio", "p_value"))
-    p = float(t.beyond_p)
-    verdict = ("the attack aims at them." if p < 0.05
-               else "no sign that the attack aims at them, rather than that they are louder.")
-    name = attack_words(targeting.attrs.get("attacks", "FGSM"))
-    return (f"### Does the attack aim at them?\n\nHow far {name} moves the outputs of the {len(below)} kernels below "
-            f"the line and of the others. At ε = {epsilon:.3f} the first move {ratio['attack']:.2f} times as far as "
-            f"the others (p = {p_value['attack']:.3f} by shuffled labels), under random noise of the same norm "
-            f"{ratio['noise']:.2f} times. Beyond noise the factor is {float(t.beyond_noise):.2f} (p = {p:.3f}): "
-            f"{verdict}")
-
-# %% ../../nbs/api/run/08_report.ipynb #e7b60278
-@of_kind(retrained="retraining_comparison")
-def frozen_text(
-    retrained:xr.Dataset, # of `compare_retraining`, with the rules "difference" and "difference_positive", or one
-) -> str: # Markdown
-    "Which layers the rules froze, and how the table below it is read."
-    rules = [rule for rule in ("difference", "difference_positive") if rule in retrained.rule]
-    told = "; ".join(f"by `{rule}` {_rested(retrained.frozen.sel(rule=rule))}" for rule in rules)
-    return f"Frozen {told}. The mean is over the tested ε, the gain against plain training, in points."
-
-def _rested(frozen:xr.DataArray) -> str:
-    "The layers that rested, with the share of epochs."
-    share = frozen.mean(("init", "epoch")).to_series()
-    told = [f"{plain_words(layer)} ({percent(v, 0)} of the epochs)" for layer, v in share[share > 0].items()]
-    return ", ".join(told) or "nothing"
-
-# %% ../../nbs/api/run/08_report.ipynb #b50bf1ac
-@of_kind(gains="retraining_gain")
-def gain_table(
-    gains:xr.Dataset, # of `retraining_gain`
-) -> pd.DataFrame: # one row per rule
-    "Mean accuracy of each training, and what it gains against the plain one."
-    rules = [str(r) for r in gains.rule.values]
-    spread = zip(gains.area_mean.values, gains.area_sd.values)
-    changes = zip(rules, gains.area_gain.values, gains.area_low.values, gains.area_high.values)
-    return pd.DataFrame({"training": ["plain" if r == "none" else f"selective, rule {r}" for r in rules],
-                         "mean accuracy": [f"{100*m:.1f} ± {100*d:.1f} %" for m, d in spread],
-                         "gain": ["" if r == "none" else told_interval(gain, low, high, points)
-                                  for r, gain, low, high in changes]})

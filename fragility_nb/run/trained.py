@@ -51,6 +51,7 @@ def inits_text(
             f"trainings, and the standard deviation between them. Decided on clean images: "
             f"{', '.join(named) or 'no layer'}.")
 
+# %% ../../nbs/api/run/12_trained.ipynb #1f6ca114
 def inits_table(
     mean:xr.Dataset, # of `average_inits`
 ) -> pd.DataFrame: # a row for each layer

@@ -19,9 +19,9 @@ from .corruptions import (
 )
 from .attacks import (
     ATTACKS, NORMS, Attack, check_unit, cross_entropy, FGSM, PGD, RandomNoise, frozen_parameters, BlockAttack,
-    ForeignAttack, as_attack, find_attack, attack_of_size, AutoAttack, attack_images, loss_gradient,
+    ForeignAttack, as_attack, find_attack, attack_of_size, AutoAttack, attack_images,
 )
-from .attack_check import AttackWarning, overstated_sign, beside_attack, check_attack
+from .attack_check import AttackWarning, loss_gradient, overstated_sign, beside_attack, check_attack
 from .minimal import SEARCHES, FGSMSearch, GradientWalk, minimal_perturbation, find_epsilon
 from .filters import FILTERS, high_pass, low_pass, pulse, magnitude, threshold_grid, FilterPlan, plan_filter, baseline
 from .path import path_length, control_steps, between_nodes
@@ -37,7 +37,7 @@ __all__ = [
     "Brightness", "Contrast", "Saturate", "Elastic", "Pixelate", "JPEG", "common_corruptions", "as_stressors",
     "ATTACKS", "NORMS", "Attack", "check_unit", "cross_entropy", "FGSM", "PGD", "RandomNoise",
     "frozen_parameters", "BlockAttack", "ForeignAttack", "as_attack", "find_attack", "attack_of_size",
-    "AutoAttack", "attack_images", "loss_gradient", "AttackWarning", "overstated_sign", "beside_attack",
+    "AutoAttack", "attack_images", "AttackWarning", "loss_gradient", "overstated_sign", "beside_attack",
     "check_attack", "SEARCHES", "FGSMSearch", "GradientWalk", "minimal_perturbation", "find_epsilon", "FILTERS",
     "high_pass", "low_pass", "pulse", "magnitude", "threshold_grid", "FilterPlan", "plan_filter", "baseline",
     "path_length", "control_steps", "between_nodes", "MATCHES", "weight_groups", "random_ranks", "RandomOrders",

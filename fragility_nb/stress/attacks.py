@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['ATTACKS', 'NORMS', 'Attack', 'check_unit', 'cross_entropy', 'FGSM', 'PGD', 'RandomNoise', 'frozen_parameters',
-           'BlockAttack', 'ForeignAttack', 'as_attack', 'find_attack', 'attack_of_size', 'AutoAttack', 'attack_images',
-           'loss_gradient']
+           'BlockAttack', 'ForeignAttack', 'as_attack', 'find_attack', 'attack_of_size', 'AutoAttack', 'attack_images']
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #7c019041
 import contextlib
@@ -481,23 +480,3 @@ def attack_images(
         data = with_labels_of(model, net, data, device)
         return torch.cat([_attacked(net, attack, severity, seed, *batch).cpu()
                           for batch in batch_ranges(data, batch_size, device, net, attack)])
-
-# %% ../../nbs/api/stress/04_attacks.ipynb #57a4d968
-@checked
-def loss_gradient(
-    model:nn.Module, # images in [0, 1] -> logits
-    data:ImageData, # labelled images
-    *,
-    batch_size:int=256, # images at once; does not change the result
-    device:torch.device|str|None=None, # default: a GPU if there is one
-) -> Tensor: # (N, C, H, W), float32, on the CPU
-    "∇ₓ of each image's cross-entropy, the model in eval mode."
-    device = pick_device(device)
-    parts = []
-    with evaluating(model, device) as net, frozen_parameters(net), broken_gradients(len(data)), \
-            small_blocks(net, data.batch(0, 1).to(device)):
-        data = with_labels_of(model, net, data, device)
-        for x, y, index in batch_ranges(data, batch_size, device, net):
-            with broken_gradients(len(x), index.tolist()):
-                parts.append(forward_in_blocks(lambda x, y: input_gradient(net, x, y)[0], x, y, net=net).cpu())
-    return torch.cat(parts)

@@ -27,9 +27,9 @@ from ..models.wrap import by_batch, evaluating, model_hash, model_name
 from ..models.answers import forward_in_blocks, match_data, output_signs
 from ..models.gradients import Broken, broken_gradients, input_gradient, small_blocks
 from .attacks import FGSM, Attack, as_attack, attack_images, batch_ranges, frozen_parameters
-from .attacks import loss_gradient, per_image
-from .attack_check import all_output_signs, finite_logits, gradient_sign, noise_like, noise_sign
-from .attack_check import right_answers, rising_sign, warn_signs
+from .attacks import per_image
+from .attack_check import all_output_signs, finite_logits, gradient_sign, loss_gradient, noise_like
+from .attack_check import noise_sign, right_answers, rising_sign, warn_signs
 
 # %% ../../nbs/api/stress/06_minimal.ipynb #a1a1c022
 SEARCHES = Registry("search") # name -> class of minimal perturbation

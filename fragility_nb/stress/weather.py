@@ -57,8 +57,7 @@ class Snow(Corruption):
         flakes = zoom_image(streams.normal(1, *x.shape[2:]).mul_(sigma).add_(mean), size)
         flakes = torch.where(flakes < threshold, 0., flakes).clamp_(0, 1)
         flakes = motion_blur(flakes, radius, trail, streams.uniform(1)[:, 0]*90 - 135)
-        bleached = torch.maximum(x, _grey(x)*1.5 + 0.5)
-        return torch.lerp(bleached, x, kept).add_(flakes + flakes.flip(2, 3)).clamp_(0, 1)
+        return torch.maximum(x, _grey(x)*1.5 + 0.5).lerp_(x, kept).add_(flakes + flakes.flip(2, 3)).clamp_(0, 1)
 
 # %% ../../nbs/api/stress/02_weather.ipynb #13c00027
 def _lines(
@@ -304,8 +303,7 @@ class Rain(Corruption):
     tiny = ((.004, 3, .3, .05), (.007, 4, .35, .1), (.010, 5, .4, .15), (.015, 6, .45, .2), (.021, 7, .5, .25))
     cifar = ((.006, 2, .3, .05), (.010, 2.5, .35, .1), (.014, 3, .4, .15), (.02, 3.5, .45, .2), (.028, 4, .5, .25))
     none = (0., 1, 0., 0.)
-    measure = (0, "drops a pixel")
-    random = True
+    measure, random = (0, "drops a pixel"), True
 
     def perturb(self, x, severity, streams):
         drops, length, bright, veil = self.at(severity)

@@ -134,8 +134,7 @@ class Coverage:
         result:xr.Dataset, # of `neuron_coverage`: the same model, layers, criteria and profile
     ) -> "Coverage":
         "Resumes from a result."
-        _load_result(self, result)
-        return self
+        return _load_result(self, result)
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #4aa6e886
 def _coverage_result(state:dict[str, np.ndarray], table:xr.Dataset, attrs:dict) -> xr.Dataset:
@@ -207,7 +206,7 @@ def _state_of(result:xr.Dataset) -> dict[str, np.ndarray]:
     patterns = [str(k) for k in result.data_vars if str(k).startswith("pattern_")]
     return state | {k.removeprefix("pattern_"): result[k].values for k in patterns}
 
-def _load_result(run:Coverage, result:xr.Dataset) -> None:
+def _load_result(run:Coverage, result:xr.Dataset) -> Coverage:
     "Puts back what `compute` gave."
     _same_run(result, coverage_facts(run), "resume")
     _same_units(result, [o.words for o in run.outputs], "resume")
@@ -216,6 +215,7 @@ def _load_result(run:Coverage, result:xr.Dataset) -> None:
         if isinstance(c, TKNP): c.seen = state.astype(np.int64)
         else: c.first[:, :c.slots] = torch.from_numpy(np.where(state < 0, NEVER, state).astype(np.int32))
     run.n = int(result.attrs["n"])
+    return run
 
 # %% ../../../nbs/api/probes/coverage/02_probe.ipynb #ab2e46cb
 def coverage_passes(

@@ -192,6 +192,7 @@ def _scores_question(freezer:_Freezer, at:int, model:nn.Module) -> Question:
     things = question_of(freezer.folder, "scores", model, freezer.held, freezer.how["device"], f"epoch {at}")
     return Question(things.pop("about"), things | dict(selective=freezer))
 
+# %% ../../../nbs/api/probes/retraining/00_probe.ipynb #bcbfd758
 def _period_scores(freezer:_Freezer, at:int, model:nn.Module|None) -> xr.Dataset:
     "The scores of a period, from the folder or of `model`."
     path = None if freezer.folder is None else freezer.folder/f"scores-{at:03}.nc"
@@ -205,10 +206,9 @@ def _period_scores(freezer:_Freezer, at:int, model:nn.Module|None) -> xr.Dataset
         raise FileNotFoundError(f"`{freezer.folder}` has no scores of epoch {at}, and its network is past: "
                                 f"remove the folder and start anew.")
     _check_learned(model, freezer.held, freezer.how, at)
-    scores = score_layers(model, freezer.held, **freezer.how)
+    scores = score_layers(model, freezer.held, **freezer.how).assign_attrs(selective=repr(freezer))
     frozen = _chosen_layers(freezer.rule, scores, freezer.settings, at)
-    rows = [str(layer) in frozen for layer in scores.layer.values]
-    scores = scores.assign(frozen=("layer", rows)).assign_attrs(selective=repr(freezer))
+    scores = scores.assign(frozen=("layer", [str(layer) in frozen for layer in scores.layer.values]))
     if path is not None and question is not None:
         scores = scores.assign(question=((), question.text()))
         with plain_disk_errors(path): save_result(scores, path)
