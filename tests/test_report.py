@@ -13,17 +13,11 @@ from fragility_nb.run import comparison, report
 pytestmark = pytest.mark.quick
 
 
-def of(kind, fields, coords=None):
-    "A result of one kind, by hand."
-    return xr.Dataset(fields, coords, dict(kind=kind))
-
-
 def scores(values, labels, width=0.02):
     "What `clean_scores` gives: one score for each layer."
     at = np.array(values, float)
     data = dict(score=at, low=at - width, high=at + width, label=labels)
-    return of("synaptic_scores", {k: ("layer", v) for k, v in data.items()},
-              dict(layer=[f"conv{i + 1}" for i in range(len(at))]))
+    return xr.Dataset({k: ("layer", v) for k, v in data.items()}, dict(layer=[f"conv{i + 1}" for i in range(len(at))]))
 
 
 def stress(auc, severities=(0., 2., 4.)):
@@ -31,9 +25,8 @@ def stress(auc, severities=(0., 2., 4.)):
     at = np.array(list(auc.values()))
     found = {f"{k}{end}": ("stress", at*more + d) for k, more in dict(auc=1, relative_area=1.1, flip_rate=0.5).items()
              for end, d in {"": 0, "_low": -0.05, "_high": 0.05}.items()}
-    found |= dict(half_severity=("stress", np.where(at < 0.5, 2.5, np.inf)),
-                  accuracy=(("stress", "severity"), np.repeat(at[:, None], len(severities), 1)))
-    return of("stress_summary", found, dict(stress=list(auc), severity=list(severities)))
+    return xr.Dataset(found | dict(half_severity=("stress", np.where(at < 0.5, 2.5, np.inf))),
+                      dict(stress=list(auc), severity=list(severities)))
 
 
 def saved(folder, name="cnn3", data_hash="a", lowest=-0.3):
@@ -41,9 +34,9 @@ def saved(folder, name="cnn3", data_hash="a", lowest=-0.3):
     accuracy = (("stress", "severity"), np.array([[0.9, 0.5]]))
     summary = stress(dict(gaussian_noise=0.7), (0., 4.)).assign(accuracy=accuracy, low=accuracy, high=accuracy)
     every = scores([lowest, 0.1], ["fragile", "antifragile"]).expand_dims(kind=["clean"], filter=["combined"])
-    found = of("find_epsilon", dict(epsilon=0.05, accuracy=0.45, relative_accuracy=0.5))
+    found = xr.Dataset(dict(epsilon=0.05, accuracy=0.45, relative_accuracy=0.5))
     facts = dict(filters=xr.Dataset(attrs=dict(model=name, data="digits/test", data_hash=data_hash)),
-                 stress_summary=summary, scores=every, epsilon=found)
+                 stress_summary=summary, scores=every.assign_attrs(kind="synaptic_scores"), epsilon=found)
     parts = {k: v.assign_attrs(provenance(v.attrs.get("kind", k)) | v.attrs) for k, v in facts.items()}
     return str(save_result(parts, folder / f"{name}-{data_hash}.nc"))
 
@@ -115,7 +108,7 @@ def test_words_by_both_baselines_are_told_with_the_layers_that_depend_on_them():
                 most_fragile="conv1", score=-0.3, low=-0.32, high=-0.28, fragile=1, robust=0, antifragile=1,
                 undecided=1, fragile_random=2, robust_random=0, antifragile_random=0, undecided_random=1, depends=1,
                 lowest="conv1, conv3")
-    rows = report.overview_table(line, of("find_epsilon", dict(relative_accuracy=0.5))).splitlines()
+    rows = report.overview_table(line, xr.Dataset(dict(relative_accuracy=0.5))).splitlines()
     assert rows[4].endswith("(−0.320 … −0.280); not to be told apart from it: conv3 |")
     assert rows[5:] == ["| Layers, by the published baseline | 1 fragile, 0 robust, 1 antifragile, 1 undecided |",
                         "| Layers, against random removal | 2 fragile, 0 robust, 0 antifragile, 1 undecided |",
@@ -139,7 +132,7 @@ def test_overview():
     line = dict(clean_accuracy=0.97, clean_low=0.95, clean_high=0.99, epsilon=0.0561, accuracy_at_epsilon=0.485,
                 most_fragile="conv1", score=-0.3, low=-0.32, high=-0.28, fragile=1, robust=0, antifragile=2,
                 undecided=3)
-    rows = report.overview_table(line, of("find_epsilon", dict(relative_accuracy=0.5))).splitlines()
+    rows = report.overview_table(line, xr.Dataset(dict(relative_accuracy=0.5))).splitlines()
     assert rows[2:] == ["| Clean accuracy | **97.0 %** (95.0 … 99.0 %) |",
                         "| FGSM that leaves 50 % of it | **ε = 0.056** of the pixel range (14.3/255), "
                         "accuracy 48.5 % |",
@@ -148,17 +141,17 @@ def test_overview():
 
 
 def test_coverage_is_counted():
-    nc = of("neuron_coverage", dict(coverage=("criterion", [0.75]), covered=(("criterion", "unit"), [[1, 0, 3, 2]])),
-            dict(criterion=["nc_deepxplore_0.25"]))
+    nc = xr.Dataset(dict(coverage=("criterion", [0.75]), covered=(("criterion", "unit"), [[1, 0, 3, 2]])),
+                    dict(criterion=["nc_deepxplore_0.25"]))
     assert report.coverage_sentence(nc) == ("**Coverage.** 75 % of the 4 units exceeded a quarter of their layer's "
                                             "range for some test image; 1 never did.")
 
 
 @pytest.mark.parametrize("norms", [False, True])
 def test_coverage_columns(norms):
-    table = of("coverage_table", dict(coverage=(("criterion", "layer"), [[1., 0.5]]), units=("layer", [8, 16]),
-                                      score=("layer", [-0.2, 0.01]), label=("layer", ["fragile", "robust"])),
-               dict(criterion=["nc_deepxplore_0.25"], layer=["conv1", "fc"]))
+    table = xr.Dataset(dict(coverage=(("criterion", "layer"), [[1., 0.5]]), units=("layer", [8, 16]),
+                            score=("layer", [-0.2, 0.01]), label=("layer", ["fragile", "robust"])),
+                       dict(criterion=["nc_deepxplore_0.25"], layer=["conv1", "fc"]))
     if norms: table = table.assign(mean_gap_size=("layer", [0.4, math.nan]), batchnorm=("layer", ["bn1", ""]))
     shown = report.coverage_columns(table)
     assert shown.iloc[:, :5].values.tolist() == [["conv1", 8, "100 %", "−0.200", "fragile"],
@@ -168,11 +161,11 @@ def test_coverage_columns(norms):
 
 
 def test_a_gap_that_is_not_known_is_a_dash():
-    table = of("coverage_table", dict(coverage=(("criterion", "layer"), [[1.]*3]), units=("layer", [8]*3),
-                                      score=("layer", [0.]*3), label=("layer", ["robust"]*3),
-                                      mean_gap_size=("layer", [0., math.nan, math.nan]),
-                                      batchnorm=("layer", ["bn1", "bn2", ""])),
-               dict(criterion=["nc_deepxplore_0.25"], layer=["a", "b", "c"]))
+    table = xr.Dataset(dict(coverage=(("criterion", "layer"), [[1.]*3]), units=("layer", [8]*3),
+                            score=("layer", [0.]*3), label=("layer", ["robust"]*3),
+                            mean_gap_size=("layer", [0., math.nan, math.nan]),
+                            batchnorm=("layer", ["bn1", "bn2", ""])),
+                       dict(criterion=["nc_deepxplore_0.25"], layer=["a", "b", "c"]))
     assert report.coverage_columns(table).iloc[:, 5].tolist() == ["0.00", "–", "no BatchNorm"]
 
 
@@ -206,7 +199,7 @@ def gains():
     "What `retraining_gain` gives."
     data = dict(area_gain=[math.nan, 0.021], area_low=[math.nan, -0.004], area_high=[math.nan, 0.047],
                 area_mean=[0.6, 0.621], area_sd=[0.01, 0.02])
-    return of("retraining_gain", {k: ("rule", v) for k, v in data.items()}, dict(rule=["none", "difference"]))
+    return xr.Dataset({k: ("rule", v) for k, v in data.items()}, dict(rule=["none", "difference"]))
 
 
 def test_retraining():
@@ -217,10 +210,8 @@ def test_retraining():
     assert "; resting the layers that the clean images need more changes" in report.retraining_sentence(both)
     assert report.gain_table(gains()).values.tolist() == [
         ["plain", "60.0 ± 1.0 %", ""], ["selective, rule difference", "62.1 ± 2.0 %", "+2.1 (−0.4 … +4.7)"]]
-    frozen = of("retraining_comparison", dict(accuracy=(("rule", "init", "epsilon"), [[[0.5]]]),
-                                              frozen=(("rule", "init", "epoch", "layer"),
-                                                      [[[[True, False], [False, False]]]])),
-                dict(rule=["difference"], layer=["conv1", "fc"]))
+    frozen = xr.Dataset(dict(frozen=(("rule", "init", "epoch", "layer"), [[[[True, False], [False, False]]]])),
+                        dict(rule=["difference"], layer=["conv1", "fc"]))
     assert report.frozen_text(frozen).startswith("Frozen by `difference` conv1 (50 % of the epochs). The mean is over")
     assert "Frozen by `difference` nothing." in report.frozen_text(frozen.isel(layer=[1]))
 
@@ -228,10 +219,9 @@ def test_retraining():
 @pytest.mark.parametrize("p, verdict", [(0.01, ": the attack aims at them."), (0.4, ": no sign that the attack aims")])
 def test_targeting(p, verdict):
     one = dict(attack=["fgsm"], severity=[1.], source=["attack", "noise"])
-    by_source = "attack", "severity", "source"
-    t = of("adversarial_targeting", dict(
-        beyond_p=(by_source[:2], [[p]]), beyond_noise=(by_source[:2], [[1.234]]), ratio=(by_source, [[[1.5, 1.2]]]),
-        p_value=(by_source, [[[0.02, 0.3]]]), distance=((*by_source, "kernel"), np.ones((1, 1, 2, 3)))), one)
+    t = xr.Dataset(dict(beyond_p=(("attack", "severity"), [[p]]), beyond_noise=(("attack", "severity"), [[1.234]]),
+                        ratio=(("attack", "severity", "source"), [[[1.5, 1.2]]]),
+                        p_value=(("attack", "severity", "source"), [[[0.02, 0.3]]])), one)
     told = report.targeting_text(t, 0.05, [1, 2, 3])
     assert "of the 3 kernels below the line" in told and "At ε = 0.050 the first move 1.50 times as far" in told
     assert f"Beyond noise the factor is 1.23 (p = {p:.3f}){verdict}" in told
@@ -248,7 +238,7 @@ def test_reports_that_cannot_be_compared(tmp_path):
     assert list(comparison.load_reports([one, one], ["a", "b"])) == ["a", "b"]
     assert list(comparison.load_reports([one, elsewhere])) == ["cnn3", "cnn9"] # of other images
     for results, names, message in (([one], [], "two or more paths"), (one, [], "two or more paths"),
-                                    ([one, other], ["a"], "`names` to hold one for each of the 2 results"),
+                                    ([one, other], ["a"], "one name for each of the 2 results"),
                                     ([one, one], [], "to differ")):
         with pytest.raises(ValueError, match=message): comparison.load_reports(results, names)
 
@@ -271,8 +261,8 @@ def test_reports_side_by_side(tmp_path):
 @pytest.mark.parametrize("low, verdict", [(0.01, "The intervals of Gaussian noise exclude 0."),
                                           (-0.01, "No interval excludes 0.")])
 def test_differences(low, verdict):
-    d = of("auc_difference", {k: ("stress", [v]) for k, v in dict(difference=0.05, low=low, high=0.09).items()},
-           dict(stress=["gaussian_noise"]))
+    d = xr.Dataset({k: ("stress", [v]) for k, v in dict(difference=0.05, low=low, high=0.09).items()},
+                   dict(stress=["gaussian_noise"]))
     told = comparison.difference_sentence("cnn7", "cnn3", d)
     assert told.startswith("**cnn7 against cnn3**, mean accuracy over the severities: Gaussian noise +5.0 points (")
     assert told.endswith(verdict)
@@ -281,8 +271,7 @@ def test_differences(low, verdict):
 def test_the_best_trainings():
     accuracy = np.array([[[0.9, 0.4], [0.8, 0.7]], [[0.9, 0.3], [0.8, 0.6]]])
     data = {k: (("stress", "train", "severity"), accuracy + d) for k, d in dict(accuracy=0, low=-.1, high=.1).items()}
-    summary = of("matrix_summary", data,
-                 dict(stress=["gaussian_noise", "fgsm"], train=["none", "mixup"], severity=[0., 2.]))
+    summary = xr.Dataset(data, dict(stress=["gaussian_noise", "fgsm"], train=["none", "mixup"], severity=[0., 2.]))
     table = comparison.best_trainings(summary)
     assert list(table.columns) == ["tested with", "first training (no stress)", "best training", "its accuracy"]
     assert table["tested with"].tolist() == ["clean images", "Gaussian noise, severity 2", "FGSM, severity 2"]
@@ -290,9 +279,9 @@ def test_the_best_trainings():
 
 
 def test_the_smallest_change():
-    fooled = of("matrix_minimal", {f"mean_change{k}": ("train", [4., 9.5 + d]) for k, d in
-                                   {"": 0, "_low": -1, "_high": 1}.items()} | dict(censored=("train", [0., 0.125])),
-                dict(train=["none", "mixup"]))
+    fooled = xr.Dataset({f"mean_change{k}": ("train", [4., 9.5 + d]) for k, d in
+                         {"": 0, "_low": -1, "_high": 1}.items()} | dict(censored=("train", [0., 0.125])),
+                        dict(train=["none", "mixup"]))
     told = comparison.minimal_text(fooled, "fgsm", "none", "mixup")
     assert told.startswith("**Along the sign of the gradient, as FGSM does**: 4.0 of 255 (4.0 … 4.0) after the first")
     assert "9.5 of 255 (8.5 … 10.5) after mixup; 12.5 % of the images" in told
