@@ -17,7 +17,8 @@ from fragility_nb.models.create import create_model, load_checkpoint
 from fragility_nb.models.checkpoints import save_checkpoint
 from fragility_nb.stress.corruptions import STRESSORS
 from fragility_nb.stress.stressors import GaussianNoise
-from fragility_nb.run.studies import run_model, run_study
+from fragility_nb.run.model_runs import run_model
+from fragility_nb.run.studies import run_study
 from fragility_nb.measure.sweeps import filter_sweep, stress_sweep
 
 X, Y = torch.rand(20, 1, 8, 8), torch.arange(20) % 10

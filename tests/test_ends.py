@@ -25,7 +25,7 @@ from fragility_nb.cli import app
 from fragility_nb.core.options import OPTIONS, check_options, find_option
 from fragility_nb.core.owner import own_folder
 from fragility_nb.core.results import provenance, save_result
-from fragility_nb.run import cluster, studies
+from fragility_nb.run import cluster, model_runs, studies
 from fragility_nb.run.collect import collect_study, study_table
 from fragility_nb.run.grid import run_grid, study_status
 from fragility_nb.run.parameters import list_templates, template_parameters
@@ -234,9 +234,9 @@ def test_the_command_line_refuses_before_it_trains(tmp_path, monkeypatch, comman
 
 def test_one_epoch_needs_no_word_on_snapshots(monkeypatch, tmp_path):
     given = {}
-    monkeypatch.setattr(studies, "_trained", lambda *a, **_: given.update(a[3]) or tmp_path / "none")
-    monkeypatch.setattr(studies, "run_owned", lambda *a, **_: tmp_path / "page.html")
-    studies.run_model("cnn3", tmp_path / "out", epochs=1, progress=False)
+    monkeypatch.setattr(model_runs, "_trained", lambda *a, **_: given.update(a[3]) or tmp_path / "none")
+    monkeypatch.setattr(model_runs, "run_owned", lambda *a, **_: tmp_path / "page.html")
+    model_runs.run_model("cnn3", tmp_path / "out", epochs=1, progress=False)
     assert given["snapshots"] == [1]
 
 
@@ -267,7 +267,8 @@ def test_every_parameter_of_a_template_is_in_the_table(template):
     for name, row in known.iterrows():
         if name == "out": continue
         option = find_option(name, template)
-        assert option is not None and (not row.type or row.type.split("[")[0] == option.kind), (name, row.type, option)
+        kinds = ("", "named", row.type.split("[")[0] if row.type else "")
+        assert option is not None and (not row.type or option.kind in kinds), (name, row.type, option)
         values[name] = eval(row.default, {})
         assert option.optional or values[name] is not None, name
     check_options(values, template)

@@ -14,6 +14,7 @@ import sys
 
 import typer
 
+from ..core.code import read_options
 from ..core.options import OPTIONS
 
 # %% ../../nbs/api/cli/00_base.ipynb #1a7930d6
@@ -80,3 +81,12 @@ def _plain(text:str):
     "A number, true, false, null, or the text itself."
     try: return json.loads(text.lower() if text in ("True", "False") else text)
     except ValueError: return text
+
+# %% ../../nbs/api/cli/00_base.ipynb #modelop1
+MODEL_OPTIONS, WEIGHTS = (table_option(k) for k in ("model_options", "weights"))
+
+def options_of(
+    text:str|None, # as it was typed: depth=3,act=relu, or JSON
+) -> dict: # by name; empty if there are none
+    "The keyword arguments of a user's own code."
+    return read_options(text, "model_options") if text else {}

@@ -6,7 +6,6 @@
 __all__ = ['differential']
 
 # %% ../../nbs/api/cli/04_disagreement.ipynb #ac04d694
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from fragility_nb.cli.base import (
     CLASSES, CROP, DATA, DEVICE, DOWNLOAD, EPOCHS, OUT, ROOT, SIZE, commands, plain_errors, table_option,
 )
 from ..core.options import check_options
+from .base import MODEL_OPTIONS, options_of
 
 # %% ../../nbs/api/cli/04_disagreement.ipynb #3fb67527
 def _split(values) -> list[str]:
@@ -28,6 +28,7 @@ def differential(
     models: Annotated[list[str], table_option("differential.models")],
     out: Annotated[Path, OUT],
     more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    model_options: Annotated[str | None, MODEL_OPTIONS] = None,
     data: Annotated[str, DATA] = "digits",
     root: Annotated[str | None, ROOT] = None,
     download: Annotated[bool, DOWNLOAD] = False,
@@ -53,7 +54,7 @@ def differential(
     from fragility_nb.probes.coverage.constraints import CONSTRAINTS
     from fragility_nb.probes.coverage.differential import generate_differential
     with plain_errors():
-        check_options(given, "differential")
+        check_options(given | dict(model_options=options_of(model_options)), "differential")
         names, kinds = _split([*models, *(more or [])]), _split([constraint])
         for kind in kinds: check_choice(CONSTRAINTS.what, kind, CONSTRAINTS)
         if len(names) < 2:
@@ -63,7 +64,7 @@ def differential(
                                                crop=crop, download=download)
         seeds = load("test")
         if n is not None and n < len(seeds): seeds = load("test", n)
-        nets = [_network(name, out, load, epochs, seed, device) for name in names]
+        nets = [_network(name, out, load, epochs, seed, device, options_of(model_options)) for name in names]
         found = {k: generate_differential(nets, seeds, constraint=k, step=step, steps=steps, threshold=threshold,
                                           seed=seed, device=device) for k in kinds}
         with own_folder(out, f"Another run works in `{out}`"):
@@ -76,37 +77,49 @@ def differential(
 # %% ../../nbs/api/cli/04_disagreement.ipynb #c1100006
 def _place(name:str) -> Path|None:
     "Where the checkpoint of a network is: the file, or the last one of a folder of training; None for a name."
+    from fragility_nb.models.checkpoints import is_checkpoint
     from fragility_nb.models.resume import list_snapshots
-    if Path(name).is_file(): return Path(name)
+    if is_checkpoint(name): return Path(name)
     folder = Path(name)/"training" if (Path(name)/"training").is_dir() else Path(name)
     if kept := list_snapshots(folder) if folder.is_dir() else {}: return kept[max(kept)]
-    if folder.is_dir() or os.sep in name or Path(name).suffix: raise FileNotFoundError(f"No checkpoint at `{name}`.")
+    if folder.is_dir(): raise FileNotFoundError(f"No checkpoint at `{name}`.")
     return None
 
+def _and_weights(name:str) -> tuple[str, str]:
+    "Code and its weights in `nets/own.py:make=own.pth`; without weights, or of a name alone, the second is empty."
+    from fragility_nb.models.table import is_own_code
+    code, _, weights = name.partition("=")
+    return (code, weights) if weights and is_own_code(code) else (name, "")
+
+# %% ../../nbs/api/cli/04_disagreement.ipynb #named001
 def _check_named(name:str) -> None:
     "A network that is neither there nor known by its name ends here, before any other is trained."
     from fragility_nb.models.create import find_architecture
-    if _place(name) is None: find_architecture(name)
+    model, weights = _and_weights(name)
+    if weights and _place(weights) is None: raise FileNotFoundError(f"No checkpoint at `{weights}`.")
+    if _place(model) is None: find_architecture(model)
 
-def _network(name:str, out:Path, load, epochs:int, seed:int, device):
+def _network(name:str, out:Path, load, epochs:int, seed:int, device, options:dict):
     "A checkpoint, the last one of a folder of training, or a network trained now and kept."
+    from fragility_nb.core.code import title_of
     from fragility_nb.models.create import load_checkpoint
-    if place := _place(name): return load_checkpoint(place)
-    return _trained(name, out/"models"/name/"training", load, epochs, seed, device)
+    from fragility_nb.models.table import is_own_code, open_model
+    model, weights = _and_weights(name)
+    if place := _place(model): return load_checkpoint(place)
+    own = dict(model_options=options) if options and is_own_code(model) else {}
+    if weights: return open_model(model, load("test"), _place(weights), **own)
+    return _trained(model, out/"models"/title_of(model)/"training", load, epochs, seed, device, own)
 
 # %% ../../nbs/api/cli/04_disagreement.ipynb #2d747ee4
-def _trained(name:str, folder:Path, load, epochs:int, seed:int, device):
+def _trained(name:str, folder:Path, load, epochs:int, seed:int, device, own:dict):
     "A network that is trained now, and its last checkpoint kept."
-    from fragility_nb.models.create import create_model, load_checkpoint
-    from fragility_nb.models.table import channel_stats
+    from fragility_nb.models.create import load_checkpoint
+    from fragility_nb.models.table import model_for
     from fragility_nb.models.training import fit
     from fragility_nb.models.resume import snapshot_path
-    create_model(name) # an unknown name ends here, before data are read
-    train = load("train")
-    net = create_model(name, len(train.classes), train.images.shape[1], train.images.shape[-1], *channel_stats(train),
-                       seed)
+    net = model_for(name, train := load("train"), seed, **own)
     fit(net, train, epochs=epochs, lr=3e-3, batch_size=32, seed=seed, snapshots=[epochs], folder=folder, device=device)
-    return load_checkpoint(snapshot_path(folder, epochs))
+    return load_checkpoint(snapshot_path(folder, epochs), net)
 
 # %% ../../nbs/api/cli/04_disagreement.ipynb #c1100007
 def _figure(result, path:Path) -> None:

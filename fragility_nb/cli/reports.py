@@ -12,9 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from fragility_nb.cli.base import (
-    BATCH, CLASSES, CROP, DATA, DEVICE, DOWNLOAD, EPOCHS, OUT, RESIZE, ROOT, SIZE, STEM, commands, named_values,
-    plain_errors,
-    table_option,
+    BATCH, CLASSES, CROP, DATA, DEVICE, DOWNLOAD, EPOCHS, MODEL_OPTIONS, OUT, RESIZE, ROOT, SIZE, STEM, WEIGHTS,
+    commands, named_values, options_of, plain_errors, table_option,
 )
 
 # %% ../../nbs/api/cli/01_reports.ipynb #c1100003
@@ -54,7 +53,7 @@ def demo(
 ):
     """Train a shallow and a deep network on 1,797 real digits, write a fragility report of each and a page that
     compares them."""
-    from fragility_nb.run.studies import run_demo
+    from fragility_nb.run.model_runs import run_demo
     with plain_errors():
         _show(run_demo(out, device=device))
         typer.echo(f"\nCompare them:  {out/'comparison.html'}\nEach report:   {out}/*/model_report.html\n"
@@ -65,6 +64,8 @@ def demo(
 def run(
     model: Annotated[str, table_option("model")],
     out: Annotated[Path, OUT],
+    model_options: Annotated[str | None, MODEL_OPTIONS] = None,
+    weights: Annotated[str | None, WEIGHTS] = None,
     data: Annotated[str, DATA] = "digits",
     root: Annotated[str | None, ROOT] = None,
     download: Annotated[bool, DOWNLOAD] = False,
@@ -99,8 +100,9 @@ def run(
     resize: Annotated[int | None, RESIZE] = None,
     device: Annotated[str | None, DEVICE] = None,
 ):
-    "Train a network (unless MODEL is a checkpoint) and write its fragility report."
-    from fragility_nb.run.studies import run_model, summary_table
+    "Train a network (unless MODEL is a checkpoint, or there are WEIGHTS) and write its fragility report."
+    from fragility_nb.core.code import title_of
+    from fragility_nb.run.model_runs import run_model, summary_table
     study:dict[str, Any] = dict(optimizer=optimizer, momentum=momentum, schedule=schedule,
                                 weight_decay=weight_decay, augment=augment, norm=norm, start=start,
                                 inits=inits, attack_mode=attack_mode, control=control)
@@ -110,7 +112,8 @@ def run(
                          classes=classes, crop=crop, score_among=score_among,
                          stem=stem or "imagenet", resize=resize, epochs=epochs, lr=lr, batch_size=batch_size,
                          snapshots=snapshots, seed=seed, device=device, n=n, thresholds=thresholds,
-                         relative_accuracy=relative_accuracy, band=band, ci=ci, attack=attack,
+                         relative_accuracy=relative_accuracy, band=band, ci=ci, attack=attack, weights=weights,
+                         model_options=options_of(model_options),
                          attack_options=named_values("attack_options", attack_options), **study)
-        _show(summary_table({Path(model).stem: out/"result.nc"}))
+        _show(summary_table({title_of(model): out/"result.nc"}))
         typer.echo(f"\nThe report:  {page}\nThe numbers: {out/'result.nc'}")

@@ -12,17 +12,18 @@ from typing import Annotated
 import typer
 
 from fragility_nb.cli.base import (
-    BATCH, CLASSES, CROP, DATA, DEVICE, DOWNLOAD, EPOCHS, OUT, RESIZE, ROOT, SIZE, STEM, commands, plain_errors,
-    table_option,
+    BATCH, CLASSES, CROP, DATA, DEVICE, DOWNLOAD, EPOCHS, MODEL_OPTIONS, OUT, RESIZE, ROOT, SIZE, STEM, WEIGHTS,
+    commands, options_of, plain_errors, table_option,
 )
 from ..core.options import check_options
 
 # %% ../../nbs/api/cli/02_training.ipynb #dce8e441
 @commands.command()
 def train(
-    model: Annotated[str, typer.Option(help="Name of a network (see `fragility list`), or the path of a checkpoint "
-                                            "to train on.")],
+    model: Annotated[str, table_option("model")],
     out: Annotated[Path, OUT],
+    model_options: Annotated[str | None, MODEL_OPTIONS] = None,
+    weights: Annotated[str | None, WEIGHTS] = None,
     data: Annotated[str, DATA] = "digits",
     root: Annotated[str | None, ROOT] = None,
     download: Annotated[bool, DOWNLOAD] = False,
@@ -54,14 +55,14 @@ def train(
     given = locals()
     from fragility_nb.models.training import train_model
     with plain_errors():
-        check_options(given, "train")
+        check_options(given | dict(model_options=options_of(model_options)), "train")
         network = {k: v for k, v in dict(stem=stem, resize=resize, norm=norm, start=start).items() if v is not None}
         log = train_model(model, out, data=data, root=root, download=download, n=n, image_size=image_size,
                           classes=classes, crop=crop,
                           epochs=epochs, lr=lr, batch_size=batch_size, optimizer=optimizer, schedule=schedule,
                           weight_decay=weight_decay, momentum=momentum, augment=augment, ema=ema, amp=amp,
                           inits=inits, seed=seed, snapshots=_epochs_of(snapshots), network=network, device=device,
-                          progress=progress)
+                          progress=progress, weights=weights, model_options=options_of(model_options))
         _show_training(log, out)
 
 # %% ../../nbs/api/cli/02_training.ipynb #bc3a83fa

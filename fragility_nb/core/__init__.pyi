@@ -1,5 +1,5 @@
 # Made by tools/public_names.py.
-from . import checks, copies, docments, identity, kept, lazy_help, options, owner, results, streams, whole
+from . import checks, code, copies, docments, identity, kept, lazy_help, options, owner, results, streams, whole
 from .checks import F, unknown_name, check_choice, check_number, checked, Registry, named_parts, named_text
 from .identity import (
     RESULTS_VERSION, READ_AT_MOST, stable_seed, array_hash, installed_version, result_versions, user_cache,
@@ -15,6 +15,7 @@ from .docments import help_text
 from .options import OPTIONS, BUILD, TRAINING, Option, check_option, find_option, check_options
 from .owner import own_folder, owner_of
 from .kept import free_path, time_name, put_aside, write_kept
+from .code import title_of, own_files, code_digest_of, check_code, load_code, takes, call_code, read_options
 
 __all__ = [
     "F", "unknown_name", "check_choice", "check_number", "checked", "Registry", "named_parts", "named_text",
@@ -25,5 +26,6 @@ __all__ = [
     "provenance", "save_result", "check_single", "check_kind", "of_kind", "load_result", "question_folder",
     "PartStore", "CounterStreams", "poisson_quantile", "help_text", "OPTIONS", "BUILD", "TRAINING", "Option",
     "check_option", "find_option", "check_options", "own_folder", "owner_of", "free_path", "time_name",
-    "put_aside", "write_kept",
+    "put_aside", "write_kept", "title_of", "own_files", "code_digest_of", "check_code", "load_code", "takes",
+    "call_code", "read_options",
 ]

@@ -142,7 +142,11 @@ _IMAGES = dict(
 
 # %% ../../nbs/api/core/06_options.ipynb #ba88c087
 _NETWORK = dict(
-    model=Option("str", "Name of a network (see `fragility list`), or the path of a checkpoint.", names="network"),
+    model=Option("str", "Name of a network (see `fragility list`), your own code as nets/own.py:make or "
+                        "package.module:make, which is run, or the path of a checkpoint.", names="network"),
+    model_options=Option("dict", "Keyword arguments of your own code, as depth=3,act=relu or JSON."),
+    weights=Option("str", "Weights of MODEL: the path of a file, 'imagenet', or 'as_built' by your own code.",
+                   optional=True),
     models=Option("list", "Names of networks, at least two.", items=Option("str", "Network.", names="network")),
     checkpoint=Option("str", "Path of a trained network."),
     stem=Option("str", "Of the torchvision networks: 'imagenet' (default) or 'cifar'.", choices=("imagenet", "cifar"),
@@ -247,10 +251,12 @@ OPTIONS = { # parameter, or command.parameter where this one means something els
     "model_report.snapshots": Option("str", "Folder of a training with snapshots."),
     "train.n": _count("Number of training images, class-balanced; default all.", optional=True),
     "train.snapshots": Option("str", "'10': weights are kept every 10 epochs; '0,5,20': at these."),
+    "compare.seed": Option("int", "Of the bootstrap draws.", low=0, high=_MOST),
     "differential.n": _count("Number of seeds, class-balanced; default all test images.",
                              optional=True),
     "differential.models": Option("list", "Two or more networks for the same images: checkpoints, folders of "
-                                          "`fragility run`, or names to train now.")}
+                                          "`fragility run`, names or your own code to train now, or code with its "
+                                          "weights, as nets/own.py:make=own.pth.")}
 
 # %% ../../nbs/api/core/06_options.ipynb #596e0774
 BUILD = tuple(_BUILD) # parameters of what a network is built with, besides its name and sizes

@@ -198,7 +198,7 @@ def _check_whole(result:xr.Dataset, kind:str, what:str) -> None:
     if lacking := [name for name in fields if name not in result.variables]:
         raise ValueError(f"Expected `{what}` to be a whole {kind} result, but it has no {', '.join(lacking)}.")
     for d in dims:
-        if not result.sizes.get(d):
+        if not result.sizes.get(d, d in result.coords): # one that was chosen is still named
             raise ValueError(f"Expected `{what}` to have something along `{d}`, but it has "
                              f"{dict(result.sizes)}: choose with a list, as `{what}.isel({d}=[0])`.")
 

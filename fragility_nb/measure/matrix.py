@@ -30,8 +30,7 @@ from ..data.sets import load_data
 from .runner import stress_names
 from .sweeps import stress_sweep
 from ..models.augment import AUGMENTS, as_augment
-from ..models.create import create_model
-from ..models.table import channel_stats
+from ..models.table import model_for, model_question
 from ..models.training import fit
 from ..stress.attacks import Attack
 from ..stress.corruptions import as_stressors
@@ -179,28 +178,30 @@ def check_tests(tests:Sequence, searches:Sequence, probes:int) -> None:
     check_number("probes", probes, low=1, integer=True)
     for s in searches: named_search(s)
 
-def _training_folder(folder, row:str, model, policy, seed:int, training:dict, train:ImageData,
-                     network:Mapping={}) -> Path|None:
+def _training_folder(folder, row:str, model, network:dict, policy, seed:int, training:dict,
+                     train:ImageData) -> Path|None:
     "The folder of one training, by what it is."
     if folder is None: return None
-    built = dict(network=network) if network else {}
-    return question_folder(folder, ["training", row, str(seed), train.name], model=model, policy=as_augment(policy),
-                           seed=seed, options=training, images=Rows(train.image_digests), classes=train.classes,
-                           **built, labels=Rows(train.labels.numpy().astype("uint64"), "labels"))
+    return question_folder(folder, ["training", row, str(seed), train.name], model=_of(model, network), seed=seed,
+                           policy=as_augment(policy), options=training, images=Rows(train.image_digests),
+                           classes=train.classes, labels=Rows(train.labels.numpy().astype("uint64"), "labels"))
 
-def _trained(model, train:ImageData, policy, seed:int, training:dict, folder:Path|None, network:Mapping) -> nn.Module:
+def _of(model, network:dict):
+    "What a network's name and options stand for; a function stands for itself."
+    options = dict(network)
+    if not isinstance(model, str): return model
+    return model_question(model, {k: model_question(v) if k == "weights" else v for k, v in options.items()})
+
+def _trained(model, network:dict, train:ImageData, policy, seed:int, training:dict, folder:Path|None) -> nn.Module:
     "One row's network."
-    if isinstance(model, str):
-        c, h, _ = train.batch(0, 1).shape[1:]
-        net = create_model(model, len(train.classes), c, h, *channel_stats(train), seed=seed, **network)
-    else: net = model(seed)
+    net = model_for(model, train, seed, **network) if isinstance(model, str) else model(seed)
     fit(net, train, augment=policy, seed=seed, folder=folder, progress=False, **training)
     return net
 
 # %% ../../nbs/api/measure/06_matrix.ipynb #09eb77fc
 @checked
 def train_test_matrix(
-    model:str|Callable, # name for `create_model`, or f(seed) -> network
+    model:str|Callable, # as in `create_model`: a name or your own code; or f(seed) -> network
     data, # name of a data set, or a pair (train, test) of anything that `as_data` takes
     stressor:Stressor|Callable, # whose levels are the rows and, unless `tests` says otherwise, the columns
     levels:Sequence[float], # severities, increasing; 0 is the clean row
@@ -212,7 +213,7 @@ def train_test_matrix(
     seeds:Sequence[int]=(0,), # of the trainings: dimension `init`
     searches:Sequence=("fgsm", "gradient"), # for the smallest changes; () for none
     probes:int=128, # images for these, the first of the test set
-    network:Mapping|None=None, # further options of `create_model` for a name: norm, start, model_options, …
+    network:Mapping|None=None, # further options of `create_model` for a name: norm, start, model_options, weights
     folder:str|os.PathLike|None=None, # keeps trainings and answers, and resumes from them; default: keeps nothing
     progress:bool=True, # show a progress bar
     **training, # of `fit`: epochs (default 10), lr, batch_size, optimizer, device, …
@@ -224,14 +225,14 @@ def train_test_matrix(
     tests = [stressor] if tests is None else list(tests)
     check_tests(tests, searches, probes)
     test_levels = plan["levels"] if test_levels is None else test_levels
-    training = dict(epochs=10) | training
+    training, network = dict(epochs=10) | training, {k: v for k, v in (network or {}).items() if v}
     device, few = training.get("device"), test.take(range(min(probes, len(test))))
     jobs = [(name, seed) for name in plan["policy"] for seed in seeds]
     sweeps, smallest = {}, {}
     for name, seed in tqdm(jobs, desc="train × test", unit="network", disable=not progress):
         policy = plan["policy"][name]
-        place = _training_folder(folder, name, model, policy, seed, training, train, network or {})
-        net = _trained(model, train, policy, seed, training, place, network or {})
+        place = _training_folder(folder, name, model, network, policy, seed, training, train)
+        net = _trained(model, network, train, policy, seed, training, place)
         sweeps[name, seed] = stress_sweep(net, test, tests, test_levels, resume=place, device=device, progress=False)
         smallest[name, seed] = [minimal_perturbation(net, few, s, device=device, progress=False) for s in searches]
     return _matrix_result(sweeps, smallest, plan, seeds, searches, train, training)

@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/api/measure/01_runner.ipynb #6e0471d4
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -98,9 +99,15 @@ def provenance_of(
     **facts, # more of them: seeds, device, …; `None` is left out
 ) -> dict: # attributes of a result
     "What `provenance` says, with names and hashes of model and data, a few of the model's answers, and the classes."
+    code = {f"model_{k}": v for k in ("code", "options") if (v := _built_by(model).get(k))}
     return provenance(kind, model=model_name(model), model_hash=model_hash(model), data=data.name, data_hash=data.hash,
                       answers=answers_text(model, data.shape[1:]),
-                      num_classes=len(data.classes), classes=", ".join(data.classes), n=len(data), **facts)
+                      num_classes=len(data.classes), classes=", ".join(data.classes), n=len(data), **code, **facts)
+
+def _built_by(model:nn.Module) -> dict[str, str]:
+    "Of a network that a user's code builds: the code's digest and options."
+    spec = getattr(model, "spec", None) or {}
+    return dict(code=spec["code"], options=json.dumps(spec["model_options"])) if "code" in spec else {}
 
 # %% ../../nbs/api/measure/01_runner.ipynb #engscope
 def warn_interrupted(

@@ -11,8 +11,10 @@ from .networks import (
 )
 from .norms import NoNorm, swap_norm
 from .checkpoints import save_checkpoint, read_safetensors, checkpoint_facts
-from .create import list_models, find_architecture, least_size, create_model, load_checkpoint
-from .table import model_table, channel_stats
+from .create import list_models, find_architecture, least_size, create_model, check_says, load_checkpoint
+from .table import (
+    model_table, channel_stats, model_for, sizes_of, open_model, model_question, is_own_code, network_titles,
+)
 from .activations import (
     WEIGHTED, Layer, attention_parts, part_rows, is_attention, find_layers, layer_table, record_activations,
     unit_table, kernel_weights,
@@ -30,7 +32,8 @@ __all__ = [
     "predict", "match_data", "among", "MODELS", "Architecture", "PlainCNN", "ShortcutBlock", "CifarResNet",
     "LeNet", "conv_module", "InceptionModule", "residual_module", "ModuleNet", "NoNorm", "swap_norm",
     "save_checkpoint", "read_safetensors", "checkpoint_facts", "list_models", "find_architecture", "least_size",
-    "create_model", "load_checkpoint", "model_table", "channel_stats", "WEIGHTED", "Layer", "attention_parts",
+    "create_model", "check_says", "load_checkpoint", "model_table", "channel_stats", "model_for", "sizes_of",
+    "open_model", "model_question", "is_own_code", "network_titles", "WEIGHTED", "Layer", "attention_parts",
     "part_rows", "is_attention", "find_layers", "layer_table", "record_activations", "unit_table",
     "kernel_weights", "AUGMENTS", "image_uniform", "RandomCrop", "HorizontalFlip", "as_augment", "epoch_order",
     "OPTIMIZERS", "SCHEDULES", "own_answers", "describe_model", "question_of", "answers_text", "answers_differ",

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ..core.checks import checked
 from ..core.results import write_atomic
 from .wrap import Normalized, inside, model_name
+from .networks import MODELS, Architecture
 
 # %% ../../nbs/api/models/04_checkpoints.ipynb #23a13335
 def _content_digest(
@@ -161,6 +162,13 @@ def read_state(
     tensors, meta = read_safetensors(path)
     return tensors | text_extra(meta), meta
 
+def is_checkpoint(
+    model:str|os.PathLike, # as in `create_model`
+) -> bool:
+    "Whether a text is the path of a file that may hold weights; code is none."
+    path = Path(model).expanduser()
+    return path.suffix != ".py" and os.path.isfile(path) # a name may be too long for a path
+
 # %% ../../nbs/api/models/04_checkpoints.ipynb #082c731f
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
 
@@ -211,3 +219,35 @@ def _misfits(want:Mapping[str, Tensor], state:Mapping[str, Tensor]) -> str:
     wrong = dict(missing=(missing, _listed(missing)), unexpected=(extra, _listed(extra)),
                  misshaped=(shapes, ", ".join(shapes)))
     return "; ".join(f"{len(keys)} {kind}: {text}" for kind, (keys, text) in wrong.items() if keys)
+
+# %% ../../nbs/api/models/04_checkpoints.ipynb #c2eb9251
+_SPEC = ("name", "num_classes", "in_chans", "image_size", "mean", "std", "stem", "resize", "norm",
+         "model_options", "start")
+
+def check_spec(spec, state:Mapping[str, Tensor], path:str|os.PathLike) -> None:
+    "Refuses to build what the weights in a file are not for, before anything is built."
+    if not isinstance(spec, dict) or (unknown := [k for k in spec if k not in _SPEC]):
+        asked = f"`{unknown[0]}`" if isinstance(spec, dict) else f"{spec!r}"
+        raise ValueError(f"`{path}` asks for a network built with {asked}, which a file may not do: pass `model`.")
+    _check_file_options(spec, path)
+    widest = max((n for w in state.values() for n in w.shape), default=0)
+    depth = re.fullmatch(r"cnn(\d+)", str(spec.get("name")))
+    most = dict(num_classes=widest, in_chans=widest, image_size=4096, resize=4096)
+    spec = dict(spec) | {k: v for k, v in (spec.get("model_options") or {}).items()}
+    most |= {k: widest for k in spec if k not in _SPEC}
+    large = [k for k, n in most.items() if isinstance(spec.get(k), (int, float)) and spec[k] > n]
+    if depth and len(depth[1].lstrip("0")) > len(str(len(state))) or (depth and int(depth[1]) > len(state)):
+        large.append("name")
+    if large: raise ValueError(f"`{path}` asks for a network with {large[0]} = {spec[large[0]]!r}, for which its "
+                               f"{len(state)} tensors are too small: it is damaged, or pass `model`.")
+
+# %% ../../nbs/api/models/04_checkpoints.ipynb #chkopt01
+def _check_file_options(spec:Mapping, path:str|os.PathLike) -> None:
+    "A file may ask for options of the networks that are written here, and of no others."
+    options, name = spec.get("model_options") or {}, str(spec.get("name"))
+    if not options: return
+    known = MODELS[name].source is None if name in MODELS and isinstance(MODELS[name], Architecture) else False
+    plain = isinstance(options, dict) and all(isinstance(v, bool | int | float | str | None) for v in options.values())
+    if plain and (known or re.fullmatch(r"cnn\d+", name)): return
+    raise ValueError(f"`{path}` asks for a network built with `model_options` {options}, which a file may not do: pass "
+                     f"`model`.")

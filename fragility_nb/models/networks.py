@@ -7,10 +7,13 @@ __all__ = ['MODELS', 'Architecture', 'PlainCNN', 'ShortcutBlock', 'CifarResNet',
            'residual_module', 'ModuleNet']
 
 # %% ../../nbs/api/models/02_networks.ipynb #6d9f2095
+import copy
+import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +21,8 @@ from torch import Tensor, nn
 
 from ..core.checks import Registry, check_choice, check_number, unknown_name
 from ..core.checks import checked
+from ..core.code import call_code, check_code, code_name, defined_names, load_code, read_source
+from .wrap import evaluating
 
 # %% ../../nbs/api/models/02_networks.ipynb #d86da4a9
 @checked
@@ -30,7 +35,7 @@ class Architecture:
     least:tuple[int, int]|None=None
     size:int=32 # height and width in pixels that it was designed for
     first:str|None=None # name of the convolution that sees the image, where there are ImageNet weights for the rest
-    source:str|None=None # "torchvision" or "timm": where the ImageNet weights come from
+    source:str|None=None # "torchvision" or "timm": where the ImageNet weights come from; "code": a user builds it
     options:tuple[str, ...] = () # further arguments of `build`, by name
 
     def __call__(self, num_classes:int, in_chans:int, image_size:int, stem:str, **options) -> nn.Module:
@@ -265,3 +270,75 @@ def check_model_options(
     for k in options or ():
         if k not in arch.options: raise unknown_name(f"model_options of {name}", k, arch.options)
     return dict(options or {})
+
+# %% ../../nbs/api/models/02_networks.ipynb #e837ce71
+def as_code(
+    name:str, # of a network
+) -> str: # the code that builds it, as `load_code` takes it; empty if none is named
+    "Where a network's code is; a repository of GitHub is fetched by torch.hub, once."
+    if name.startswith("torch.hub:") and code_name(name) is None:
+        repo, colon, entry = name.removeprefix("torch.hub:").rpartition(":")
+        if not colon: raise ValueError(f"Expected `model` to be like torch.hub:REPO:ENTRY, but got {name!r}.")
+        return f"torch.hub:{_fetched(repo)}:{entry}"
+    return name if code_name(name) else ""
+
+def _fetched(repo:str) -> Path:
+    "The folder of a repository that torch.hub has, or fetches."
+    if "/" not in repo or repo.startswith((".", "/", "~")):
+        raise FileNotFoundError(f"No folder `{repo}` with a hubconf.py: expected `torch.hub:REPO:ENTRY`, where REPO is "
+                                f"a folder, or OWNER/NAME[:TAG] on GitHub.")
+    try: torch.hub.list(repo, trust_repo=True, verbose=False)
+    except Exception as e:
+        raise ConnectionError(f"torch.hub could not fetch `{repo}` ({type(e).__name__}: {e}).") from e
+    owner, tag = (repo.partition(":")[i].replace("/", "_") for i in (0, 2))
+    found = [Path(torch.hub.get_dir())/f"{owner}_{ref}" for ref in ([tag] if tag else ("main", "master"))]
+    return next(p for p in found if p.is_dir())
+
+# %% ../../nbs/api/models/02_networks.ipynb #4b7ab261
+def build_from_code(
+    code:str, # as `load_code` takes it
+    offered:Mapping[str, Any], # num_classes, in_chans, image_size, seed, mean, std: given if the signature asks for it
+    options:Mapping[str, Any], # the user's
+) -> nn.Module:
+    "The network that a user's code returns."
+    title, found = cast(Any, code_name(code)).title, load_code(code)
+    if isinstance(found, nn.Module) and not options: return copy.deepcopy(found) # a network, not what makes one
+    network = call_code(code, offered, options)
+    if isinstance(network, nn.Module): return network
+    raise TypeError(f"Expected `{title}` to return a torch.nn.Module, but got {type(network).__name__}.")
+
+def _builder(code:str) -> Callable:
+    "The same in the form of the zoo."
+    def build(num_classes, in_chans, image_size, stem, /, **options):
+        return build_from_code(code, dict(num_classes=num_classes, in_chans=in_chans, image_size=image_size), options)
+    return build
+
+# %% ../../nbs/api/models/02_networks.ipynb #2053f63d
+def own_code(
+    name:str, # of a network, as a user wrote it
+    known:Iterable[str], # what else would have been right, for the error
+) -> Architecture:
+    "A network that a user's code builds; an error with all that was tried if there is none."
+    code = as_code(name)
+    if code:
+        check_code(code)
+        return Architecture(_builder(code), "own code", source="code")
+    if Path(name).suffix == ".py" and Path(name).expanduser().is_file():
+        raise ValueError(f"`{name}` is a file of code: say what builds the network, as `{name}:make`. It has "
+                         f"{', '.join(defined_names(read_source(Path(name).expanduser()), imports=False))}.")
+    if Path(name).suffix in _FILES or os.sep in name:
+        raise FileNotFoundError(f"No checkpoint at `{name}`, and it is no code: expected `path/to/file.py:callable`, "
+                                f"`package.module:callable`, or the path of a checkpoint.")
+    raise unknown_name("model", name, known)
+
+_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar", ".py")
+
+# %% ../../nbs/api/models/02_networks.ipynb #744cfc04
+def classes_of(network:nn.Module, title:str, in_chans:int, image_size:int) -> int|None:
+    "K, by one blank image; `None` if the answer is no row of logits."
+    try:
+        with evaluating(network) as net, torch.no_grad(): out = net(torch.zeros(1, in_chans, image_size, image_size))
+    except Exception as e:
+        raise ValueError(f"`{title}` cannot take images of {in_chans} channel{'s' if in_chans > 1 else ''} and "
+                         f"{image_size}×{image_size} pixels ({type(e).__name__}: {e}).") from e
+    return out.shape[1] if isinstance(out, Tensor) and out.ndim == 2 else None

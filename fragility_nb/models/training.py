@@ -30,8 +30,9 @@ from ..data.convert import as_data
 from .wrap import check_network, home, is_closed, is_exported, model_hash, model_name
 from .answers import all_logits, match_data
 from .wrap import quantized_parts
-from .create import create_model, load_checkpoint
-from .table import channel_stats
+from .create import create_model, find_architecture
+from .checkpoints import is_checkpoint
+from .table import model_for
 from .augment import as_augment, augment_batch, augment_name, batch_slices, epoch_order
 from .augment import epoch_randomness
 from .steps import TrainingSteps, check_finite, own_momentum, read_batches, resident
@@ -332,17 +333,16 @@ def kept_snapshots(
                             f"init-0, init-1, …")
 
 # %% ../../nbs/api/models/11_training.ipynb #88c23313
-def _builder(model:str, train:ImageData, network:dict) -> Callable[[int], nn.Module]:
-    "Seed -> network for these images, by name, or from a checkpoint whatever the seed."
-    if Path(model).is_file(): return lambda seed: load_checkpoint(model)
-    facts = dict(num_classes=len(train.classes), in_chans=train.shape[1], image_size=train.shape[-1], **network)
-    facts |= dict(zip(("mean", "std"), channel_stats(train)))
-    return lambda seed: create_model(model, seed=seed, **facts)
+def _check_network(model:str, network:dict, image_size:int|None) -> None:
+    "A wrong name is told before the data are read; code of the user's is looked at, not run."
+    if is_checkpoint(model): return
+    zoo = find_architecture(model).source != "code" and network.get("weights") is None
+    if zoo: create_model(model, **network | dict(image_size=image_size or 299))
 
 # %% ../../nbs/api/models/11_training.ipynb #593735d5
 @checked
 def train_model(
-    model:str, # name for `create_model`, or the path of a checkpoint to train on
+    model:str, # as in `create_model`: a name, your own code, or the path of a checkpoint to train on
     # folder: model.safetensors, log.nc, snapshots; of several initialisations init-0, init-1, … with these
     out:str|os.PathLike,
     *,
@@ -357,7 +357,9 @@ def train_model(
     inits:int=1, # how many initialisations, with seeds from `seed` on
     seed:int=0, # of the initial weights and of the training
     snapshots:int|Iterable[int]=(), # every n epochs, or the epochs whose weights are kept; the last one always is
-    network:dict|None=None, # further options of `create_model`: stem, resize, norm, start, model_options; default none
+    model_options:dict|None=None, # keyword arguments of your own code; default none
+    weights:str|os.PathLike|None=None, # to start from: a checkpoint, or "imagenet"; default freshly initialised
+    network:dict|None=None, # further options of `create_model`: stem, resize, norm, start; default none
     progress:bool=True, # show progress bars
     **options, # of `fit`: lr, batch_size, optimizer, momentum, schedule, weight_decay, augment, ema, amp, device
 ) -> xr.Dataset: # of `fit`; of several initialisations with dimension `init`
@@ -365,14 +367,16 @@ def train_model(
     check_number("epochs", epochs, low=1, integer=True)
     check_number("inits", inits, low=1, integer=True)
     keep = sorted({*snapshot_epochs(snapshots, epochs), epochs})
+    network = {k: v for k, v in ((network or {}) | dict(model_options=model_options, weights=weights)).items() if v} \
+        | ({"model_options": network["model_options"]} if network and network.get("model_options") else {})
     # a wrong name is told before the data are read
     as_augment(options.get("augment"))
     own_momentum(options.get("optimizer", "adam"), options.get("momentum"))
-    if not Path(model).is_file(): create_model(model, **(network or {}) | dict(image_size=image_size or 299))
+    _check_network(model, network, image_size)
     load = partial(load_data, data, root=root, image_size=image_size, classes=classes, crop=crop, download=download,
                    progress=progress)
     train, test = load(split="train", n=n), load(split="test")
-    build, seeds = _builder(model, train, network or {}), range(seed, seed + inits)
+    build, seeds = lambda s: model_for(model, train, s, **network), range(seed, seed + inits)
     how = dict(epochs=epochs, test=test, snapshots=keep, progress=progress, **options)
     if inits == 1: log, folders = fit(build(seed), train, seed=seed, folder=out, **how), [Path(out)]
     else: log, folders = fit_inits(build, train, inits=seeds, folder=out, **how), [Path(out)/f"init-{s}" for s in seeds]

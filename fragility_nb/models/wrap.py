@@ -234,7 +234,9 @@ def model_name(
     "What to call a model in a title: its name in `create_model`, else its class."
     model = inside(model)
     spec, model = getattr(model, "spec", None), uncompiled(model)
-    if isinstance(spec, dict) and "name" in spec: return spec["name"]
+    if isinstance(spec, dict) and "name" in spec:
+        options = ", ".join(f"{k}={v}" for k, v in (spec.get("model_options") or {}).items())
+        return f"{spec['name']}({options})" if options else spec["name"]
     return type(model.network if isinstance(model, Normalized) else model).__name__
 
 # %% ../../nbs/api/models/00_wrap.ipynb #c3bc68ce

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['list_templates', 'find_template', 'template_parameters', 'check_parameters', 'is_shipped', 'check_template',
-           'plain_value', 'expand_paths', 'parameter_contents', 'own_modules', 'training_params', 'training_folders']
+           'plain_value', 'expand_paths', 'parameter_contents', 'report_source', 'own_modules', 'training_params',
+           'training_folders']
 
 # %% ../../nbs/api/run/03_parameters.ipynb #95163fed
 import ast
@@ -29,6 +30,7 @@ from ..core.checks import Registry, build_named, unknown_name
 from ..core.identity import file_digests, folder_digest, remembered
 from ..core.options import BUILD, OPTIONS, TRAINING, check_option, check_options, find_option
 from ..core.checks import checked
+from ..core.code import code_digest_of, code_name, own_files
 
 # %% ../../nbs/api/run/03_parameters.ipynb #ab025660
 def list_templates() -> list[str]:
@@ -150,6 +152,9 @@ def is_shipped(
     shipped = find_template(template.stem)
     return template == shipped or template.read_text(encoding="utf-8-sig") == shipped.read_text(encoding="utf-8")
 
+def _in_memory(name:str, value) -> bool:
+    return name in ("model", "data") and not isinstance(value, bool | int | float | str | list | dict | None)
+
 @checked
 def check_template(
     template:str|os.PathLike, # name of a shipped template, or the path of a notebook
@@ -159,7 +164,7 @@ def check_template(
     path = find_template(template)
     if not is_shipped(path): return
     known = template_parameters(path).index
-    given = {k: values[k] for k in known if k in values}
+    given = {k: values[k] for k in known if k in values and not _in_memory(k, values[k])}
     check_options(given, path.stem)
     if given.get("report"): check_options(given["report"], "model_report")
     check_named(given, path.stem)
@@ -194,9 +199,7 @@ def expand_paths(
 def _texts(value) -> set[str]:
     "The texts in a value."
     if isinstance(value, str):
-        file = value.rpartition(":")[0] # of "path/to/file.py:function"
-        found = {value, file} if file.endswith(".py") else {value}
-        return found if value and len(value) < 1024 and "\n" not in value else set()
+        return {value} if value and len(value) < 1024 and "\n" not in value else set()
     several = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     return set().union(*map(_texts, several))
 
@@ -232,17 +235,44 @@ def parameter_contents(
     root = cwd/Path(values.get("root") or os.environ.get("FRAGILITY_DATA") or "data").expanduser()
     sets = {v for k, v in inputs.items() if isinstance(v, str) and "data set" in about.get(k, "")}
     there |= {f"{v}: {p.name}": p for v in sorted(sets) for p in _set_folders(v, root)}
-    return {text: folder_digest(p) if p.is_dir() else file_digests([p])[0] for text, p in there.items()}
+    code = {title: code_digest_of(text, cwd) for text, title in code_titles(inputs, cwd).items()}
+    return {text: folder_digest(p) if p.is_dir() else file_digests([p])[0] for text, p in there.items()} | code
 
-# %% ../../nbs/api/run/03_parameters.ipynb #5ecc7b22
-_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import|import[ \t]+([\w., \t]+)"
-                     r"|%run[ \t]+([\w./-]+?)(?:\.py)?[ \t]*$)"
-                     r"|import_module\([\"']([\w.]+)", re.M)
+# %% ../../nbs/api/run/03_parameters.ipynb #code0001
+def code_titles(
+    params:Mapping, # values by name
+    cwd:Path, # where relative paths start
+) -> dict[str, str]: # text of a parameter that names code -> what it is called, whatever folder it is in
+    "The code that parameters name, as `nets/own.py:make` or `package.module:make`."
+    found, digests = dict[str, str](), dict[str, str]()
+    for text in sorted(_texts(dict(params))):
+        code, digest = code_name(text, cwd), code_digest_of(text, cwd)
+        if code is None or not digest: continue
+        same = digests.setdefault(code.title, digest) == digest
+        found[text] = code.title if same else f"{code.title} {digest}"
+    return found
 
-def _imported(source:str) -> set[str]:
-    "The first parts of the names that some source imports."
-    names = {n for found in _IMPORT.findall(source) for part in found for n in part.split(",")}
-    return {n.split(" as ")[0].strip().split(".")[0] for n in names} - {"", "fragility_nb"}
+def named_code(
+    value:Any, # of a parameter
+    titles:Mapping[str, str], # of `code_titles`
+) -> Any: # of the same kind
+    "A value in which code is called by its title: a file that was moved is the same code."
+    if isinstance(value, str): return titles.get(value, value)
+    if isinstance(value, list): return [named_code(v, titles) for v in value]
+    return {k: named_code(v, titles) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+# %% ../../nbs/api/run/03_parameters.ipynb #code0003
+def report_source(
+    model:str, # as in `create_model`
+    weights:str, # path of the trained ones
+    model_options:Mapping|None=None, # of your own code
+) -> dict[str, Any]: # parameters of `model_report`
+    "How a report finds a network that was trained: by its checkpoint alone, if that says how it is built."
+    from fragility_nb.models.networks import as_code
+    from fragility_nb.models.checkpoints import is_checkpoint
+    says = not is_checkpoint(model) and not as_code(model) and not model_options
+    if is_checkpoint(model) or says and not model.startswith("timm:hf"): return dict(checkpoint=weights)
+    return dict(model=model, model_options=dict(model_options or {}), weights=weights)
 
 # %% ../../nbs/api/run/03_parameters.ipynb #5a0e3304
 @checked
@@ -252,18 +282,7 @@ def own_modules(
 ) -> dict[str, Path]: # name below its folder -> file
     "The user's own Python files that a template imports, and those that these import."
     cells = read_notebook(template)["cells"]
-    todo = _imported("\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code"))
-    found: dict[str, Path] = {}
-    done: set[str] = set()
-    while todo:
-        name = todo.pop()
-        done.add(name)
-        for folder in folders:
-            files = [folder/f"{name}.py"] if (folder/f"{name}.py").is_file() else sorted((folder/name).rglob("*.py"))
-            for f in files: found.setdefault(f.relative_to(folder).as_posix(), f)
-            todo |= set().union(*(_imported(f.read_text(encoding="utf-8", errors="replace")) for f in files)) - done
-            if files: break
-    return dict(sorted(found.items()))
+    return own_files("\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code"), folders)
 
 # %% ../../nbs/api/run/03_parameters.ipynb #30f805dd
 def import_papermill():

@@ -28,6 +28,7 @@ from .parameters import template_parameters
 from .studies import run_fingerprint, run_modules, template_cells
 from ..core.options import BUILD, KINDS, find_option, fits_kind
 from ..core.checks import checked
+from ..core.code import check_code, code_name
 
 # %% ../../nbs/api/run/05_study_files.ipynb #g5200006
 # columns of tables that are no axes: what is told of a run, and of a report
@@ -145,6 +146,9 @@ def _check_paths(name:str, value, about:str, home:Path) -> None:
     if not (pure or re.search("path|folder|file|checkpoint", about)): return
     for v in value if isinstance(value, list) else [value]:
         if not isinstance(v, str) or not v or v.startswith(("hf_hub:", "hf-hub:", "timm:")): continue
+        if code := code_name(v, home):
+            if code.is_file: check_code(v, home)
+            continue
         is_path = pure or "/" in v or Path(v).suffix in (".safetensors", ".nc", ".ipynb", ".pt", ".pth", ".npz")
         if is_path and not os.path.exists(home/Path(v).expanduser()):
             raise FileNotFoundError(f"Parameter `{name}`: there is nothing at `{v}` (paths are relative to the study "
@@ -166,6 +170,8 @@ def _check_value(name:str, value, known:pd.DataFrame, home:Path) -> None:
 def value_word(value) -> str:
     "A value as a part of a folder's name."
     if isinstance(value, list): return "-".join(map(value_word, value))
+    if isinstance(value, dict): return "-".join(f"{k}={value_word(v)}" for k, v in value.items())
+    if code := code_name(value): value = code.title
     is_path = isinstance(value, str) and "/" in value
     text = Path(value).stem if is_path else f"{value:g}" if isinstance(value, float) else str(value)
     return cut_bytes(re.sub(r"[^\w.+-]+", "-", text), 40)
@@ -277,6 +283,7 @@ def keep_plan(study:Study) -> Study:
 def _check_network(name:str, value:str, home:Path) -> None:
     from fragility_nb.models.create import find_architecture, list_models
     if value.startswith("timm:") or os.path.exists(home/value): return
+    if code_name(value, home): return check_code(value, home)
     try: find_architecture(value)
     except ValueError: raise unknown_name(f"network in {name}", value, list_models()) from None
 
