@@ -145,8 +145,8 @@ def _attacks(value:object, kind:type) -> bool:
 # %% ../../nbs/api/core/00_checks.ipynb #78e26ad1
 _WORDS = {int: "an integer", float: "a finite number", bool: "True or False", str: "a text", type(None): "None",
           os.PathLike: "a path", PurePath: "a path"}
-_TYPES = {"Dataset": "a result (xarray.Dataset)", "Tensor": "a torch.Tensor", "Stressor": "a stressor",
-          "Callable": "a function"}
+_TYPES = {"Dataset": "a result (xarray.Dataset)", "Tensor": "a torch.Tensor", "Module": "a torch.nn.Module",
+          "Stressor": "a stressor", "Callable": "a function"}
 
 def kind_words(
     kind:Any, # what a signature says of an argument
