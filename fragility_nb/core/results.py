@@ -186,7 +186,7 @@ _HOLDS = { # kind of result -> variables that it must have | dimensions that it 
     "statistic_scores": "score low high label | kind layer statistic",
     "batch_statistics": "correct accuracy | stress severity batch_size",
     "recalibration": "correct accuracy | stress severity mode images n",
-    "neuron_coverage": "coverage covered | criterion unit",
+    "neuron_coverage": "coverage covered | unit",
     "coverage_growth": "coverage | criterion order inputs", "coverage_table": "coverage | criterion layer",
     "differential": "outcome image | sample", "source_comparison": "coverage | source model criterion",
     "retraining_comparison": "accuracy | rule init epsilon", "retraining_gain": "area_gain | rule"}

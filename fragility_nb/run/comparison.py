@@ -103,8 +103,8 @@ def _sorted_out(rows:xr.Dataset) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
 def _differences(found:xr.Dataset, *needs:str) -> xr.Dataset:
     "Refuses what is no table of differences, or has not what is needed."
     if {"measure", "of", *needs} <= {*found.variables}: return found
-    raise ValueError("Expected `differences` of `stress_differences`, `score_differences` or `compare_results`, but got "
-                     f"kind {found.attrs.get('kind')!r}.")
+    raise ValueError("Expected `differences` of `stress_differences`, `score_differences` or `compare_results`, but "
+                     f"got kind {found.attrs.get('kind')!r}.")
 
 def _of(differences:xr.Dataset, of:str, mean:bool=False) -> xr.Dataset:
     "The rows of one measure: the single ones, or their mean."
