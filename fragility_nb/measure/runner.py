@@ -28,7 +28,7 @@ from ..models.gradients import broken_gradients
 from ..models.resume import answers_text
 from ..models.foreign import library_of
 from ..stress.stressors import stress_id
-from ..stress.attacks import FGSM, Attack, as_attack, attack_images
+from ..stress.attacks import FGSM, Attack, as_attack, as_attacks, attack_images
 from ..stress.corruptions import STRESSORS
 from ..stress.filters import FILTERS, FilterPlan
 from ..stress.control import MATCHES, ControlPlan
@@ -63,7 +63,7 @@ def as_stresses(
     "Each as `stress_sweep` measures it."
     several = list(stressors) if isinstance(stressors, list | tuple) else [stressors]
     named = [STRESSORS[s]() if isinstance(s, str) and s in STRESSORS else s for s in several]
-    return [as_attack(s) if isinstance(s, str) or library_of(s) else s for s in named]
+    return [as_attacks(s, "stressors")[0] if isinstance(s, str) or library_of(s) else s for s in named]
 
 # %% ../../nbs/api/measure/01_runner.ipynb #e3dcf56f
 def _check_stressor(s) -> None:
