@@ -24,7 +24,7 @@ from ..models.gradients import broken_gradients, input_gradient, small_blocks
 from .attacks import FGSM, NORMS, PGD, Attack, RandomNoise, as_attack, attack_images
 from .attacks import batch_ranges, frozen_parameters
 from ..models.wrap import evaluating, model_hash, model_name
-from .attacks import as_attacks, loss_gradient
+from .attacks import as_attacks
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #a1a1c012
 class AttackWarning(UserWarning):
