@@ -175,8 +175,9 @@ def recalibrate(
     if stressor is None and check_number("severity", severity, low=0) > 0:
         raise ValueError(f"Expected a `stressor` with `severity` = {severity}, but got none.")
     if min(map(len, _equal_parts(count, batch_size))) == 1: usable_sizes("n", 1, model, data, len(data))
-    return _recalibrated(model, _Images(data, stressor, severity, seed), count, mode, momentum, layers, batch_size,
-                         seed, pick_device(device))
+    images = _Images(data, stressor, severity, seed)
+    net = _recalibrated(model, images, count, mode, momentum, layers, batch_size, seed, pick_device(device))
+    return net.to(home(model))
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #106522ba
 def _check_recalibration(mode:str, momentum:float, batch_size:int) -> None:
@@ -191,7 +192,7 @@ def _equal_parts(n:int, batch_size:int) -> list[np.ndarray]:
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #51e9b325
 def _recalibrated(model:nn.Module, images:_Images, n:int, mode:str, momentum:float, layers, batch_size:int, seed:int,
                   device:torch.device) -> nn.Module:
-    "The copy, after one pass over the first n of a random order."
+    "The copy, on the device, after one pass over the first n of a random order."
     net = copy_model(model).to(device).eval()
     norms = list(find_batchnorms(net, layers).values())
     order = torch.randperm(len(images), generator=generator("images to estimate from", seed))
@@ -202,7 +203,7 @@ def _recalibrated(model:nn.Module, images:_Images, n:int, mode:str, momentum:flo
     with torch.no_grad():
         for part in _equal_parts(n, batch_size): net(images[order[torch.as_tensor(part)]].to(device))
     for m, before in zip(norms, old): m.momentum = before
-    return net.eval().to(home(model))
+    return net.eval()
 
 # %% ../../../nbs/api/probes/batchnorm/04_probe.ipynb #835be00d
 @checked
