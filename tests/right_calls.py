@@ -376,6 +376,7 @@ MORE_CALLS = {
     "models.NoNorm": lambda: dict(num_features=4),
     "models.Normalized": lambda: dict(network=model().network, mean=0.5, std=0.5, resize=8),
     "models.HorizontalFlip": dict, "models.RandomCrop": lambda: dict(padding=1),
+    "models.among": lambda: dict(model=model(), data=data()),
     "models.answers_differ": lambda: dict(then="a", now="b"),
     "models.answers_text": lambda: dict(model=model(), shape=(1, 8, 8)),
     "models.as_augment": lambda: dict(augment="flip"),
@@ -392,6 +393,7 @@ MORE_CALLS = {
                                     progress=False),
     "models.init_snapshots": lambda: dict(folder=trained_folder()),
     "models.kernel_weights": lambda: dict(layer=get("models.find_layers")(model())[0]),
+    "models.kept_snapshots": lambda: dict(folder=trained_folder()),
     "models.layer_table": lambda: dict(model=model()),
     "models.least_size": lambda: dict(name="cnn3"),
     "models.list_snapshots": lambda: dict(folder=trained_folder() / "init-0"),
@@ -416,14 +418,20 @@ MORE_CALLS = {
         "Attack Contrast DefocusBlur Elastic Frost GaussianBlurC GaussianNoiseC GlassBlur ImpulseNoise JPEG MotionBlur "
         "Pixelate Rain Saturate ShotNoise Snow Spatter SpeckleNoise ZoomBlur").split()},
     "stress.RandomOrders": lambda: dict(theta=theta(), names=["conv1"]),
+    "stress.Adversarial": dict, "stress.AutoAttack": dict,
+    "stress.as_attack": lambda: dict(thing="pgd", epsilon=0.1, norm="inf"),
+    "stress.as_stressors": lambda: dict(stressors="fog"),
+    "stress.attack_of_size": lambda: dict(attack=fgsm(), epsilon=0.1),
     "stress.baseline": lambda: dict(removed=np.arange(3), weights=3),
     "stress.between_nodes": lambda: dict(removed=np.arange(4), weights=4, steps=np.array([0, 3])),
     "stress.border_index": lambda: dict(n=5, margin=1, border="mirror"),
     "stress.check_unit": lambda: dict(attack=fgsm(), severity=1.),
     "stress.constants_for": lambda: dict(size=(32, 32)),
     "stress.control_steps": lambda: dict(removed=np.arange(4), weights=4),
+    "stress.find_attack": lambda: dict(name="pgd"),
     "stress.frozen_parameters": lambda: dict(model=model()),
     "stress.magnitude": lambda: dict(theta=theta(), alpha=0.1),
+    "stress.overstated_sign": lambda: dict(attacked=np.ones(9, bool), strongest=np.zeros(9, bool)),
     "stress.path_length": lambda: dict(removed=np.arange(4), weights=4),
     "stress.random_ranks": lambda: dict(groups=[theta()], names=["a"]),
     "stress.stress_id": lambda: dict(stressor=noise()),
@@ -455,6 +463,8 @@ MORE_CALLS = {
     "measure.worst_class": lambda: dict(result=stressed(), **FEW),
     # figures
     "figures.plot_depth": lambda: dict(scores=dict(a=scored())),
+    "figures.plot_differences": lambda: dict(differences=dict(b=differs())),
+    "figures.plot_disagreements": lambda: dict(images=[images().numpy()[:2]], answers=[["a", "b"]], titles=["x"]),
     "figures.plot_examples": lambda: dict(images=images().numpy()[:4].reshape(2, 2, 1, 8, 8),
                                           answers=np.full((2, 2), "a"), confidence=np.ones((2, 2)),
                                           columns=["x", "y"]),
@@ -463,6 +473,7 @@ MORE_CALLS = {
     "figures.plot_matrix": lambda: dict(result=matrix()),
     "figures.plot_matrix_lines": lambda: dict(result=matrix()),
     "figures.plot_matrix_minimal": lambda: dict(results=matrix(), search="fgsm"),
+    "figures.plot_scores_together": lambda: dict(scores=dict(a=scored(), b=scored())),
     "figures.plot_smallest_fraction": lambda: dict(result=landscape(), layer="conv2"),
     "figures.plot_targets": lambda: dict(result=landscape(), layer="conv2"),
     "figures.plot_training": lambda: dict(log=log()),
@@ -560,10 +571,15 @@ MORE_CALLS = {
     "explore.warn_of_another": lambda: dict(model=model(), result=stressed()),
     # run
     "run.LocalEngine": dict,
+    "run.attacks_sentences": lambda: dict(stress=stressed()),
+    "run.beside_sentence": lambda: dict(name="b", first="a", differences=differs()),
     "run.beside_table": lambda: dict(summary=summary()),
     "run.best_trainings": lambda: dict(summary=get("measure.matrix_summary")(matrix(), **FEW)),
     "run.changed_since": lambda: dict(run={}, identity={}),
+    "run.check_kernel": dict,
     "run.check_parameters": lambda: dict(template="model_report", params={}),
+    "run.compare_results": lambda: dict(old=report(), new=report(), fail_if=["fgsm_flip_rate > 0.5"], n_boot=100),
+    "run.comparison_markdown": lambda: dict(found=gate()),
     "run.check_report": lambda: dict(report={}, own=()),
     "run.check_study": lambda: dict(study=study()),
     "run.check_template": lambda: dict(template="model_report", values={}),
@@ -576,22 +592,33 @@ MORE_CALLS = {
     "run.data_words": lambda: dict(name="digits/test"),
     "run.difference_sentence": lambda: dict(name="a", first="b", difference=get("measure.auc_difference")(
         stressed(), stressed(), **FEW)),
+    "run.differences_table": lambda: dict(differences=differs()),
+    "run.disagreement_rows": lambda: dict(results=dict(a=stressed(), b=stressed()), data=data(),
+                                          stress=first_stress()),
+    "run.disagreements": lambda: dict(a=stressed(), b=stressed(), stress=first_stress()),
     "run.facts_table": lambda: dict(facts=dict(a=1)),
     "run.find_template": lambda: dict(template="model_report"),
     "run.found_text": lambda: dict(sentences=["a"]),
     "run.frozen_text": lambda: dict(retrained=retrained()),
     "run.gain_table": lambda: dict(gains=gained()),
+    "run.images_of": lambda: dict(path=report_file(), report=report()),
+    "run.inits_table": lambda: dict(mean=averaged()),
+    "run.inits_text": lambda: dict(mean=averaged()),
     "run.is_done": lambda: dict(out=scratch() / "run", template="model_report"),
     "run.is_shipped": lambda: dict(template=get("run.find_template")("model_report")),
     "run.kernel_interpreter": dict,
     "run.kernels_sentence": lambda: dict(scores=kernels(), layer="conv1", targeting=targeted()),
     "run.kernels_text": lambda: dict(scores=kernels(), layer="conv1", below=[0]),
     "run.label_counts": lambda: dict(line=line()),
+    "run.layer_differences": lambda: dict(filters=dict(a=filtered(), b=filtered())),
+    "run.layers_sentence": lambda: dict(name="b", differences=layers_differ()),
     "run.layers_with": lambda: dict(label="fragile", scores=clean()),
     "run.load_reports": lambda: dict(results=[report_file(), report_file()], names=["a", "b"]),
     "run.load_study": lambda: dict(path=study()),
+    "run.markdown_table": lambda: dict(table=get("models.layer_table")(model())),
     "run.minimal_text": lambda: dict(minimal=get("measure.matrix_minimal")(matrix(), "fgsm", **FEW), search="fgsm",
                                      first=first_train(), last=first_train()),
+    "run.model_card": lambda: dict(run=report()),
     "run.notebook_page": lambda: dict(notebook=notebook()),
     "run.overview_table": lambda: dict(line=line(), epsilon=found()),
     "run.own_modules": lambda: dict(template=get("run.find_template")("model_report"), folders=[scratch()]),
@@ -606,6 +633,8 @@ MORE_CALLS = {
     "run.report_study": lambda: dict(study=study()),
     "run.retraining_sentence": lambda: dict(gains=gained()),
     "run.run_modules": lambda: dict(template=get("run.find_template")("model_report"), cwd=scratch()),
+    "run.save_comparison": lambda: dict(found=gate(), markdown=scratch() / "gate.md"),
+    "run.save_model_card": lambda: dict(run=report(), path=scratch() / "card.md"),
     "run.section_switches": lambda: dict(sections=["coverage"]),
     "run.show_table": lambda: dict(table=get("models.layer_table")(model())),
     "run.show_text": lambda: dict(text="a"),
@@ -617,9 +646,12 @@ MORE_CALLS = {
     "run.study_table": lambda: dict(study=study(), results={run_name(): report()}),
     "run.summary_table": lambda: dict(results=dict(a=report_file())),
     "run.targeting_text": lambda: dict(targeting=targeted(), epsilon=0.05, below=[0]),
+    "run.telling_stress": lambda: dict(differences=differs()),
     "run.template_parameters": lambda: dict(template="model_report"),
     "run.thread_share": lambda: dict(workers=1),
     "run.time_left": lambda: dict(status=get("run.study_status")(study()), axes=["model"]),
+    "run.training_words": lambda: dict(log=log()),
+    "run.verdict_sentence": lambda: dict(name="b", first="a", differences=differs()),
     "run.weights_sentence": lambda: dict(scores=clean()),
 }
 
@@ -647,6 +679,23 @@ def weights_hit(): return get("measure.targeted_weights")(filtered(), "conv2", *
 
 def first_norm(): return str(bn("statistic_gap").layer_name.values[0])
 def first_train(): return str(matrix().train.values[0])
+def first_stress(): return str(stressed().stress.values[0])
+
+
+@cache
+def differs(): return get("measure.stress_differences")(stressed(), stressed(), **FEW)
+
+
+@cache
+def layers_differ(): return get("measure.score_differences")(filtered(), filtered(), **FEW)
+
+
+@cache
+def averaged(): return get("measure.average_inits")(get("measure.synaptic_scores")(inits(), **FEW))
+
+
+@cache
+def gate(): return get("run.compare_results")(report(), report(), n_boot=100)
 
 
 @cache
@@ -681,7 +730,7 @@ CALLS |= MORE_CALLS
 # Their right calls take minutes, or files that are not there; wrong ones are refused before
 UNTRIED = {
     **{f"data.load_{name}": lambda: dict(split="test", root=scratch()) for name in (
-        "cifar10 cifar100 cifar10_jpeg fashion_mnist imagenet mnist tiny_imagenet").split()},
+        "cifar10 cifar100 cifar100_coarse cifar10_jpeg fashion_mnist imagenet mnist tiny_imagenet").split()},
     "run.DaskEngine": dict,
     "run.run_cells": lambda: dict(template="model_report"),
     "run.run_demo": lambda: dict(out=scratch() / "demo", progress=False),

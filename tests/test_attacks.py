@@ -273,7 +273,7 @@ def test_stressors_and_seeds(trained, few, tmp_path):
     never = lambda x, s, r: pytest.fail("computed before the last severity was looked at")
     with pytest.raises(ValueError, match="between 0 and 5, but got 6"):
         stress_sweep(trained, few, [never, Fog()], (1, 6), progress=False)
-    with pytest.raises(TypeError, match="`stressors`.*'noise'"):
+    with pytest.raises(ValueError, match="`stressors`.*'noise'"):
         stress_sweep(trained, few, "noise", (0, 1), progress=False)
     with pytest.raises(ValueError, match="a lambda"):
         stress_sweep(trained, few, lambda x, s, r: x, (0, 1), resume=tmp_path, progress=False)

@@ -12,6 +12,7 @@ from fragility_nb.data.images import ImageData
 from fragility_nb.data.convert import as_data
 from fragility_nb.data.sets import load_data
 from fragility_nb.models.wrap import Normalized
+from fragility_nb.models.activations import find_layers
 from fragility_nb.models.answers import match_data
 from fragility_nb.models.create import create_model, load_checkpoint
 from fragility_nb.models.checkpoints import save_checkpoint
@@ -33,7 +34,7 @@ WRONG_DATA = {
     "too many labels": ((X, torch.cat([Y, Y])), "`labels` to be of shape \\(20,\\).*but got \\(40,\\)"),
     "negative label": ((X, Y - 1), "`labels` to be in \\[0, \\d\\].*but got \\[-1"),
     "float labels": ((X, Y.float()), "`labels` to be integer.*float32"),
-    "labels as text": ((X, ["a"] * 20), "`labels` to be integer.*list"),
+    "labels as text": ((X, ["a"] * 20), "`labels` to be a torch.Tensor, but got list"),
 }
 
 
@@ -102,8 +103,12 @@ def test_numbers(trained, digits):
 def test_a_layer_of_equal_weights(trained, digits):
     model = create_model("cnn3")
     nn.init.constant_(model.network.conv2.weight, 0.5)
+    few = digits.take(range(20))
     with pytest.raises(ValueError, match="layer `conv2` to have weights that differ, but all are 0.5"):
-        filter_sweep(model, digits, progress=False)
+        filter_sweep(model, few, layers="conv2", progress=False)
+    with pytest.warns(UserWarning, match="weights are equal.*conv2"):
+        swept = filter_sweep(model, few, thresholds=2, progress=False)
+    assert swept.layer.values.tolist() == [layer.name for layer in find_layers(model) if layer.name != "conv2"]
 
 
 def test_nan_names_the_layer(digits):

@@ -258,6 +258,7 @@ def test_interval_of_a_statistic_score_covers():
         right = (u < p[:, None])[None, None]
         steps = dict(statistic=("step", ["scale"]*3), value=("step", [1/2, 1, 2.]))
         r = xr.Dataset(dict(correct=(("stress", "layer", "step", "sample"), right),
+                            accuracy=(("stress", "layer", "step"), right.mean(-1)),
                             reference_correct=(("stress", "sample"), right[:, 0, 1])),
                        dict(stress=["clean"], layer=["a"], **steps), dict(kind="statistic_stress", num_classes=10))
         s = statistic_scores(r, n_boot=200).isel(kind=0, layer=0).sel(statistic="scale")
@@ -481,16 +482,16 @@ def test_batchnorm_that_keeps_no_statistics(data):
 @pytest.mark.parametrize("call, words", [
     (lambda m, d: residual_features(m, d, "bn7"), "Unknown `layers`: 'bn7'"),
     (lambda m, d: residual_features(m, d, modes="training"), "Unknown `modes`"),
-    (lambda m, d: residual_features(m, d, modes=[]), "at least one"),
+    (lambda m, d: residual_features(m, d, modes=[]), "`modes` not to be empty"),
     (lambda m, d: statistic_stress(m, d, scales=(0, 1)), "`scales` to be a number larger than 0"),
     (lambda m, d: statistic_stress(m, d, shifts=(float("nan"),)), "`shifts`"),
     (lambda m, d: statistic_stress(m, d, scales=(1,), shifts=(0,)), "changes something"),
     (lambda m, d: statistic_stress(m, d, scope="all"), "Unknown `scope`"),
-    (lambda m, d: statistic_stress(m, d, layers=[]), "at least one norm"),
+    (lambda m, d: statistic_stress(m, d, layers=[]), "`layers` not to be empty"),
     (lambda m, d: batch_statistics(m, d, (0,)), "`batch_sizes` to be an integer between 1 and 182"),
     (lambda m, d: batch_statistics(m, d, (4, 500)), "`batch_sizes` to be an integer between 1 and 182"),
-    (lambda m, d: batch_statistics(m, d, ()), "`batch_sizes` to be at least one"),
-    (lambda m, d: batch_statistics(m, d, (4,), severities=()), "`severities` to be at least one"),
+    (lambda m, d: batch_statistics(m, d, ()), "`batch_sizes` not to be empty"),
+    (lambda m, d: batch_statistics(m, d, (4,), severities=()), "`severities` not to be empty"),
     (lambda m, d: recalibrate(m, d, 0), "`n` to be an integer between 1 and 182"),
     (lambda m, d: recalibrate(m, d, mode="mean"), "Unknown `mode`"),
     (lambda m, d: recalibrate(m, d, mode="exponential", momentum=0), "`momentum` to be"),
@@ -506,7 +507,7 @@ def test_batchnorm_that_keeps_no_statistics(data):
      r"`network.bn1`"),
     (lambda m, d: swap_norm(m, layers="bn9"), "Unknown `layers`"),
     (lambda m, d: swap_norm(m, eps=-1), "`eps`"),
-    (lambda m, d: swap_norm(m, affine="yes"), "`affine` to be True, False or None"),
+    (lambda m, d: swap_norm(m, affine="yes"), "`affine` to be True or False or None"),
     (lambda m, d: swap_norm(create_model("lenet1")), "to swap, but `lenet1` has none"),
 ])
 def test_bad_input(net, data, call, words):

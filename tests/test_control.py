@@ -213,7 +213,7 @@ def test_counts_of_a_bar_with_control(trained, few, monkeypatch, tmp_path):
         n = 0
         def __enter__(self): return self
         def __exit__(self, *_): pass
-        def set_description(self, _): pass
+        def set_description(self, _, refresh=True): pass
         def update(self, k): self.n += k
     totals = []
     for _ in range(2):

@@ -175,11 +175,20 @@ def test_without_intervals(result):
 @pytest.mark.parametrize("bad, words", [
     (lambda r: r.assign_attrs(schema="fragility_nb/0"), "fragility_nb/0"),
     (lambda r: r.assign_attrs(kind="stress_sweep"), "stress_sweep"),
-    (lambda r: r.isel(layer=slice(0, 0)), "empty along `layer`"),
+    (lambda r: r.isel(layer=slice(0, 0)), "something along `layer`"),
     (lambda r: r.drop_vars("accuracy"), "has no accuracy"),
     (lambda r: {}, "empty"), (lambda r: xr.DataTree(), "no group filters")])
 def test_bad_results(result, bad, words):
     with pytest.raises(ValueError, match=words): explore_scores(bad(result))
+
+
+def test_a_first_picture_that_cannot_be_drawn():
+    class Never(Explorer):
+        size, call = (3, 1), "never"
+        def _paint(self, figure, state): raise ValueError("nothing to draw")
+    explorer = Never({}, {})
+    assert "nothing to draw" in explorer.message.value and "image/png" not in explorer._repr_mimebundle_()
+    explorer._ipython_display_()
 
 
 def test_unknown_settings(result):

@@ -187,15 +187,17 @@ def test_the_fused_attention_is_off_inside_and_back_whatever_happens():
 
 
 @pytest.mark.parametrize("make", [vit, Encoder])
-def test_networks_with_attention_are_covered_by_default_without_the_layers_that_are_never_called(make, coloured):
+def test_networks_with_attention_are_covered_by_default_without_the_parts_of_an_attention(make, coloured):
     torch.manual_seed(0)
     net = make().eval()
-    with pytest.warns(UserWarning, match=r"Left out .*never called.*out_proj"): acts = record_activations(net, coloured)
-    linear = [n for n, m in net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d)) and not n.endswith("out_proj")]
+    with pytest.warns(UserWarning, match=r"Left out .*inside an attention.*\.q"):
+        acts = record_activations(net, coloured)
+    linear = [n for n, m in net.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     assert list(acts) == linear
     for name in linear:
-        assert torch.allclose(acts[name], plainly(net, coloured.batch(0, 40), name), atol=1e-5), name
-    with pytest.warns(UserWarning, match="never called"):
+        shown = name.removesuffix(".out_proj") # what the projection puts out is what the attention does
+        assert torch.allclose(acts[name], plainly(net, coloured.batch(0, 40), shown), atol=1e-5), name
+    with pytest.warns(UserWarning, match="inside an attention"):
         got = neuron_coverage(net, coloured, NC(0.5), when="before", **QUIET)
     assert list(got.layer_name.values) == linear
     for name in linear: # DeepXplore's reading, layer by layer
@@ -209,14 +211,15 @@ def test_networks_with_attention_are_covered_by_default_without_the_layers_that_
 
 @pytest.mark.parametrize("make, layer", [(vit, "encoder.layers.encoder_layer_0.self_attention"),
                                          (Encoder, "encoder.layers.0.self_attn")])
-def test_of_an_attention_the_first_output_is_read_and_its_projection_is_refused_by_name(make, layer, coloured):
+def test_of_an_attention_the_first_output_is_read_and_its_queries_are_refused_by_name(make, layer, coloured):
     torch.manual_seed(0)
     net, x = make().eval(), coloured.batch(0, 40)
     got = record_activations(net, coloured, layer)[layer]
     assert torch.allclose(got, plainly(net, x, layer), atol=1e-5) and got.shape[-1] == 32
     assert [(o.axis, o.units) for o in find_outputs(net, x, layer)] == [(-1, 32)]
-    with pytest.raises(ValueError, match=f"`{layer}.out_proj` to put out one tensor, but got nothing: the model never"):
-        record_activations(net, coloured, f"{layer}.out_proj")
+    assert torch.allclose(record_activations(net, coloured, f"{layer}.out_proj")[f"{layer}.out_proj"], got, atol=1e-5)
+    with pytest.raises(ValueError, match=f"Unknown `layers`: '{layer}.q'. Did you mean '{layer}'"):
+        record_activations(net, coloured, f"{layer}.q")
 
 
 def test_windows_are_no_images(coloured):

@@ -194,7 +194,7 @@ def test_landscape_is_sweep_by_sweep(snapshots, digits, tmp_path):
         scores.score.values.std(scores.score.dims.index("init"), ddof=1))
     with pytest.raises(ValueError, match="Unknown `options`: 'threshold'.*Did you mean 'thresholds'"):
         filter_landscape(model, inits, digits, threshold=3)
-    with pytest.raises(TypeError, match="`snapshots` to be a mapping"):
+    with pytest.raises(TypeError, match="`snapshots` to be a dict"):
         filter_landscape(model, None, digits, thresholds=3)
     with pytest.raises(ValueError, match="at least one epoch"): filter_landscape(model, {}, digits, thresholds=3)
 
@@ -252,7 +252,7 @@ def test_counts_of_a_bar(snapshots, digits, monkeypatch):
         n, steps = 0, []
         def __enter__(self): return self
         def __exit__(self, *_): pass
-        def set_description(self, _): pass
+        def set_description(self, _, refresh=True): pass
         def update(self, k):
             self.n += k
             self.steps.append(k)

@@ -165,7 +165,7 @@ def test_module_nets():
         assert seen[0].shape == (2, 256, 4, 4) and torch.allclose(seen[0], h, atol=1e-6)
         assert all([type(m) for m in c.children()] == [nn.Conv2d, nn.ReLU, nn.BatchNorm2d] for c in net.modules()
                    if isinstance(c, nn.Sequential) and hasattr(c, "conv"))
-    with pytest.raises(KeyError): residual_module("vgg")
+    with pytest.raises(ValueError, match="Unknown `kind`: .vgg."): residual_module("vgg")
 
 
 def test_shortcuts_without_weights():

@@ -361,11 +361,12 @@ def test_bad_input(train, how, error, message):
     (dict(build=create_model("cnn3")), TypeError,
      "Expected `build` to be a function seed -> network .*but got Normalized"),
      (dict(build=lambda seed: None), TypeError, "`build` to return a torch.nn.Module, but got NoneType"),
-    (dict(epsilons=()), ValueError, "`epsilons` to increase, at least one"),
+    (dict(epsilons=()), ValueError, "`epsilons` not to be empty"),
     (dict(epsilons=(0.1, 0)), ValueError, "`epsilons` to increase"),
     (dict(epsilons=(0, -0.1)), ValueError, "`epsilons` to be a number at least 0"),
     (dict(inits=0), ValueError, "`inits` to be an integer at least 1"),
-    (dict(rules=()), ValueError, "`rules` to be different rules, at least one beside 'none'")], ids=range(7))
+    (dict(rules=()), ValueError, "`rules` not to be empty"),
+    (dict(rules=("none",)), ValueError, "`rules` to be different rules, at least one beside 'none'")], ids=range(8))
 def test_bad_comparison(train, digits, how, error, message):
     "Told before anything is trained."
     call = dict(build=lambda seed: create_model("cnn3", seed=seed), epochs=3, inits=1) | how | SHORT

@@ -341,3 +341,14 @@ def test_train_model_writes_a_model_for_a_report(tmp_path, digits):
     with pytest.warns(UserWarning, match="no snapshot of epochs"):
         fit(net(), few, epochs=1, folder=tmp_path / "b", **QUIET)
         fit(net(), few, epochs=2, snapshots=[1, 2], folder=tmp_path / "b", **QUIET)
+
+
+@pytest.mark.parametrize("form", ["pair", "dataset"])
+def test_images_in_any_form(train, form):
+    "What `as_data` takes is trained and tested on as the same `ImageData` are."
+    few = train.take(range(60))
+    pair = few.images.float() / 255, few.labels
+    given = pair if form == "pair" else torch.utils.data.TensorDataset(*pair)
+    one, other = (fit(create_model("cnn2", 10, 1, 8), data, test=data, epochs=1, **QUIET) for data in (few, given))
+    assert one.loss.item() == pytest.approx(other.loss.item(), rel=1e-5)
+    assert one.test_accuracy.item() == other.test_accuracy.item()

@@ -52,7 +52,7 @@ BAD = dict(
     results={"number": 3, "none": None, "empty": {}, "of numbers": {"a": 3}, "of empty": lambda: {"a": xr.Dataset()}},
     path={"number": 3, "none": None, "no text": ""},
     device={"unknown": "gpu", "number": 3.5, "not there": "cuda:99"},
-    attack={"number": 3, "text": "fgsm", "stressor": lambda: noise()},
+    attack={"number": 3, "text": "no_such_name", "stressor": lambda: noise()},
     stressor={"number": 3, "text": "noise", "none": None},
     stressors={"number": 3, "empty": [], "of text": ["no_such_name"], "none": None,
                "twice": lambda: [noise(), noise()]},
@@ -140,7 +140,8 @@ ALIASES = {"data": DATA, "train": f"train|{DATA}", "test": f"test|{DATA}", "held
            "result": "result|scores|kind", "scores": "scores|result",
            "stressors": "stressors?|stress", "stages": "stages?|stressor", "severities": "severit(y|ies)",
            "seeds": "seeds?", "filters": "filters?", "layers": "layers?", "results": "results?|result",
-           "models": "models?", "sources": "sources?", "name": "name|dataset|model|data set", "theta": "theta|weights",
+           "models": "models?", "sources": "sources?", "name": "name|dataset|model|data set|attack",
+           "theta": "theta|weights",
            "path": "path|result|No result|Cannot write", "a": "a|result", "b": "b|result", "kind": "kind",
            "index": "index|rows", "image": "images?", "n": "n|thresholds|held_out",
            "needs": "needs|result", "classes": "classes|num_classes"}
@@ -199,6 +200,11 @@ ALLOWED = {
     ("stress.Chain", "stages", "twice"): "the same stress twice is a stronger one",
     ("measure.StressPolicy", "stressors", "twice"): "drawn twice as often as another",
     ("measure.WorstOf", "stressors", "twice"): "drawn twice as often as another",
+    ("models.Architecture", "options", "unknown"): "looked up when a network is made",
+    ("models.Architecture", "options", "no text"): "looked up when a network is made",
+    ("data.load_data", "memory", "zero"): "no image is kept",
+    ("stress.as_stressors", "stressors", "empty"): "no stress, as a report without natural stress has",
+    ("stress.as_stressors", "stressors", "twice"): "who measures them refuses it",
     ("stress.high_pass", "step", "negative"): "this filter has no width; the argument is for all to have one form",
     ("stress.low_pass", "step", "negative"): "this filter has no width; the argument is for all to have one form",
     ("stress.magnitude", "step", "negative"): "this filter has no width; the argument is for all to have one form",
@@ -226,6 +232,10 @@ ALLOWED = {
     ("models.train_model", "root", "unknown"): "the digits are built in: no folder is looked at",
     ("run.run_model", "root", "unknown"): "the digits are built in: no folder is looked at",
     ("engine.Edits", "paths", "unknown"): "an engine that gets them knows the network",
+    ("run.check_kernel", "name", "unknown"): "the interpreter that asks is taken, as Jupyter does",
+    ("run.compare_results", "fail_if", "empty"): "no rules",
+    ("run.images_of", "path", "unknown"): "an answer: no images, and why",
+    ("run.markdown_table", "table", "empty"): "a table without rows",
     ("run.kernel_interpreter", "name", "unknown"): "no such kernel is an answer: the run will say so",
     ("run.LocalEngine", "preload", "*"): "imports what it can: the call that needs it will tell",
     ("run.DaskEngine", "preload", "*"): "modules of the workers, which may have others",
@@ -242,7 +252,13 @@ ALLOWED = {
     ("explore.warn_of_another", "result", "*"): "a result without a hash is of no known network",
     **{(name, parameter, "*"): "any text" for name, parameter in (
         ("core.put_aside", "occasion"), ("core.provenance", "kind"), ("core.text_digest", "text"),
-        ("models.Architecture", "family"), ("models.answers_differ", "then"), ("models.answers_differ", "now"),
+        ("models.Architecture", "family"), ("models.describe_model", "weights"), ("stress.overstated_sign", "name"),
+        ("figures.plot_disagreements", "titles"), ("run.beside_sentence", "name"), ("run.beside_sentence", "first"),
+        ("run.comparison_markdown", "old"), ("run.comparison_markdown", "new"), ("run.save_comparison", "old"),
+        ("run.save_comparison", "new"), ("run.differences_table", "first"), ("run.differences_table", "second"),
+        ("run.layers_sentence", "name"), ("run.model_card", "name"), ("run.model_card", "card"),
+        ("run.save_model_card", "name"), ("run.verdict_sentence", "name"), ("run.verdict_sentence", "first"),
+        ("models.answers_differ", "then"), ("models.answers_differ", "now"),
         ("stress.RandomOrders", "names"), ("stress.random_ranks", "names"), ("probes.criterion_label", "name"),
         ("run.data_words", "name"), ("run.difference_sentence", "name"), ("run.difference_sentence", "first"),
         ("run.found_text", "sentences"), ("run.kernels_sentence", "layer"), ("run.kernels_text", "layer"),
@@ -262,22 +278,27 @@ def is_allowed(name, parameter, label):
 # Public, and not called here
 EXCEPTIONS = {
     "checks and lookups, which name what they are told to": "core.check_choice core.check_number core.check_option "
-        "core.check_options core.check_kind core.check_single core.of_kind core.find_option "
+        "core.check_options core.check_kind core.check_single core.named_parts core.of_kind core.find_option "
         "run.check_levels run.check_list run.check_numbers",
     "takes anything": "core.as_array core.changed_fields core.description_changes core.describe core.row_digests "
         "core.stable_seed data.generator models.image_uniform models.forward_in_blocks run.expand_paths "
         "run.plain_words core.remember_folders run.stop_on_interrupt probes.merge_coverage core.result_versions "
         "core.time_name core.user_cache",
-    "takes nothing": "models.list_models run.cpu_count run.list_gpus run.list_templates run.warm_up "
+    "takes nothing": "data.imagenet_classes models.list_models run.cpu_count run.list_gpus run.list_templates "
+        "run.warm_up "
         "figures.house_style",
-    "formats numbers, as an f-string does": "run.percent run.percent_interval run.points run.told_interval "
+    "formats what it is given, as an f-string does": "core.named_text run.half_words run.percent "
+        "run.percent_interval run.points run.told_interval "
         "run.inside_brackets",
     "an error or a warning": "core.CannotDescribe models.StopTraining stress.AttackWarning run.WorkerDied",
     "what others derive from": "stress.Stressor stress.Corruption probes.Criterion probes.Constraint run.Engine "
         "explore.Explorer explore.LiveExplorer",
     "without settings": "probes.NBC probes.SNAC probes.Light",
     "made by the package, for itself": "models.Layer probes.Output probes.UnitReader probes.Units stress.FilterPlan "
-        "stress.ControlPlan core.Option",
+        "stress.ControlPlan core.Option core.plain_network data.ClassOrder models.attention_parts models.is_attention "
+        "models.part_rows "
+        "stress.BlockAttack stress.ForeignAttack stress.beside_attack run.training_folders run.training_params",
+    "made by among, which is called": "models.SomeClasses",
     "made by explore_…, which is called": "explore.BatchNormExplorer explore.CoverageExplorer explore.KernelsExplorer "
         "explore.RunsExplorer explore.ScoresExplorer explore.StressExplorer",
     "a colour map": "figures.LANDSCAPE", "a type": "core.F", "options go to slurm_options": "run.slurm_script",
@@ -377,6 +398,7 @@ class Around(torch.nn.Module):
 
 def quantized():
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    net[1].bias.data[data().labels[0]] = 100. # it gets one image right: of others no attack asks for a gradient
     return torch.ao.quantization.quantize_dynamic(net, {torch.nn.Linear})
 
 

@@ -212,8 +212,9 @@ def help_text(
         if not any(part.comment for part in [*parts, returned]): return about
         errors = errors_of(thing)
     except (OSError, TypeError, SyntaxError): return about # no source
+    told = returned.comment or returned.name not in ("", "None")
     sections = [about, _section("Parameters", [(p.name, _with_default(p)) for p in parts]),
-                _section("Returns", [(returned.name, returned.comment)] if returned.name not in ("", "None") else []),
+                _section("Returns", [(returned.name, returned.comment)] if told else []),
                 _section("Errors", errors[:8]), _explained_in(thing)]
     return "\n\n".join(text for text in sections if text)
 

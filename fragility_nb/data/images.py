@@ -248,7 +248,7 @@ def check_images(
 # %% ../../nbs/api/data/03_images.ipynb #9f2ef743
 @checked
 def check_labels(
-    labels:Tensor, # (N,) class indices
+    labels, # (N,) class indices as a tensor of integers
     n:int, # number of images
     num_classes:int, # labels are in [0, num_classes)
 ) -> Tensor: # `labels` as int64

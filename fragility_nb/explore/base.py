@@ -276,13 +276,13 @@ class Explorer(_Saved):
         if self._waiting is not None:
             self._waiting.cancel()
             self.redraw()
-        view = self.view._repr_mimebundle_() or {}
-        return {**view, "image/png": _small_png(self.picture.value), "text/plain": repr(self)}
+        still = {"image/png": _small_png(self.picture.value)} if self.picture.value else {} # none was drawn so far
+        return {**(self.view._repr_mimebundle_() or {}), **still, "text/plain": repr(self)}
 
     def _ipython_display_(self) -> None:
         "A still, and the widgets, which hide it while they live: a notebook opened without them shows the still."
         bundle = self._repr_mimebundle_()
-        still = {k: bundle.pop(k) for k in ("image/png",)} | {"text/plain": bundle["text/plain"]}
+        still = {k: bundle.pop(k) for k in ("image/png",) if k in bundle} | {"text/plain": bundle["text/plain"]}
         display(still, raw=True, metadata={"needs_background": "light"})
         if _WIDGETS in bundle: display(bundle, raw=True)
 

@@ -114,8 +114,8 @@ def _scores_of(subject:_Subject, state:dict, by:str="", **cell) -> xr.Dataset:
     s = subject.by[by or state["baseline"]]
     several = "init" in s.dims
     if several and state["init"] != "mean": s, several = s.sel(init=state["init"]), False
-    s = relabel(s.sel(cell), state["band"])
-    return average_inits(s) if several else s
+    s = relabel(s.sel({k: [v] for k, v in cell.items()}), state["band"]) # lists: the scores keep their dimensions
+    return (average_inits(s) if several else s).squeeze([*cell])
 
 def _depends(subject:_Subject, state:dict) -> np.ndarray: # bool (layer, epoch)
     "The cells whose word depends on the baseline."

@@ -102,6 +102,12 @@ def _draw_apart(scores:Mapping[str, xr.Dataset], kinds:Sequence[str], ax) -> lis
 _OF = dict(relative_area="relative area", flip_rate="flip rate (axis reversed)", half_severity="half-accuracy severity",
            auc="absolute area", score="clean scores of the layers", clean_accuracy="clean accuracy")
 
+def _of(found:xr.Dataset, of:str, what:str) -> xr.Dataset:
+    "The rows of one measure."
+    if {"measure", "of"} <= {*found.variables}: return found.isel(measure=(found.of == of).values)
+    raise ValueError(f"Expected `{what}` of `stress_differences` or `score_differences`, but got kind "
+                     f"{found.attrs.get('kind')!r}.")
+
 def _row_names(some:xr.Dataset, of:str) -> list[str]:
     "What each row is of."
     names = some.layer.values if of == "score" else some.stress.values
@@ -116,7 +122,7 @@ def plot_differences(
 ) -> Axes:
     "Differences of a measure with their intervals on one axis; right of 0 is less fragile."
     check_choice("of", of, _OF)
-    some = {k: d.isel(measure=(d.of == of).values) for k, d in check_named(differences, "differences").items()}
+    some = {k: _of(d, of, f"differences[{k!r}]") for k, d in check_named(differences, "differences").items()}
     names = list(dict.fromkeys(n for d in some.values() for n in _row_names(d, of)))
     if not names: raise ValueError(f"Expected `differences` to hold the measure {of!r}, but they do not.")
     ax = make_panels(ax, 1, (6.4, 1.3 + (0.2 + 0.16*len(some))*len(names)))[0]
@@ -152,6 +158,8 @@ def plot_disagreements(
     if not len(images) or not len(images) == len(answers) == len(titles):
         raise ValueError(f"Expected `images`, `answers` and `titles` to have as many rows, at least one, but got "
                          f"{len(images)}, {len(answers)} and {len(titles)}.")
+    if any(isinstance(some, str) for some in answers):
+        raise TypeError(f"Expected `answers` to hold a list of texts for each row, but got {answers!r}.")
     columns = max(1, *map(len, images))
     if axs is None: axs = _rows_with_titles([len(some) for some in images], columns, _row_titles(images, titles))
     else:

@@ -28,7 +28,7 @@ from ..models.gradients import broken_gradients
 from ..models.resume import answers_text
 from ..models.foreign import library_of
 from ..stress.stressors import stress_id
-from ..stress.attacks import FGSM, Attack, as_attack, attack_images
+from ..stress.attacks import FGSM, Attack, as_attack, as_attacks, attack_images
 from ..stress.corruptions import STRESSORS
 from ..stress.filters import FILTERS, FilterPlan
 from ..stress.control import MATCHES, ControlPlan
@@ -39,7 +39,7 @@ from ..engine.job import Edits, parse_bytes
 
 # %% ../../nbs/api/measure/01_runner.ipynb #7beb0545
 def check_severities(
-    severities:Sequence[float], # one or several
+    severities:float|Sequence[float], # one or several
 ) -> list[float]: # 0 first
     "Severities that increase and are not negative; 0 is added where it is missing."
     values = [check_number("severities", s, low=0) for s in np.atleast_1d(np.asarray(severities, dtype=object))]
@@ -48,7 +48,7 @@ def check_severities(
 
 # %% ../../nbs/api/measure/01_runner.ipynb #1ab358a7
 def check_seeds(
-    seeds:Sequence[int], # one or several
+    seeds:int|Sequence[int], # one or several
 ) -> list[int]:
     "Whole numbers, each once."
     values = [int(check_number("seeds", s, integer=True)) for s in np.atleast_1d(np.asarray(seeds, dtype=object))]
@@ -63,7 +63,7 @@ def as_stresses(
     "Each as `stress_sweep` measures it."
     several = list(stressors) if isinstance(stressors, list | tuple) else [stressors]
     named = [STRESSORS[s]() if isinstance(s, str) and s in STRESSORS else s for s in several]
-    return [as_attack(s) if isinstance(s, str) or library_of(s) else s for s in named]
+    return [as_attacks(s, "stressors")[0] if isinstance(s, str) or library_of(s) else s for s in named]
 
 # %% ../../nbs/api/measure/01_runner.ipynb #e3dcf56f
 def _check_stressor(s) -> None:

@@ -62,9 +62,9 @@ def stress_sweep(
     model:nn.Module, # images (N, C, H, W) in [0, 1] -> logits (N, K); comes back unchanged
     data, # anything that `as_data` takes
     stressors:Stressor|Attack|Callable|Sequence, # one or several; also f(x, severity, streams) -> x
-    severities:Sequence[float]=(0, 1, 2, 3, 4, 5), # increasing; 0 is added if it is not there
+    severities:float|Sequence[float]=(0, 1, 2, 3, 4, 5), # increasing; 0 is added if it is not there
     *,
-    seeds:Sequence[int]=(0,), # of random stressors
+    seeds:int|Sequence[int]=(0,), # of random stressors
     batch_size:int=256, # images at once; does not change the result
     device:torch.device|str|None=None, # default: a GPU if there is one
     resume:str|os.PathLike|None=None, # folder for finished parts; a second call resumes there

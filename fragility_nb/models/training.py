@@ -227,7 +227,7 @@ def _continued(files:TrainingFolder, train_one:Callable[..., dict], train:ImageD
 @checked
 def fit(
     model:nn.Module, # trained in place; afterwards in eval mode
-    train:ImageData, # or anything that `as_data` takes
+    train, # anything that `as_data` takes
     *,
     epochs:int, # passes over the data, counted from the first start
     optimizer:str="adam", # "adam", "adamw" or "sgd"
@@ -245,7 +245,7 @@ def fit(
     ema:float|None=None,
     # on a GPU: bfloat16 (float16 where it has none) for convolutions and products; on a CPU no effect, it stays exact
     amp:bool=False,
-    test:ImageData|None=None, # also log loss and accuracy on these after each epoch; default none
+    test=None, # also log loss and accuracy on these after each epoch, as `train`; default none
     # every n epochs, or the epochs whose weights are kept in `folder`; 0 is before training
     snapshots:int|Iterable[int]=(),
     # f(model, epoch) -> names of parameters and modules that stay as they are in this epoch; default none

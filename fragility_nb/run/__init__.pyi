@@ -16,10 +16,9 @@ from .grid import PRELOAD, study_status, time_left, run_grid
 from .collect import collect_study, study_table, save_collection, report_study
 from .report import (
     percent, percent_interval, points, told_interval, inside_brackets, plain_words, page_link, stress_words,
-    data_words, attack_words, is_attack, facts_table, show_text, show_table, markdown_table, check_list,
-    check_numbers, check_levels, section_switches, check_report, label_counts, overview_table, clean_scores,
-    layers_with, stress_sentence, weights_sentence, attacks_sentences, found_text, half_words, stress_table,
-    compactness_table, beside_table,
+    data_words, facts_table, show_text, show_table, markdown_table, check_list, check_numbers, check_levels,
+    section_switches, check_report, label_counts, overview_table, clean_scores, layers_with, stress_sentence,
+    weights_sentence, attacks_sentences, found_text, half_words, stress_table, compactness_table, beside_table,
 )
 from .comparison import (
     load_reports, report_group, comparison_table, verdict_sentence, layers_sentence, beside_sentence,
@@ -43,12 +42,12 @@ __all__ = [
     "run_modules", "is_done", "changed_since", "notebook_page", "run_study", "warm_up", "run_cells", "load_study",
     "check_study", "PRELOAD", "study_status", "time_left", "run_grid", "collect_study", "study_table",
     "save_collection", "report_study", "percent", "percent_interval", "points", "told_interval",
-    "inside_brackets", "plain_words", "page_link", "stress_words", "data_words", "attack_words", "is_attack",
-    "facts_table", "show_text", "show_table", "markdown_table", "check_list", "check_numbers", "check_levels",
-    "section_switches", "check_report", "label_counts", "overview_table", "clean_scores", "layers_with",
-    "stress_sentence", "weights_sentence", "attacks_sentences", "found_text", "half_words", "stress_table",
-    "compactness_table", "beside_table", "load_reports", "report_group", "comparison_table", "verdict_sentence",
-    "layers_sentence", "beside_sentence", "layer_differences", "differences_table", "images_of", "disagreements",
+    "inside_brackets", "plain_words", "page_link", "stress_words", "data_words", "facts_table", "show_text",
+    "show_table", "markdown_table", "check_list", "check_numbers", "check_levels", "section_switches",
+    "check_report", "label_counts", "overview_table", "clean_scores", "layers_with", "stress_sentence",
+    "weights_sentence", "attacks_sentences", "found_text", "half_words", "stress_table", "compactness_table",
+    "beside_table", "load_reports", "report_group", "comparison_table", "verdict_sentence", "layers_sentence",
+    "beside_sentence", "layer_differences", "differences_table", "images_of", "disagreements",
     "disagreement_rows", "telling_stress", "difference_sentence", "place_sentence", "best_trainings",
     "minimal_text", "model_card", "save_model_card", "compare_results", "comparison_markdown", "save_comparison",
     "training_words", "inits_text", "inits_table", "run_model", "summary_table", "run_demo", "coverage_sentence",

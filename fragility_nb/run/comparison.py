@@ -25,7 +25,7 @@ from ..measure.scores import result_summary
 from .report import data_words, inside_brackets, percent, percent_interval, plain_words, points
 from .report import stress_words, told_interval
 from ..core.checks import check_choice, checked
-from ..core.results import of_kind
+from ..core.results import check_kind, of_kind
 
 # %% ../../nbs/api/run/09_comparison.ipynb #a4f43049
 @checked
@@ -100,12 +100,19 @@ def _sorted_out(rows:xr.Dataset) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
     below, above = rows.high.values < 0, rows.low.values > 0
     return tuple(rows.isel(measure=some) for some in (below, above, ~(below | above))) # type: ignore[return-value]
 
+def _differences(found:xr.Dataset, *needs:str) -> xr.Dataset:
+    "Refuses what is no table of differences, or has not what is needed."
+    if {"measure", "of", *needs} <= {*found.variables}: return found
+    raise ValueError("Expected `differences` of `stress_differences`, `score_differences` or `compare_results`, but "
+                     f"got kind {found.attrs.get('kind')!r}.")
+
 def _of(differences:xr.Dataset, of:str, mean:bool=False) -> xr.Dataset:
     "The rows of one measure: the single ones, or their mean."
-    some = differences.isel(measure=(differences.of == of).values)
+    some = differences.isel(measure=(_differences(differences).of == of).values)
     return some.isel(measure=((some.stress == "mean") == mean).values)
 
 # %% ../../nbs/api/run/09_comparison.ipynb #3aed931f
+@checked
 def verdict_sentence(
     name:str, # of the second network
     first:str, # of the first
@@ -135,17 +142,19 @@ def _by_side(rows:xr.Dataset, words:Sequence[str], link:str, form) -> str:
     return " ".join(parts)
 
 # %% ../../nbs/api/run/09_comparison.ipynb #c44cb51d
+@checked
 def layers_sentence(
     name:str, # of the second network
     differences:xr.Dataset, # of `score_differences`
 ) -> str: # Markdown
     "In which layers the second network is more fragile, with intervals that hold for all layers together."
-    rows = differences.isel(measure=(differences.layer != "").values)
+    rows = differences.isel(measure=(_differences(differences, "layer").layer != "").values)
     how = "" if differences.attrs["aligned"] == "name" else " The layers differ, so they are compared by role."
     forms = _by_side(rows, [str(k) for k in rows.layer.values], "in", signed_text)
     return f"**Layers of {plain_words(name)}** (difference of the clean scores; interval). {forms}{how}"
 
 # %% ../../nbs/api/run/09_comparison.ipynb #2a5443c2
+@checked
 def beside_sentence(
     name:str, # of the second network
     first:str, # of the first
@@ -169,6 +178,7 @@ def pairing_words(differences:xr.Dataset) -> str: # Markdown
             f"and a difference may lie in the images as well as in the networks.")
 
 # %% ../../nbs/api/run/09_comparison.ipynb #80aac324
+@checked
 def layer_differences(
     filters:Mapping[str, xr.Dataset], # name of a network -> its `filter_sweep`; the first one is compared with
     ci:float=0.95, # nominal coverage of the intervals
@@ -182,12 +192,14 @@ def layer_differences(
     return found, why
 
 # %% ../../nbs/api/run/09_comparison.ipynb #100f512b
+@checked
 def differences_table(
     differences:xr.Dataset, # of `stress_differences` or `score_differences`
     first:str="first", # name of the first network
     second:str="second", # of the second
 ) -> pd.DataFrame: # one row per measure
     "Every measure of both networks, and the difference with its interval."
+    _differences(differences)
     number = lambda v: "∞" if np.isposinf(v) else "undefined" if np.isnan(v) else f"{v:.3f}"
     rows = zip(*(differences[k].values for k in ("measure", "first", "second", "difference", "low", "high", "better")))
     return pd.DataFrame([{"measure": str(k), first: number(a), second: number(b),
@@ -195,6 +207,7 @@ def differences_table(
                           "better": "higher" if better > 0 else "lower"} for k, a, b, d, low, high, better in rows])
 
 # %% ../../nbs/api/run/09_comparison.ipynb #ff42d77c
+@checked
 def images_of(
     path:str, # of a report's result.nc
     report:xr.DataTree, # what it holds
@@ -217,6 +230,7 @@ def _data_parameters(folder:Path) -> dict[str, Any]:
     return next((p for p in given if isinstance(p, dict) and "data" in p), {})
 
 # %% ../../nbs/api/run/09_comparison.ipynb #80c8476b
+@of_kind(a="stress_sweep", b="stress_sweep")
 def disagreements(
     a:xr.Dataset, # of `stress_sweep`
     b:xr.Dataset, # of `stress_sweep`, of the same images
@@ -225,6 +239,9 @@ def disagreements(
 ) -> tuple[np.ndarray, np.ndarray]: # places of the images that only `a`, and that only `b` gets right
     "Images that one network gets right and the other wrong with every seed, the clearest first."
     if not same_images(a, b): raise ValueError("Expected `a` and `b` of the same images, but they differ.")
+    check_choice("stress", stress, a.stress.values.tolist())
+    if severity not in a.severity.values:
+        raise ValueError(f"Expected `severity` to be one of {a.severity.values.tolist()}, but got {severity}.")
     one, two = (r.sel(stress=stress, severity=severity) for r in (a, b))
     right, wrong = ([f.values for f in ((s.correct == v).all("seed") for s in (one, two))] for v in (True, False))
     gap = (one.margin - two.margin).mean("seed").values
@@ -251,6 +268,11 @@ def _shown(result:xr.Dataset, stress:str, severity:float, data, places:list[int]
     return (few.batch(0, len(few)).numpy(), " (shown clean)") if seen is None else (seen, "")
 
 # %% ../../nbs/api/run/09_comparison.ipynb #answ0001
+def _two_sweeps(results:Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, ...]:
+    "The sweeps of two networks."
+    if len(results) != 2: raise ValueError(f"Expected `results` of two networks, but got {len(results)}.")
+    return tuple(check_kind(r, "stress_sweep", f"results[{name!r}]") for name, r in results.items())
+
 def _answers(results:Mapping[str, xr.Dataset], stress:str, severity:float, places:np.ndarray, classes) -> list[str]:
     "What each network answers to each image."
     said = {k: r.pred.sel(stress=stress, severity=severity).isel(seed=0).values[places] for k, r in results.items()}
@@ -258,6 +280,7 @@ def _answers(results:Mapping[str, xr.Dataset], stress:str, severity:float, place
     return ["\n".join(f"{short(name)}: {classes[int(v[i])]}" for name, v in said.items()) for i in range(len(places))]
 
 # %% ../../nbs/api/run/09_comparison.ipynb #5c69a32a
+@checked
 def disagreement_rows(
     results:Mapping[str, xr.Dataset], # two networks' `stress_sweep` of the same images
     data, # these images: an `ImageData`
@@ -266,7 +289,8 @@ def disagreement_rows(
     most:int=8, # images in each row
 ) -> tuple[list, list, list]: # images, words and titles, for `plot_disagreements`
     "Two rows of images: those that only the first gets right, and those that only the second does."
-    a, b = results.values()
+    a, b = _two_sweeps(results)
+    if not hasattr(data, "classes"): raise TypeError(f"Expected `data` to be an `ImageData`, but got {data!r}.")
     under = "clean images" if severity == 0 else f"{stress_words(stress)}, severity {severity:g}"
     images, words, titles = [], [], []
     for name, places in zip(results, disagreements(a, b, stress, severity)):
@@ -277,6 +301,7 @@ def disagreement_rows(
     return images, words, titles
 
 # %% ../../nbs/api/run/09_comparison.ipynb #32331e33
+@checked
 def telling_stress(
     differences:xr.Dataset, # of `stress_differences`
 ) -> str: # "": none was compared

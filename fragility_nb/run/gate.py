@@ -22,7 +22,7 @@ import xarray as xr
 
 from ..core.checks import check_choice, checked
 from ..core.kept import write_kept
-from ..core.results import load_result
+from ..core.results import load_result, of_kind
 from ..figures.style import signed_text
 from ..measure.differences import score_differences, stress_differences
 from .comparison import beside_sentence, differences_table, layers_sentence, verdict_sentence
@@ -159,7 +159,7 @@ def _rules_table(found:xr.Dataset) -> str: # Markdown
     return "\n".join(["| fails if | | value |", "|:--|:--|:--|", *rows, ""]) if rows else "No rules were given.\n"
 
 # %% ../../nbs/api/run/11_gate.ipynb #2f08a17a
-@checked
+@of_kind(found="result_comparison")
 def comparison_markdown(
     found:xr.Dataset, # of `compare_results`
     old:str="old", # what the page calls the first network
@@ -209,7 +209,7 @@ def comparison_junit(
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 # %% ../../nbs/api/run/11_gate.ipynb #cef90260
-@checked
+@of_kind(found="result_comparison")
 def save_comparison(
     found:xr.Dataset, # of `compare_results`
     *,

@@ -132,6 +132,7 @@ def kernel_interpreter(
     return dict(executable=path, **found) | (dict(env=env) if env else {})
 
 # %% ../../nbs/api/run/00_machine.ipynb #587a2b40
+@checked
 def check_kernel(
     name:str="python3", # of the kernel
 ) -> None:

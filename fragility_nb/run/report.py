@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['percent', 'percent_interval', 'points', 'told_interval', 'inside_brackets', 'plain_words', 'page_link',
-           'stress_words', 'data_words', 'attack_words', 'is_attack', 'facts_table', 'show_text', 'show_table',
-           'markdown_table', 'check_list', 'check_numbers', 'check_levels', 'section_switches', 'check_report',
-           'label_counts', 'overview_table', 'clean_scores', 'layers_with', 'stress_sentence', 'weights_sentence',
-           'attacks_sentences', 'found_text', 'half_words', 'stress_table', 'compactness_table', 'beside_table']
+           'stress_words', 'data_words', 'facts_table', 'show_text', 'show_table', 'markdown_table', 'check_list',
+           'check_numbers', 'check_levels', 'section_switches', 'check_report', 'label_counts', 'overview_table',
+           'clean_scores', 'layers_with', 'stress_sentence', 'weights_sentence', 'attacks_sentences', 'found_text',
+           'half_words', 'stress_table', 'compactness_table', 'beside_table']
 
 # %% ../../nbs/api/run/08_report.ipynb #76c420a9
 import html
@@ -143,6 +143,7 @@ def show_table(
     display(HTML(table.to_html(index=False, border=0, classes="tex2jax_ignore mathjax_ignore")))
 
 # %% ../../nbs/api/run/08_report.ipynb #ad628dee
+@checked
 def markdown_table(
     table:pd.DataFrame, # the index is not shown
 ) -> str: # Markdown
@@ -303,6 +304,7 @@ def _labels_told(scores:xr.Dataset) -> str:
                     + ([f"Undecided: {undecided}."] if undecided else []))
 
 # %% ../../nbs/api/run/08_report.ipynb #37502e10
+@of_kind(stress="stress_sweep")
 def attacks_sentences(
     stress:xr.Dataset, # of `stress_sweep`
 ) -> list[str]: # Markdown; one, or none if there is no AutoAttack

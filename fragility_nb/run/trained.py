@@ -11,10 +11,12 @@ from collections.abc import Mapping
 import pandas as pd
 import xarray as xr
 
+from ..core.results import of_kind
 from ..figures.style import signed_text
 from .report import percent, plain_words, told_interval
 
 # %% ../../nbs/api/run/12_trained.ipynb #e48925b4
+@of_kind(log="training")
 def training_words(
     log:xr.Dataset, # of `fit` or `fit_inits`
 ) -> str: # Markdown
@@ -38,6 +40,7 @@ def _optimiser(a:Mapping) -> str:
     return name + (f", weight decay {a['weight_decay']:g}" if a["weight_decay"] else "")
 
 # %% ../../nbs/api/run/12_trained.ipynb #0fda8bcb
+@of_kind(mean="synaptic_scores")
 def inits_text(
     mean:xr.Dataset, # of `average_inits`
 ) -> str: # Markdown
@@ -52,6 +55,7 @@ def inits_text(
             f"{', '.join(named) or 'no layer'}.")
 
 # %% ../../nbs/api/run/12_trained.ipynb #1f6ca114
+@of_kind(mean="synaptic_scores")
 def inits_table(
     mean:xr.Dataset, # of `average_inits`
 ) -> pd.DataFrame: # a row for each layer

@@ -24,6 +24,7 @@ from ..models.gradients import broken_gradients, input_gradient, small_blocks
 from .attacks import FGSM, NORMS, PGD, Attack, RandomNoise, as_attack, attack_images
 from .attacks import batch_ranges, frozen_parameters
 from ..models.wrap import evaluating, model_hash, model_name
+from .attacks import as_attacks
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #a1a1c012
 class AttackWarning(UserWarning):
@@ -118,6 +119,7 @@ def noise_like(
     return RandomNoise(eps, norm=attack.norm) if attack.norm == "l2" or eps <= 1 else None
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #f1550245
+@checked
 def overstated_sign(
     attacked:np.ndarray, # (N,) bool: which images are right under an attack
     strongest:np.ndarray, # (N,) bool: and under a stronger one of the same size
@@ -172,7 +174,7 @@ def finite_logits(
 def _rival(beside:Attack|None, attack:Attack, severity:float) -> Attack|None:
     "A stronger attack with the ε of another one; their norms must agree."
     if beside is None: return None
-    rival = as_attack(beside, norm=attack.norm) if beside == "autoattack" else as_attack(beside)
+    rival = as_attack(beside, norm=attack.norm) if beside == "autoattack" else as_attacks(beside, "beside")[0]
     if rival.norm == attack.norm: return replace(rival, epsilon=attack.strength(severity))
     raise ValueError(f"Expected `beside` to measure ε as `attack` does ({attack.norm}), but got {rival!r}.")
 

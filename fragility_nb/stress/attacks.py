@@ -68,6 +68,7 @@ def check_unit(
     severity:float, # largest severity that will be used
 ) -> None:
     "Warns about an L∞ ε above the whole range of a pixel: 8 instead of 8/255."
+    if not hasattr(attack, "strength"): raise TypeError(f"Expected `attack` with a `strength`, but got {attack!r}.")
     eps = attack.strength(severity)
     if getattr(attack, "norm", None) != "inf" or eps <= 1: return
     what = "`epsilon`" if severity == 1 else f"severity {severity:g} × `epsilon`"
@@ -375,7 +376,7 @@ def as_attacks(
 ) -> list[Attack]:
     "Each as an attack; what is none is one error that names the argument."
     try: return [as_attack(t) for t in (things if isinstance(things, list | tuple) else [things])]
-    except TypeError as e: raise TypeError(str(e).replace("`attack`", f"`{what}`")) from None
+    except (TypeError, ValueError) as e: raise type(e)(str(e).replace("`attack`", f"`{what}`")) from None
 
 def _as_foreign(thing:Any, epsilon:float|None, norm:str|None, random:bool|None, shares:dict, options:dict) -> Attack:
     "Somebody else's attack, with what the library says about it where nothing is given."
@@ -430,7 +431,7 @@ def attack_of_size(
     epsilon:float, # at severity 1
 ) -> Attack:
     "The same attack with another ε."
-    return replace(attack, epsilon=float(check_number("epsilon", epsilon, low=0)))
+    return replace(as_attack(attack), epsilon=float(check_number("epsilon", epsilon, low=0)))
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #b5f9ffdc
 @ATTACKS.register("autoattack")

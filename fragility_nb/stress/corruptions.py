@@ -273,6 +273,9 @@ def as_stressors(
 ) -> list: # of stressors and functions
     "Stressors as they are, and made where they are given by name, as \"fog(constants='cifar')\"."
     several = list(stressors) if isinstance(stressors, (list, tuple)) else [stressors]
+    for s in several:
+        if isinstance(s, str | Mapping) or callable(s) or hasattr(s, "perturb"): continue
+        raise TypeError(f"Expected `stressors` to be stressors, functions or names, but got {s!r}.")
     made:list = []
     for s in several: made += build_named(STRESSORS, s, "stressors") if isinstance(s, str | Mapping) else [s]
     return made

@@ -248,7 +248,7 @@ def plot_statistic_scores(
 def plot_batch_statistics(
     result:xr.Dataset, # of `batch_statistics`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
-    severities:Sequence[float]|None=None, # which; default: all
+    severities:float|Sequence[float]|None=None, # which; default: all
     ci:float=0.95, # nominal coverage of the bands
 ) -> Axes|np.ndarray: # the Axes, or an array of them when several panels are drawn
     "Accuracy against the batch size, one line for each severity; dashed: with running statistics."
@@ -258,7 +258,7 @@ def plot_batch_statistics(
     return _against(s, curves, ax, "images of a batch", "running statistics")
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #62ad7c37
-def _at(result:xr.Dataset, severities:Sequence[float]|None) -> xr.Dataset:
+def _at(result:xr.Dataset, severities:float|Sequence[float]|None) -> xr.Dataset:
     "The severities asked for."
     if severities is None: return result
     chosen:list[Any] = [float(v) for v in np.atleast_1d(severities)]
@@ -300,7 +300,7 @@ def _number_curves(ax:Axes, curves:dict[str, xr.Dataset]) -> None:
 def plot_recalibration(
     result:xr.Dataset, # of `recalibration`
     ax:Axes|Sequence[Axes]|None=None, # one Axes per stress; default: a new figure
-    severities:Sequence[float]|None=None, # which; default: all
+    severities:float|Sequence[float]|None=None, # which; default: all
     mode:str|None=None, # "cumulative" or "exponential"; default: the first there is
     ci:float=0.95, # nominal coverage of the bands
 ) -> Axes|np.ndarray: # the Axes, or an array of them when several panels are drawn

@@ -108,7 +108,7 @@ def batch_statistics(
     # images normalised together; default 1, 2, 4, … 512, as far as there are images
     batch_sizes:Sequence[int]|None=None,
     stressors=None, # one stressor or several; default: the images as they are
-    severities:Sequence[float]=(0,), # of every stressor
+    severities:float|Sequence[float]=(0,), # of every stressor
     *,
     seeds:Sequence[int]=(0,), # of the order of the images, and so of the batches
     stress_seed:int=0, # of random stressors
@@ -212,7 +212,7 @@ def recalibration(
     source=None, # images to estimate from, e.g. the training set; default: the test images, whose labels are not used
     n:Sequence[int]|None=None, # numbers of images; default 1, 2, 4, … 512, as far as there are images
     stressors=None, # one stressor or several, for the test images; default: none
-    severities:Sequence[float]=(0,), # of every stressor
+    severities:float|Sequence[float]=(0,), # of every stressor
     *,
     # estimate from "clean" images, from "stressed" ones, or both; default: both if there are stressors
     images:Sequence[str]|str|None=None,

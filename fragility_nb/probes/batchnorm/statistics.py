@@ -65,7 +65,7 @@ def statistic_gap(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
     stressors=None, # one stressor or several; default: the images as they are
-    severities:Sequence[float]=(0,), # of every stressor
+    severities:float|Sequence[float]=(0,), # of every stressor
     *,
     layers:Sequence[str]|str|None=None, # names of BatchNorm modules; default all
     seed:int=0, # of random stressors
@@ -164,9 +164,9 @@ def statistic_stress(
     model:nn.Module, # images in [0, 1] -> logits; comes back unchanged
     data, # anything that `as_data` takes
     # factors of the running variance; 1 is put in if it is missing
-    scales:Sequence[float]=(1/64, 1/16, 1/4, 1/2, 1, 2, 4, 16, 64),
+    scales:float|Sequence[float]=(1/64, 1/16, 1/4, 1/2, 1, 2, 4, 16, 64),
     # of the running mean, in running standard deviations; 0 is put in if it is missing
-    shifts:Sequence[float]=(-3, -2, -1, -0.5, 0, 0.5, 1, 2, 3),
+    shifts:float|Sequence[float]=(-3, -2, -1, -0.5, 0, 0.5, 1, 2, 3),
     *,
     layers:Sequence[str]|str|None=None, # names of BatchNorm modules; default all
     scope:str="both", # "local": each layer by itself; "global": these layers together; or "both"

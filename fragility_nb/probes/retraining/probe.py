@@ -373,7 +373,8 @@ def compare_retraining(
     test, # images that the trained networks are tested on
     *,
     epochs:int, # of every training
-    rules:Sequence[str|Callable]=("difference",), # compared with plain training; add "random" for the control
+    # compared with plain training; add "random" for the control
+    rules:str|Callable|Sequence[str|Callable]=("difference",),
     # how many (seeds 0, 1, …), or the seeds; each is of the initial weights and of the training
     inits:int|Sequence[int]=3,
     epsilons:Sequence[float]=(0, 0.02, 0.04, 0.06, 0.08, 0.1), # strengths tested, in units of `test_attack`'s epsilon
