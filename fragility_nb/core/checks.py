@@ -193,7 +193,7 @@ _LEAST = dict.fromkeys( # the smallest number that each can be, wherever it stan
     "most num_features w_in w_out num_classes in_chans image_size resize cores n_boot".split(), 1) | dict.fromkeys(
     "seed stress_seed init epoch gpus weight_decay patience wait draw severity epsilon".split(), 0)
 _FREE_TEXTS = "text", "then", "now", "family", "value" # may be empty
-_FREE_LISTS = "sections below axes searches own sentences names paths snapshots value".split() # may be empty, too
+_FREE_LISTS = "sections below axes searches own sentences names paths snapshots gpus value".split() # may be empty, too
 
 # %% ../../nbs/api/core/00_checks.ipynb #22adc2e7
 def _check_argument(name:str, value:object, parameter:inspect.Parameter) -> None:
