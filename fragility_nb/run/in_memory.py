@@ -111,7 +111,7 @@ def execute_here(handed:Mapping[str, Any], path:Path, running:Path, given:Mappin
     import matplotlib.pyplot as plt
     notebook, names, count = read_notebook(path), dict[str, Any](__name__="a report"), 0
     try:
-        with plt.rc_context(), plt.ioff():
+        with plt.rc_context({"interactive": False}): # `ioff` would look for its hook in another shell of the process
             for cell in (c for c in notebook["cells"] if c["cell_type"] == "code"):
                 count += 1
                 cell["execution_count"], cell["outputs"] = count, []
