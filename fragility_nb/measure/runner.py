@@ -38,7 +38,7 @@ from ..engine.job import Edits, parse_bytes
 
 # %% ../../nbs/api/measure/01_runner.ipynb #7beb0545
 def check_severities(
-    severities:Sequence[float], # one or several
+    severities:float|Sequence[float], # one or several
 ) -> list[float]: # 0 first
     "Severities that increase and are not negative; 0 is added where it is missing."
     values = [check_number("severities", s, low=0) for s in np.atleast_1d(np.asarray(severities, dtype=object))]
@@ -47,7 +47,7 @@ def check_severities(
 
 # %% ../../nbs/api/measure/01_runner.ipynb #1ab358a7
 def check_seeds(
-    seeds:Sequence[int], # one or several
+    seeds:int|Sequence[int], # one or several
 ) -> list[int]:
     "Whole numbers, each once."
     values = [int(check_number("seeds", s, integer=True)) for s in np.atleast_1d(np.asarray(seeds, dtype=object))]

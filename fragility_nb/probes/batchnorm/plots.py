@@ -258,7 +258,7 @@ def plot_batch_statistics(
     return _against(s, curves, ax, "images of a batch", "running statistics")
 
 # %% ../../../nbs/api/probes/batchnorm/05_plots.ipynb #62ad7c37
-def _at(result:xr.Dataset, severities:Sequence[float]|None) -> xr.Dataset:
+def _at(result:xr.Dataset, severities:float|Sequence[float]|None) -> xr.Dataset:
     "The severities asked for."
     if severities is None: return result
     chosen:list[Any] = [float(v) for v in np.atleast_1d(severities)]
