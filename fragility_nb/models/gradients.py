@@ -146,10 +146,10 @@ _TAPE = 2**29 # bytes of a batch's tapes: a quarter of what an engine may take b
 
 def _tape_bytes(net:nn.Module, image:Tensor) -> int:
     "Bytes that a pass of images (1, C, H, W) keeps for the gradient; weights not counted."
-    weights, kept = {p.untyped_storage().data_ptr() for p in net.parameters()}, dict[int, int]()
+    name = lambda t: t.untyped_storage()._cdata # also where memory has no address
+    weights, kept = set(map(name, net.parameters())), dict[int, int]()
     def note(t:Tensor) -> Tensor:
-        storage = t.untyped_storage()
-        if storage.data_ptr() not in weights: kept[storage.data_ptr()] = storage.nbytes()
+        if name(t) not in weights: kept[name(t)] = t.untyped_storage().nbytes()
         return t
     with torch.inference_mode(False), torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
         out = net(image.detach().clone().requires_grad_())
