@@ -218,6 +218,7 @@ def help_text(
                 _section("Errors", errors[:8]), _explained_in(thing)]
     return "\n\n".join(text for text in sections if text)
 
+# %% ../../nbs/api/core/04_docments.ipynb #explin01
 def _explained_in(thing) -> str:
     "The notebook that a module was exported from."
     head = linecache.getlines(getattr(sys.modules.get(thing.__module__), "__file__", None) or "")[:5]

@@ -102,8 +102,7 @@ class FilterPlan:
 
     def key(self, i:int) -> Hashable:
         "Equal keys, equal filtered weights: also across the filters of one scope."
-        eta = int(self.removed[i])
-        if eta in (0, self.weights): return "none" if eta == 0 else "all"
+        if (eta := int(self.removed[i])) in (0, self.weights): return "none" if eta == 0 else "all"
         return (self.filter, eta if self.filter in _NESTED else f"step {i}")
 
 # %% ../../nbs/api/stress/07_filters.ipynb #b5f07174

@@ -140,6 +140,18 @@ def _shares(table:xr.Dataset) -> xr.Dataset:
     return table.assign_attrs({f"rank_correlation_{k}": rho(table[k].values)
                                for k in ("certain", "possible", "below_share")})
 
+# %% ../../../nbs/api/probes/kernels/00_scores.ipynb #ksvals01
+def _values_of_kernels(values:np.ndarray, chosen:np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (…, K), (K,)
+    "Numbers of kernels, and a set of them that is neither empty nor all."
+    try: values, chosen = np.asarray(values, float), np.asarray(chosen, bool)
+    except ValueError:
+        raise TypeError(f"Expected `values` to be numbers, one for each kernel, but got {values!r}.") from None
+    if values.ndim < 1 or chosen.shape != values.shape[-1:] or not np.isfinite(values).all():
+        raise ValueError(f"Expected `values` to be finite, one for each of {chosen.size} kernels, but got {values}.")
+    if not 0 < chosen.sum() < chosen.size:
+        raise ValueError(f"Expected `chosen` to be a part of the {chosen.size} kernels, but got {chosen.sum()}.")
+    return values, chosen
+
 # %% ../../../nbs/api/probes/kernels/00_scores.ipynb #ks000016
 @checked
 def permutation_test(
@@ -162,17 +174,6 @@ def permutation_test(
     return observed, (1 + (drawn >= (observed - slack)[..., None]).sum(-1)) / (n_perm + 1)
 
 # %% ../../../nbs/api/probes/kernels/00_scores.ipynb #ks000019
-def _values_of_kernels(values:np.ndarray, chosen:np.ndarray) -> tuple[np.ndarray, np.ndarray]: # (…, K), (K,)
-    "Numbers of kernels, and a set of them that is neither empty nor all."
-    try: values, chosen = np.asarray(values, float), np.asarray(chosen, bool)
-    except ValueError:
-        raise TypeError(f"Expected `values` to be numbers, one for each kernel, but got {values!r}.") from None
-    if values.ndim < 1 or chosen.shape != values.shape[-1:] or not np.isfinite(values).all():
-        raise ValueError(f"Expected `values` to be finite, one for each of {chosen.size} kernels, but got {values}.")
-    if not 0 < chosen.sum() < chosen.size:
-        raise ValueError(f"Expected `chosen` to be a part of the {chosen.size} kernels, but got {chosen.sum()}.")
-    return values, chosen
-
 @checked
 def superiority(
     values:np.ndarray, # (…, K)
