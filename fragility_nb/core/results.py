@@ -185,7 +185,7 @@ _HOLDS = { # kind of result -> variables that it must have | dimensions that it 
     "matrix_minimal": "mean_change censored | train", "matrix_summary": "accuracy low high | stress train severity",
     "rebalance": "accuracy correct | stress compress amplify",
     "statistic_gap": "mean_gap_size | stress severity layer_name",
-    "residual_features": "correct accuracy | mode layer_name",
+    "residual_features": "correct | mode layer_name",
     "statistic_stress": "correct accuracy | stress layer step",
     "statistic_scores": "score low high label | kind layer statistic",
     "batch_statistics": "correct accuracy | stress severity batch_size",
