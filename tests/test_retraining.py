@@ -342,7 +342,7 @@ WRONG = [(dict(rule="diference"), ValueError, "Unknown `rule`: 'diference'. Did 
          (dict(every=7), ValueError, "Expected `every` to be less than `epochs` = 3, but got 7"),
          (dict(every=3), ValueError, "Expected `every`"), (dict(every=0), ValueError, "Expected `every`"),
          (dict(held_out=151), ValueError, "between 10 .* and 150 .*, but got 151"),
-         (dict(held_out=9), ValueError, "between 10"), (dict(held_out=0.2), TypeError, "Expected `data`"),
+         (dict(held_out=9), ValueError, "between 10"), (dict(held_out=0.2), ValueError, "Expected `held_out` to be an integer"),
          (dict(held_out=None), ValueError, "but got 500"), (dict(norms="off"), ValueError, "Unknown `norms`"),
          (dict(layers="convv1"), ValueError, "Unknown `layers`"), (dict(thresholds=1), ValueError, "thresholds"),
          (dict(sweep=dict(filters=["band"])), ValueError, "band"),
