@@ -34,7 +34,7 @@ WRONG_DATA = {
     "too many labels": ((X, torch.cat([Y, Y])), "`labels` to be of shape \\(20,\\).*but got \\(40,\\)"),
     "negative label": ((X, Y - 1), "`labels` to be in \\[0, \\d\\].*but got \\[-1"),
     "float labels": ((X, Y.float()), "`labels` to be integer.*float32"),
-    "labels as text": ((X, ["a"] * 20), "`labels` to be a torch.Tensor, but got list"),
+    "labels as text": ((X, ["a"] * 20), "`labels` to be integer class indices.*by `classes`"),
 }
 
 

@@ -59,7 +59,7 @@ def array_hash(
     return h.hexdigest()
 
 # %% ../../nbs/api/core/01_identity.ipynb #fb1ef08c
-RESULTS_VERSION = 1 # raised whenever the package computes another number than before
+RESULTS_VERSION = 2 # raised whenever the package computes another number than before
 
 @checked
 def installed_version(
