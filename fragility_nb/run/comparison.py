@@ -9,6 +9,7 @@ __all__ = ['load_reports', 'report_group', 'comparison_table', 'verdict_sentence
 
 # %% ../../nbs/api/run/09_comparison.ipynb #37695640
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -209,7 +210,7 @@ def differences_table(
 # %% ../../nbs/api/run/09_comparison.ipynb #ff42d77c
 @checked
 def images_of(
-    path:str, # of a report's result.nc
+    path:str|os.PathLike, # of a report's result.nc
     report:xr.DataTree, # what it holds
 ) -> tuple[Any, str]: # `ImageData` in the order of the result, or None and why
     "The test images of a report, read anew."
