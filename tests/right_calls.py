@@ -89,6 +89,7 @@ CALLS = {
     "data.cache_folder": lambda: dict(root="data"),
     "data.pick_device": lambda: dict(device="cpu"),
     "models.create_model": lambda: dict(name="cnn3"),
+    "models.model_for": lambda: dict(model="cnn3", train=data()),
     "models.predict": lambda: dict(model=model(), data=data()),
     "stress.GaussianNoise": dict, "stress.GaussianBlur": dict, "stress.Rotation": dict, "stress.Translation": dict,
     "stress.Scale": dict, "stress.Shear": dict, "stress.Perspective": dict, "stress.Hue": dict,

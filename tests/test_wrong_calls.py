@@ -144,7 +144,7 @@ ALIASES = {"data": DATA, "train": f"train|{DATA}", "test": f"test|{DATA}", "held
            "theta": "theta|weights",
            "path": "path|result|No result|Cannot write", "a": "a|result", "b": "b|result", "kind": "kind",
            "index": "index|rows", "image": "images?", "n": "n|thresholds|held_out",
-           "needs": "needs|result", "classes": "classes|num_classes"}
+           "needs": "needs|result", "rules": "rules?", "classes": "classes|num_classes"}
 
 
 @contextlib.contextmanager
@@ -193,6 +193,7 @@ def judged(error, parameter):
 
 # Silent, and meant so: (function, parameter, value; "*": every value): why
 ALLOWED = {
+    **{(f"run.{name}", "gpus", "empty"): "no GPU, on purpose" for name in ("LocalEngine", "DaskEngine", "pick_gpus")},
     ("data.ImageData", "numbers", "no text"): "classes are names, as usual",
     ("data.ImageData", "name", "unknown"): "a title, any text",
     ("data.ImageData", "name", "no text"): "a title, may be empty",
@@ -234,7 +235,6 @@ ALLOWED = {
     ("engine.Edits", "paths", "unknown"): "an engine that gets them knows the network",
     ("run.check_kernel", "name", "unknown"): "the interpreter that asks is taken, as Jupyter does",
     ("run.compare_results", "fail_if", "empty"): "no rules",
-    ("run.images_of", "path", "unknown"): "an answer: no images, and why",
     ("run.markdown_table", "table", "empty"): "a table without rows",
     ("run.kernel_interpreter", "name", "unknown"): "no such kernel is an answer: the run will say so",
     ("run.LocalEngine", "preload", "*"): "imports what it can: the call that needs it will tell",
@@ -299,6 +299,10 @@ EXCEPTIONS = {
         "models.part_rows "
         "stress.BlockAttack stress.ForeignAttack stress.beside_attack run.training_folders run.training_params",
     "made by among, which is called": "models.SomeClasses",
+    "about code by its name, for create_model, which is called": "core.call_code core.check_code core.code_digest_of "
+        "core.load_code core.own_files core.read_options core.takes core.title_of models.check_says "
+        "models.is_own_code models.model_question models.network_titles models.open_model models.sizes_of "
+        "run.report_source",
     "made by explore_…, which is called": "explore.BatchNormExplorer explore.CoverageExplorer explore.KernelsExplorer "
         "explore.RunsExplorer explore.ScoresExplorer explore.StressExplorer",
     "a colour map": "figures.LANDSCAPE", "a type": "core.F", "options go to slurm_options": "run.slurm_script",

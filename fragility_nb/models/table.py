@@ -118,6 +118,7 @@ def channel_stats(
     return rounded(mean), rounded(std.clamp(min=1e-3))
 
 # %% ../../nbs/api/models/06_table.ipynb #8bea9419
+@checked
 def model_for(
     model:str|os.PathLike, # as in `create_model`
     train:ImageData, # the training set
