@@ -322,7 +322,8 @@ def test_another_results_version_computes_anew(tmp_path, monkeypatch):
     from fragility_nb.core import RESULTS_VERSION, results
     PartStore(tmp_path, thresholds=3).get(lambda: dict(a=np.arange(2)), "x")
     monkeypatch.setattr(results, "result_versions", lambda: dict(results=99, torch="2.9"))
-    with pytest.warns(UserWarning, match=f"versions.results: {RESULTS_VERSION} → 99"): store = PartStore(tmp_path, thresholds=3)
+    with pytest.warns(UserWarning, match=f"versions.results: {RESULTS_VERSION} → 99"):
+        store = PartStore(tmp_path, thresholds=3)
     assert store.get(lambda: dict(a=np.arange(5)), "x")["a"].size == 5
 
 
