@@ -1,6 +1,8 @@
 """Kill a training or stop a sweep at a chosen moment, resume it, and compare it with one that nothing happened to."""
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -73,3 +75,13 @@ def survived(python, tmp_path, script):
     start = (f"import sys; sys.argv = ['killed', {str(tmp_path)!r}]; sys.path.insert(0, {str(HERE)!r}); "
              f"exec(open({str(tmp_path/'killed.py')!r}).read())")
     return python(start, OMP_NUM_THREADS="1").splitlines()
+
+
+def held(folder, seconds=60):
+    "Another process that has a folder; it says so first."
+    from conftest import environment
+    code = (f"from fragility_nb.core.owner import own_folder; import time\n"
+            f"with own_folder({str(folder)!r}, 'In use'): print(1, flush=True); time.sleep({seconds})")
+    p = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment())
+    assert p.stdout.readline().strip() == "1"
+    return p

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import environment
+from kills import held
 from test_identity import Net, accuracy, flips, like
 from torch import nn
 from typer.testing import CliRunner
@@ -238,15 +239,6 @@ def test_scores_of_another_network_with_the_same_weights_are_not_used(tmp_path):
 
 
 # One training in a folder at a time
-
-def held(folder):
-    "Another process that has a folder."
-    code = (f"from fragility_nb.core.owner import own_folder; import time\n"
-            f"with own_folder({str(folder)!r}, 'In use'): print(1, flush=True); time.sleep(60)")
-    p = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment())
-    assert p.stdout.readline().strip() == "1"
-    return p
-
 
 def test_a_training_folder_in_use_is_refused_with_who_has_it(few, tmp_path):
     "By `fit` and by `fragility train`; what is there stays. When that process is killed, it is free at once."

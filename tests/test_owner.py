@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from conftest import ROOT, environment
-from kills import child, die, replaced
+from kills import child, die, held, replaced
 from typer.testing import CliRunner
 
 from fragility_nb.cli import app
@@ -53,15 +53,6 @@ def consistent(out, template, tried=(1, 2, 3)):
 
 
 # --- one at a time
-
-def held(folder, seconds=60):
-    "Another process that has a folder; it says so first."
-    code = (f"from fragility_nb.core.owner import own_folder; import time\n"
-            f"with own_folder({str(folder)!r}, 'In use'): print(1, flush=True); time.sleep({seconds})")
-    p = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment())
-    assert p.stdout.readline().strip() == "1"
-    return p
-
 
 def test_a_folder_in_use_is_refused_with_who_has_it(own, tmp_path):
     "By run_study, by the command line and by a study; when that process is killed, it is free at once."

@@ -128,7 +128,8 @@ def model_for(
     "A network for these images: their classes, channels and size, and where it asks for it their mean and deviation."
     if is_checkpoint(model): return create_model(model, **{k: v for k, v in options.items() if v and k in _OF_A_FILE})
     code = as_code(os.fspath(model))
-    asks = not code or takes(load_code(code), "mean") or takes(load_code(code), "std")
+    found = load_code(code) if code else None
+    asks = found is None or takes(found, "mean") or takes(found, "std")
     stats = dict(zip(("mean", "std"), channel_stats(train))) if asks else {}
     known:Any = sizes_of(train) | stats | options
     return create_model(model, **known, seed=seed)
