@@ -22,10 +22,10 @@ FEW_THREADS := OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS)
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help demo quick test lab bench docs readme export clean install
+.PHONY: help demo quick claims claims-quick test lab bench docs readme export clean install
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 install: $(STAMP) ## the environment in .venv, with everything
 
@@ -52,6 +52,16 @@ demo: $(STAMP) ## train two small networks on digits and write their fragility r
 quick: $(STAMP) ## the loop while you work: linter, types, house rules, clean notebooks, tests without training or browser
 	@echo "== Linter, types, house rules, quick tests"
 	@$(FEW_THREADS) python -m pytest -q -n $(TESTERS) -m quick
+
+# The studies of the claims, one after the other; each resumes where it was stopped.
+CLAIMS := $(filter-out studies/quick.toml,$(wildcard studies/*.toml))
+
+claims: $(STAMP) ## the studies that answer the claims of the sources, days on two cores; needs FRAGILITY_DATA, resumes
+	@for s in $(CLAIMS); do fragility grid $$s --dry-run | tail -n 2; done
+	@for s in $(CLAIMS); do fragility grid $$s && fragility collect $$s; done
+
+claims-quick: $(STAMP) ## the same on the built-in digits, in minutes
+	@fragility grid studies/quick.toml && fragility collect studies/quick.toml
 
 test: $(STAMP) ## everything: exported and clean notebooks, each notebook executed, the tests
 	@echo "== Notebooks are exported and clean"

@@ -122,6 +122,7 @@ CALLS = {
     "measure.stress_differences": lambda: dict(a=stressed(), b=stressed(), **FEW),
     "measure.score_differences": lambda: dict(a=filtered(), b=filtered(), **FEW),
     "measure.compactness": lambda: dict(result=filtered()),
+    "measure.depth_trend": lambda: dict(values={"a": [0.8, 0.7], "b": [0.6, 0.5]}, depth={"a": 8, "b": 16}),
     "measure.smallest_fraction": lambda: dict(result=filtered()),
     "measure.relative_performance": lambda: dict(result=filtered()),
     "measure.stress_summary": lambda: dict(result=stressed(), **FEW),
