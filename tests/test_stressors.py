@@ -112,7 +112,7 @@ def test_distances_from_edges_are_opencvs():
     "Way by way, as its 5×5 mask goes; nothing is nearer than 20 where there is no edge."
     from fragility_nb.stress.weather import _distance
     edges = CounterStreams("edges", index=[0, 1]).uniform(1, 40, 53) > torch.tensor([0.995, 0.9])[:, None, None, None]
-    for e, d in zip(edges, _distance(edges)): np.testing.assert_allclose(d[0], twins.chamfer(e[0].numpy()), atol=1e-4)
+    for e, d in zip(edges, _distance(edges)): np.testing.assert_allclose(d[0], twins.chamfer(e[0].numpy()), atol=3e-4)
     assert (_distance(torch.zeros(1, 1, 9, 9, dtype=torch.bool)) == 20).all()
 
 

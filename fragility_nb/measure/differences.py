@@ -14,7 +14,7 @@ import xarray as xr
 
 from ..core.checks import checked
 from ..core.results import check_kind, provenance
-from .scores import area_weights, at_chance, check_ci, combined_filters
+from .scores import area_weights, areas_of_images, at_chance, check_ci, combined_filters
 from .scores import resampled_means, safe_ratio
 from .severity import crossing, flips_of, mean_and_draws, mean_over, relative_area, with_bounds
 from .simultaneous import simultaneous_interval
@@ -192,7 +192,7 @@ def _layer_scores(result:xr.Dataset, n_boot:int, seed:int) -> _Drawn: # (layer,)
     w = xr.DataArray(area_weights(result.sizes["threshold"], rule), dims="threshold")
     some = result.isel(stress=0, filter=combined_filters(result.filter.values))
     some = some.sel(layer=[name for name in some.layer.values if name != "global"])
-    area = (some.correct * w).sum("threshold").mean("filter").transpose("sample", "layer").values
+    area = areas_of_images(some.correct, w, "threshold").mean(-1)
     flat = ((1 - some.removed/some.weights) * w).sum("threshold").mean("filter").transpose("layer").values
     both = np.concatenate([area, some.reference_correct.values[:, None]], 1)
     score = lambda m: safe_ratio(m[..., :-1], m[..., -1:]) - flat

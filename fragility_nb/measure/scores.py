@@ -8,7 +8,8 @@ __all__ = ['KINDS', 'resampled_means', 'interval', 'area_weights', 'relative_per
            'average_inits', 'result_summary']
 
 # %% ../../nbs/api/measure/04_scores.ipynb #95208bf1
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import xarray as xr
@@ -22,6 +23,16 @@ from .simultaneous import lowest_set, simultaneous_interval, spread_of
 from ..stress.path import between_nodes
 
 # %% ../../nbs/api/measure/04_scores.ipynb #96835ce9
+def _counts(n:int, n_boot:int, seed:int) -> Iterator[np.ndarray]: # (up to 100, n)
+    "How often each image is in each bootstrap draw; 100 draws at a time."
+    rng = np.random.default_rng([seed, n])
+    for i in range(0, n_boot, 100): yield rng.multinomial(n, np.full(n, 1/n), size=min(100, n_boot - i))
+
+@lru_cache(maxsize=1)
+def _kept_counts(n:int, n_boot:int, seed:int) -> list[np.ndarray]:
+    "The same, kept for the next snapshot."
+    return [counts.astype(np.uint16) for counts in _counts(n, n_boot, seed)]
+
 @checked
 def resampled_means(
     x:np.ndarray, # (n, m): m quantities of each of n images
@@ -31,9 +42,8 @@ def resampled_means(
     "Means of all columns over the same bootstrap draws of the rows (Efron 1979)."
     n = len(x)
     check_number("n_boot", n_boot, low=1, integer=True)
-    rng = np.random.default_rng([seed, n])
     x = np.asarray(x, dtype=np.float64)
-    draws = (rng.multinomial(n, np.full(n, 1/n), size=min(100, n_boot - i)) for i in range(0, n_boot, 100))
+    draws = _kept_counts(n, n_boot, seed) if n < 2**16 and n*n_boot <= 2**24 else _counts(n, n_boot, seed)
     return np.concatenate([counts @ x / n for counts in draws])
 
 # %% ../../nbs/api/measure/04_scores.ipynb #34fafb8c
@@ -248,42 +258,50 @@ def _interval_over(result:xr.Dataset, baseline:str) -> str:
     return "images"
 
 # %% ../../nbs/api/measure/04_scores.ipynb #d4a8803f
-_Both = tuple[np.ndarray, np.ndarray] # scores (kind, layer, filter, …), and those of each bootstrap draw (B, kind, …)
+_Both = tuple[np.ndarray, np.ndarray] # scores (kind, layer, filter), and those of each bootstrap draw (B, kind, …)
 
-def _over_images(result:xr.Dataset, w:xr.DataArray, flat:np.ndarray, ref:np.ndarray, outer:list[str], baseline:str,
-                 n_boot:int, seed:int) -> _Both:
+def areas_of_images(
+    answers:xr.DataArray, # 0 or 1 (stress, layer, filter, …, sample), of one snapshot; may be in a file
+    weights:xr.DataArray, # of the sum
+    over:str, # the dimension that is summed over
+) -> np.ndarray: # (sample, stress, layer, …)
+    "Weighted sums, a layer at a time: whole, the products take 20 times the room of the answers."
+    some = lambda k: weights.isel(layer=[k]) if "layer" in weights.dims else weights
+    each = [(answers.isel(layer=[k]).compute() * some(k)).sum(over) for k in range(answers.sizes["layer"])]
+    dims = ("sample", "stress", "draw", "layer", "filter")
+    return xr.concat(each, "layer").transpose(*dims, missing_dims="ignore").values
+
+def _over_images(result:xr.Dataset, w:xr.DataArray, flat:np.ndarray, ref:np.ndarray, baseline:str, n_boot:int,
+                 seed:int) -> _Both:
     "Scores from every image's answers."
-    area = (result.correct * w).sum("threshold").transpose("sample", "stress", "layer", "filter", *outer).values
-    part = combined_filters(result.filter.values)
-    if baseline == "random": return _against_random(result, area, w.values, ref, outer, part, n_boot, seed)
+    area, part = areas_of_images(result.correct, w, "threshold"), combined_filters(result.filter.values)
+    if baseline == "random": return _against_random(result, area, w.values, ref, part, n_boot, seed)
     c = chance_level(result) if baseline == "chance" else None
     ratio = safe_ratio if c is None else lambda a, r: safe_ratio(a - c, np.where(r - c > 1e-9, r - c, 0))
     score = lambda a, r: _with_combined(_kinds(ratio(a, r), flat), part)
     return score(area.mean(0), ref.mean(0, dtype=float)), score_draws(score, area, ref, n_boot, seed)
 
 # %% ../../nbs/api/measure/04_scores.ipynb #2a60c188
-def _against_random(result:xr.Dataset, area:np.ndarray, w:np.ndarray, ref:np.ndarray, outer:list[str],
-                    part:list[int], n_boot:int, seed:int) -> _Both:
+def _against_random(result:xr.Dataset, area:np.ndarray, w:np.ndarray, ref:np.ndarray, part:list[int], n_boot:int,
+                    seed:int) -> _Both:
     "Scores against the mean of the random control, over images and random orders."
-    control = (result.control_correct * _node_weights(result, w)).sum("node")
-    control = control.transpose("sample", "stress", "draw", "layer", "filter", *outer).values
-    both = np.concatenate([area[:, :, None], control], 2) # (sample, stress, 1 + draw, layer, filter, …)
+    control = areas_of_images(result.control_correct, _node_weights(result, w), "node")
+    both = np.concatenate([area[:, :, None], control], 2) # (sample, stress, 1 + draw, layer, filter)
     r = control.shape[2]
     picked = _draw_weights(n_boot, area.shape[2], r, seed)
-    picked = picked.transpose(0, 2, 1).reshape(n_boot, r, -1, *(1,)*(area.ndim - 3)) # (B, draw, layer, 1, …)
+    picked = picked.transpose(0, 2, 1)[..., None] # (B, draw, layer, 1)
     excess = lambda a, m, at: safe_ratio(a[:, 0] - (a[:, 1:] * at).sum(1), m)
     score = lambda a, m, at: _with_combined(_kinds(excess(a, m, at), np.zeros(1)), part)
     draws = score_draws(lambda a, m, at: score(a, m, at), both, ref, n_boot, seed, picked)
     return score(both.mean(0), ref.mean(0, dtype=float), 1/r), draws
 
 # %% ../../nbs/api/measure/04_scores.ipynb #cf715b6d
-def _summed(result:xr.Dataset, w:xr.DataArray, flat:np.ndarray, outer:list[str],
-            ci:float) -> tuple[np.ndarray, ...]: # score, low, high (kind, layer, filter, …)
+def _summed(result:xr.Dataset, w:xr.DataArray, flat:np.ndarray, ci:float) -> tuple[np.ndarray, ...]: # score, low, high
     "Scores of a sweep with `tolerance`; their bounds are the areas under the bounds of the thresholds."
     if ci != result.attrs["interval_ci"]:
         raise ValueError(f"Expected `ci` to be {result.attrs['interval_ci']:g}, the coverage of the intervals of a "
                          f"sweep with `tolerance`, but got {ci:g}.")
-    area = lambda v: (v * w).sum("threshold", skipna=False).transpose("stress", "layer", "filter", *outer).values
+    area = lambda v: (v * w).sum("threshold", skipna=False).transpose("stress", "layer", "filter").values
     relative = result.accuracy / result.reference_accuracy.where(result.reference_accuracy > 0)
     low, high = area(result.relative_low), area(result.relative_high)
     crosswise = lambda a, b: np.stack([a[0] - flat, a[1] - flat, a[1] - b[0]]) if len(a) > 1 else (a - flat)
@@ -319,24 +337,22 @@ def synaptic_scores(
     return _scored(result, outer, settings)
 
 # %% ../../nbs/api/measure/04_scores.ipynb #2786fac0
-def _scored(result:xr.Dataset, outer:list[str], settings:dict) -> xr.Dataset:
-    "Scores, bounds and labels as a result."
+def _one_scored(result:xr.Dataset, settings:dict) -> dict[str, np.ndarray]: # (kind, layer, filter) each
+    "Scores and bounds of one snapshot."
     w = xr.DataArray(area_weights(result.sizes["threshold"], settings["rule"]), dims="threshold")
-    flat = ((1 - result.removed / result.weights) * w).sum("threshold") # area under the baseline, (layer, filter, …)
-    flat = flat.transpose("layer", "filter", *[d for d in outer if d in flat.dims]).values
-    ref = result.reference_correct.transpose("sample", "stress", *outer).values[:, :, None, None]
-    guess = at_chance(ref.mean(0), result.attrs.get("num_classes")) # (kind, 1, 1, …)
+    flat = ((1 - result.removed / result.weights) * w).sum("threshold") # area under the baseline
+    flat = flat.transpose("layer", "filter").values
+    ref = result.reference_correct.transpose("sample", "stress").values[:, :, None, None]
+    guess = at_chance(ref.mean(0), result.attrs.get("num_classes")) # (kind, 1, 1)
     more:dict[str, np.ndarray] = {}
-    if "correct" not in result: point, low, high = _summed(result, w, flat, outer, settings["ci"])
+    if "correct" not in result: point, low, high = _summed(result, w, flat, settings["ci"])
     else:
-        point, draws = _over_images(result, w, flat, ref, outer, settings["baseline"], settings["n_boot"],
+        point, draws = _over_images(result, w, flat, ref, settings["baseline"], settings["n_boot"],
                                     settings["bootstrap_seed"])
         guess = guess | np.isnan(point)
         if settings["simultaneous"]: low, high, more = _together(point, draws, guess, result, settings)
         else: low, high = interval(draws, settings["ci"])
-    low, high = np.where(guess, -np.inf, low), np.where(guess, np.inf, high)
-    return _as_scores(point, low, high, result, outer, settings).assign(
-        {k: (("kind", "layer", "filter", *outer), v) for k, v in more.items()})
+    return dict(score=point, low=np.where(guess, -np.inf, low), high=np.where(guess, np.inf, high)) | more
 
 # %% ../../nbs/api/measure/04_scores.ipynb #493a39e9
 def _together(point:np.ndarray, draws:np.ndarray, guess:np.ndarray, result:xr.Dataset,
@@ -345,25 +361,27 @@ def _together(point:np.ndarray, draws:np.ndarray, guess:np.ndarray, result:xr.Da
     n, ci = result.sizes["sample"], settings["ci"]
     draws = np.where(guess, np.nan, draws) # what rests on guessing widens nobody's interval
     low, high = simultaneous_interval(point, draws, n, ci, family=(0, 1))
-    still = ((spread_of(draws) == 0) & ~guess).any(tuple(k for k in range(point.ndim) if k != 1))
-    if still.any(): settings["not_varying"] = ", ".join(map(str, result.layer.values[still]))
     local = np.flatnonzero(result.layer.values != "global") if (result.layer != "global").any() else [0]
     lowest = np.zeros(point.shape, bool)
-    for kind, *rest in np.ndindex(*point.shape[:1], *point.shape[2:]):
-        at = (kind, local, *rest)
-        lowest[at] = lowest_set(point[at], draws[(slice(None), *at)], n, ci)
-    return low, high, dict(lowest=lowest)
+    for kind, f in np.ndindex(point.shape[0], point.shape[2]):
+        lowest[kind, local, f] = lowest_set(point[kind, local, f], draws[:, kind, local, f], n, ci)
+    return low, high, dict(lowest=lowest, still=(spread_of(draws) == 0) & ~guess)
 
 # %% ../../nbs/api/measure/04_scores.ipynb #75f13b1e
-def _as_scores(point:np.ndarray, low:np.ndarray, high:np.ndarray, result:xr.Dataset, outer:list[str],
-               settings:dict) -> xr.Dataset:
-    "Scores as a labelled result."
-    dims = ("kind", "layer", "filter", *outer)
-    coords = dict(kind=list(KINDS[:len(point)]), layer=result.layer,
+def _scored(result:xr.Dataset, outer:list[str], settings:dict) -> xr.Dataset:
+    "Snapshot by snapshot, so that a landscape needs the room of one; scores, bounds and labels as a result."
+    sizes, dims = [result.sizes[d] for d in outer], ("kind", "layer", "filter", *outer)
+    each = [_one_scored(result.isel(dict(zip(outer, at))), settings) for at in np.ndindex(*sizes)]
+    found = {k: np.stack([one[k] for one in each], -1) for k in each[0]}
+    found = {k: v.reshape(*v.shape[:3], *sizes) for k, v in found.items()}
+    if "still" in found:
+        still = found.pop("still").any(tuple(k for k in range(len(dims)) if k != 1))
+        if still.any(): settings["not_varying"] = ", ".join(map(str, result.layer.values[still]))
+    found["label"] = label_scores(found["low"], found["high"], settings["band"]).astype(object)
+    coords = dict(kind=list(KINDS[:len(found["score"])]), layer=result.layer,
                   filter=[*result.filter.values, "combined"]) | {d: result[d] for d in outer}
-    label = label_scores(low, high, settings["band"])
-    return xr.Dataset(dict(score=(dims, point), low=(dims, low), high=(dims, high), label=(dims, label.astype(object))),
-                      coords=coords, attrs=derived_attrs(result, "synaptic_scores", **settings))
+    return xr.Dataset({k: (dims, found[k]) for k in dict.fromkeys(("score", "low", "high", "label", *found))}, coords,
+                      derived_attrs(result, "synaptic_scores", **settings))
 
 # %% ../../nbs/api/measure/04_scores.ipynb #7752ea59
 @checked

@@ -8,8 +8,8 @@ __all__ = ['STRESSORS', 'COMMON', 'EXTRA', 'Brightness', 'Contrast', 'Saturate',
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #33f4cf61
 import io
-import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,7 +23,6 @@ from ..core.checks import build_named, checked
 from . import weather  # noqa: F401, an import files its corruptions
 from .stressors import REGISTERED, Stressor, gaussian_filter
 from .noise_blur import Corruption
-from .stressors import REGISTERED, gaussian_filter
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #13c00036
 @REGISTERED.register("brightness")
@@ -135,11 +134,29 @@ def _boxes(n:int, m:int, device:str) -> tuple[Tensor, Tensor, Tensor]:
     on = lambda t: torch.tensor(t, device=device)
     return on(pixel), on(box.searchsorted(np.arange(m))), on(back)
 
+@lru_cache(maxsize=64)
+def _shifts(n:int, m:int, device:str) -> list[tuple[int, Tensor]]:
+    "Shrinking and enlarging again as a sum of shifted pixels: how far, and the weights at the places that have one."
+    pixel, first, back = (t.numpy() for t in _boxes(n, m, "cpu"))
+    mean = np.zeros((m, n))
+    mean[np.repeat(np.arange(m), np.diff(first, append=len(pixel))), pixel] = 1
+    both = (mean/mean.sum(1, keepdims=True))[back] # (n, n), near the diagonal
+    return [(k, torch.tensor(w, dtype=torch.float32, device=device))
+            for k in range(1 - n, n) if (w := np.diagonal(both, k)).any()]
+
+# %% ../../nbs/api/stress/03_corruptions.ipynb #cc83fe99
 def _shrink(x:Tensor, pixels:Tensor, first:Tensor) -> Tensor:
     "Means of the rows in each box, (B, H, W) -> (B, m, W)."
     (b, h, w), each = x.shape, torch.arange(len(x), device=x.device)[:, None]
     return F.embedding_bag((each*h + pixels).flatten(), x.reshape(-1, w), (each*len(pixels) + first).flatten(),
                            mode="mean").view(b, -1, w)
+
+def _shifted(x:Tensor, shifts:Sequence[tuple[int, Tensor]]) -> Tensor:
+    "Weighted sum of (B, H, W) shifted along the rows."
+    w, total = x.shape[-1], torch.zeros_like(x)
+    for k, weight in shifts:
+        total[..., max(0, -k):w - max(0, k)].addcmul_(x[..., max(0, k):w - max(0, -k)], weight)
+    return total
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #13c00042
 @REGISTERED.register("pixelate")
@@ -153,74 +170,48 @@ class Pixelate(Corruption):
     measure = (0, "share of the pixels along a side")
 
     def perturb(self, x, severity, streams):
-        share = self.at(severity)[0]
-        (*top, down), (*left, right) = (_boxes(n, max(1, int(n*share + 1e-9)), str(x.device)) for n in x.shape[-2:])
-        # columns as rows: whole rows are copied several times faster
-        turned = _shrink(x.flatten(0, 1), *top).transpose(1, 2).contiguous()
-        wide = _shrink(turned, *left).clamp_(0, 1).index_select(1, right).transpose(1, 2).contiguous()
-        return wide.index_select(1, down).view(x.shape)
+        (h, w), share, on = x.shape[-2:], self.at(severity)[0], str(x.device)
+        tall, wide = (max(1, int(n*share + 1e-9)) for n in (h, w))
+        pixels, first, down = _boxes(h, tall, on)
+        small = _shifted(_shrink(x.flatten(0, 1), pixels, first), _shifts(w, wide, on))
+        return small.clamp_(0, 1).index_select(1, down).view(x.shape)
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #13c00053
-@lru_cache(maxsize=128)
-def _divisors(quality:int, device:str) -> Tensor:
-    "JPEG's divisors of the 8×8 frequencies at a quality, for brightness and colour, as Pillow writes them: (2, 8, 8)."
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
-    tables = getattr(Image.open(file, formats=("JPEG",)), "quantization") # noqa: B009, of JPEG files only
-    return torch.tensor([tables[0], tables[1]], dtype=torch.float32, device=device).view(2, 8, 8)
+def _by_torchvision(image:Tensor, quality:int) -> Tensor: # (C, H, W) uint8, as it comes
+    "An image written as JPEG and read again."
+    return torch.ops.image.decode_jpeg(torch.ops.image.encode_jpeg(image, quality), 0, False)
 
-@lru_cache(maxsize=8)
-def _cosines(blocks:int, device:str) -> Tensor:
-    "The discrete cosine transform of 8 numbers as a matrix (rows are frequencies), for so many blocks side by side."
-    k = torch.arange(8, dtype=torch.float64)
-    d = torch.cos(k[:, None]*(2*k + 1)*math.pi/16)/2
-    d[0] /= math.sqrt(2)
-    return torch.kron(torch.eye(blocks), d.float()).to(device)
+def _by_pillow(image:Tensor, quality:int) -> Tensor:
+    "The same by Pillow."
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(file, "JPEG", quality=quality)
+    return torch.from_numpy(np.array(Image.open(file, formats=("JPEG",)))).view(*image.shape[1:], -1).permute(2, 0, 1)
+
+@lru_cache(maxsize=1)
+def _codec() -> Callable[[Tensor, int], Tensor]:
+    "torchvision's codec, or Pillow's where it has none."
+    try: _by_torchvision(torch.zeros(3, 8, 8, dtype=torch.uint8), 50)
+    except (RuntimeError, AttributeError): return _by_pillow
+    return _by_torchvision
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #5a66f84f
-def _quantised(x:Tensor, divisors:Tensor) -> Tensor:
-    "Planes (N, H, W) of whole numbers around 0, their 8×8 blocks' frequencies rounded to multiples of the divisors."
-    h, w = x.shape[1:]
-    if w % 16 or h % 8: x = F.pad(x, (0, -w % 16, 0, -h % 8), mode="replicate")
-    # two blocks at once: faster
-    (n, high, wide), down, right = x.shape, _cosines(1, str(x.device)), _cosines(2, str(x.device))
-    step = divisors.repeat(1, wide//8)
-    waves = ((down @ x.view(n, -1, 8, wide)).view(-1, 16) @ right.T).view(n, -1, 8, wide)
-    # libjpeg's are eighths; a half goes away from 0
-    waves.mul_(8).round_().mul_((1 + 1e-6)/(8*step)).round_().mul_(step)
-    x = down.T @ (waves.view(-1, 16) @ right).view(n, -1, 8, wide)
-    return x.add_(0.5 + 1e-4).floor_().clamp_(-128, 127).view(n, high, wide)[:, :h, :w]
-
-# %% ../../nbs/api/stress/03_corruptions.ipynb #13c00069
-def _halved(x:Tensor) -> Tensor:
-    "Means of 2×2 pixels of (N, H, W), rounded up and down by turns."
-    rows = x[:, ::2] + x[:, 1::2]
-    x = (rows[..., ::2] + rows[..., 1::2]).mul_(0.25)
-    return x.add_(torch.tensor([0.25, 0.5], device=x.device).repeat(x.shape[2]//2 + 1)[:x.shape[2]]).floor_()
-
-def _doubled(x:Tensor) -> Tensor:
-    "Planes (N, H, W) with twice as many pixels each way, each ¾ of the nearest and ¼ of the next."
-    (n, h, w), wide = x.shape, F.pad(x, (1, 1, 1, 1), mode="replicate")
-    mid = wide[:, 1:-1]*3
-    x = torch.stack([mid + wide[:, :-2], mid + wide[:, 2:]], 2).view(n, 2*h, w + 2)
-    mid = x[..., 1:-1]*3 + 8
-    pairs = torch.complex(mid + x[..., :-2], mid.sub(1).add_(x[..., 2:])) # the fastest way to alternate two tensors
-    return torch.view_as_real(pairs).view(n, 2*h, 2*w).mul_(1/16).floor_()
-
-def _mixed(rgb:Sequence[Tensor], weights:Sequence[int], plus:float) -> Tensor:
-    "The floor of a weighted sum of three planes; weights in 1/65536, exact in float."
-    total = rgb[0]*(weights[0]/65536)
-    for plane, w in zip(rgb[1:], weights[1:]): total.add_(plane, alpha=w/65536)
-    return total.add_(plus).floor_()
+def _recoded(x:Tensor, quality:int) -> Tensor:
+    "Images (N, C, H, W) in [0, 1] after the codec."
+    levels = x.detach().mul(255).round_().int().byte().cpu() # through int: faster
+    files = torch.stack(levels.unbind(1), -1).permute(0, 3, 1, 2) # channels last, as the codec wants them
+    threads, code = min(torch.get_num_threads(), len(x)), _codec()
+    each = lambda some: [code(image, quality).permute(1, 2, 0) for image in some]
+    if threads == 1: done = each(files)
+    else:
+        with ThreadPoolExecutor(threads) as pool: done = sum(pool.map(each, files.tensor_split(threads)), [])
+    return torch.stack(done).to(x.device).float().permute(0, 3, 1, 2).contiguous().div_(255)
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #13c00043
 @REGISTERED.register("jpeg")
 @checked
 @dataclass(frozen=True)
 class JPEG(Corruption):
-    """What is lost by writing as JPEG and reading again, without a file; quality is rounded.
-
-    libjpeg's arithmetic, colours at half the resolution."""
+    "What is lost by writing as JPEG and reading again; quality is rounded. The bits are libjpeg-turbo's."
     imagenet, cifar = (25, 18, 15, 10, 7), (80, 65, 58, 50, 40)
     tiny = (65, 58, 50, 40, 25)
     none = 100.
@@ -229,26 +220,8 @@ class JPEG(Corruption):
     def perturb(self, x, severity, streams):
         if x.shape[1] not in (1, 3):
             raise ValueError(f"Expected `x` to have 1 or 3 channels for JPEG, but got {x.shape[1]}.")
-        divisors = _divisors(int(self.at(severity)[0] + 0.5), str(x.device))
-        levels = x.mul(255).round_()
-        if x.shape[1] == 3: return _coded_colour(levels, divisors)
-        return _quantised(levels[:, 0].sub_(128), divisors[0]).add(128).div_(255)[:, None]
-
-# %% ../../nbs/api/stress/03_corruptions.ipynb #51fefd49
-_BLUE, _RED = (-11059, -21709, 32768), (32768, -27439, -5329) # weights of red, green and blue, in 1/65536
-
-def _coded_colour(x:Tensor, divisors:Tensor) -> Tensor:
-    "Levels 0 … 255 (N, 3, H, W), their brightness and colours quantised apart; in [0, 1]."
-    h, w = x.shape[-2:]
-    wide = F.pad(x, (0, -w % 16, 0, h % 2), mode="replicate") if w % 16 or h % 2 else x
-    y = _quantised(_mixed(x.unbind(1), (19595, 38470, 7471), 0.5 - 128), divisors[0]).add(128.5)
-    blue, red = (_quantised(_halved(_mixed(wide.unbind(1), part, 0.5 - 2**-16)), divisors[1])[..., :(w + 1)//2]
-                 for part in (_BLUE, _RED))
-    blue, red = (_doubled(plane)[:, :h, :w] for plane in (blue, red))
-    torch.add(y, red, alpha=91881/65536, out=x[:, 0])
-    torch.add(y, red, alpha=-46802/65536, out=x[:, 1]).add_(blue, alpha=-22554/65536)
-    torch.add(y, blue, alpha=116130/65536, out=x[:, 2])
-    return x.floor_().clamp_(0, 255).div_(255)
+        coded = _recoded(x, int(self.at(severity)[0] + 0.5))
+        return coded + 0*x if x.requires_grad else coded # steps have no slope
 
 # %% ../../nbs/api/stress/03_corruptions.ipynb #57bc0102
 STRESSORS = REGISTERED # name -> class: the stressors, the common corruptions and rain

@@ -8,6 +8,7 @@ __all__ = ['CONSTANTS', 'constants_for', 'Corruption', 'GaussianNoiseC', 'ShotNo
 
 # %% ../../nbs/api/stress/01_noise_blur.ipynb #485b15fe
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
@@ -153,7 +154,8 @@ def _disk(radius:float, alias:float, device:str) -> Tensor:
     wide = np.pad(disk/disk.sum(), len(k)//2, mode="reflect")
     rows = sum(w*wide[i:i + 2*r + 1] for i, w in enumerate(k))
     soft = sum(w*rows[:, i:i + 2*r + 1] for i, w in enumerate(k))
-    used = r + 1 - int(np.abs(soft).sum(1).nonzero()[0][0])
+    soft[soft < 1e-9] = 0 # a pixel's last bit is worth more
+    used = r + 1 - int(soft.sum(1).nonzero()[0][0])
     return torch.tensor(soft[r + 1 - used:r + used, r + 1 - used:r + used], dtype=torch.float32, device=device)
 
 # %% ../../nbs/api/stress/01_noise_blur.ipynb #13c00016
@@ -165,20 +167,33 @@ def _spectrum(radius:float, alias:float, size:tuple[int, ...], device:str) -> Te
 def _filtered(x:Tensor, spectrum:Tensor, size:tuple[int, ...]) -> Tensor:
     "Images convolved by way of their Fourier transform."
     if x.requires_grad or x.device.type != "cpu": return torch.fft.irfft2(torch.fft.rfft2(x, size)*spectrum, size)
-    workers = torch.get_num_threads()
-    waves = scipy.fft.rfft2(x.numpy(), size, workers=workers)
-    waves *= spectrum.numpy()
-    return torch.from_numpy(scipy.fft.irfft2(waves, size, workers=workers, overwrite_x=True))
+    def some(part:np.ndarray) -> np.ndarray:
+        waves = scipy.fft.rfft2(part, size)
+        waves *= spectrum.numpy()
+        return scipy.fft.irfft2(waves, size, overwrite_x=True)
+    few = max(1, 2**18 // x[0].numel())
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return torch.from_numpy(np.concatenate(list(pool.map(some, (part.numpy() for part in x.split(few))))))
 
 # %% ../../nbs/api/stress/01_noise_blur.ipynb #8261742a
+def _tapped(x:Tensor, disk:Tensor) -> Tensor:
+    "Images (N, C, H + 2r, W + 2r) convolved with a disk (2r + 1, 2r + 1), (N, C, H, W)."
+    r = len(disk)//2
+    h, w = x.shape[-2] - 2*r, x.shape[-1] - 2*r
+    total = x.new_zeros(*x.shape[:2], h, w)
+    for i, weights in enumerate(disk[r:, r:].tolist()): # the lower right quarter
+        rows = x[:, :, r + i:r + i + h] + x[:, :, r - i:r - i + h] if i else x[:, :, r:r + h]
+        for j, v in enumerate(weights):
+            if v: total.add_(rows[..., r + j:r + j + w], alpha=v)
+            if v and j: total.add_(rows[..., r - j:r - j + w], alpha=v)
+    return total
+
 def _defocus(x:Tensor, radius:float, alias:float) -> Tensor:
     "Images blurred by a disk, mirrored at the border."
     disk, (h, w) = _disk(radius, alias, str(x.device)), x.shape[-2:]
     k = len(disk)
     wide = pad_border(x, k//2, k//2, "mirror")
-    if k <= 5:
-        taps = [(i, j, v) for i, row in enumerate(disk.tolist()) for j, v in enumerate(row) if v]
-        return sum(wide[:, :, i:i + h, j:j + w]*v for i, j, v in taps)
+    if k <= 9: return _tapped(wide, disk)
     size = tuple(scipy.fft.next_fast_len(n, True) for n in wide.shape[-2:])
     spectrum = _spectrum(radius, alias, size, str(x.device))
     return _filtered(wide, spectrum, size)[:, :, k - 1:k - 1 + h, k - 1:k - 1 + w]

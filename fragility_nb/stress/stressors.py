@@ -203,12 +203,17 @@ def _kernel(sigma:float, truncate:float) -> Tensor:
     return k / k.sum()
 
 @lru_cache(maxsize=64)
-def _band(n:int, sigma:float, border:str, truncate:float, device:str) -> Tensor:
-    "Blurring along n pixels as a matrix (n, n); row i holds the weights of output i."
+def _band(n:int, sigma:float, border:str, truncate:float, device:str) -> list[tuple[slice, slice, Tensor]]:
+    "Blurring along n pixels as matrices: some outputs, the inputs that they need, and the weights (outputs, inputs)."
     k = _kernel(sigma, truncate)
-    at = border_index(n, len(k)//2, border).unfold(0, len(k), 1) # (n, taps)
-    return torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, at, k.expand(n, -1)).float().to(device)
+    r, part = len(k)//2, 56 # outputs at once: fewer products than with all, and still large ones
+    at = border_index(n, r, border).unfold(0, len(k), 1) # (n, taps)
+    whole = torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, at, k.expand(n, -1)).float().to(device)
+    if n < 2*part or r > n//4: return [(slice(0, n), slice(0, n), whole)]
+    places = [(slice(i, min(i + part, n)), slice(max(0, i - r), min(i + part + r, n))) for i in range(0, n, part)]
+    return [(out, used, whole[out, used].contiguous()) for out, used in places]
 
+# %% ../../nbs/api/stress/00_stressors.ipynb #dfec3f30
 def _taps(x:Tensor, kernel:Tensor, border:str, dim:int) -> Tensor:
     "Blurring along one dimension by adding up shifted images; opposite taps share their weight."
     n, r, k = x.shape[dim], len(kernel)//2, kernel.tolist()
@@ -216,6 +221,12 @@ def _taps(x:Tensor, kernel:Tensor, border:str, dim:int) -> Tensor:
     out = wide.narrow(dim, r, n)*k[r]
     for i in range(r): out.add_(wide.narrow(dim, i, n) + wide.narrow(dim, 2*r - i, n), alpha=k[i])
     return out
+
+def _products(x:Tensor, parts:Sequence[tuple[slice, slice, Tensor]], dim:int) -> Tensor:
+    "Blurring along one dimension by matrix products."
+    if dim == 2: made = [torch.matmul(band, x[:, :, used]) for _, used, band in parts]
+    else: made = [torch.matmul(x[..., used], band.T) for _, used, band in parts]
+    return made[0] if len(made) == 1 else torch.cat(made, dim)
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #10c00003
 @checked
@@ -232,9 +243,7 @@ def gaussian_filter(
     if len(kernel) == 1: return x
     for dim, n in ((2, x.shape[2]), (3, x.shape[3])):
         if len(kernel) < n/8: x = _taps(x, kernel, border, dim)
-        else:
-            band = _band(n, float(sigma), border, float(truncate), str(x.device))
-            x = torch.matmul(band, x) if dim == 2 else torch.matmul(x, band.T)
+        else: x = _products(x, _band(n, float(sigma), border, float(truncate), str(x.device)), dim)
     return x
 
 # %% ../../nbs/api/stress/00_stressors.ipynb #8b24e3c8

@@ -331,40 +331,51 @@ def _box(x:Tensor) -> Tensor:
     return (rows[..., :w] + rows[..., 1:w + 1]).add_(rows[..., 2:]).mul_(1/9)
 
 # %% ../../nbs/api/stress/02_weather.ipynb #7847d33b
+def _slopes(x:Tensor) -> tuple[Tensor, Tensor]:
+    "Sobel's slopes to the right and down, with a margin of zeros, (N, 1, H + 2, W + 2); the edge goes on beyond it."
+    wide, (h, w) = pad_border(x, 1, 1, "nearest"), x.shape[-2:]
+    right, down = wide[..., 2:] - wide[..., :-2], wide[:, :, 2:] - wide[:, :, :-2]
+    gx = (right[:, :, :h] + right[:, :, 2:]).add_(right[:, :, 1:-1], alpha=2)
+    gy = (down[..., :w] + down[..., 2:]).add_(down[..., 1:-1], alpha=2)
+    return F.pad(gx, (1, 1, 1, 1)), F.pad(gy, (1, 1, 1, 1))
+
 def _edges(x:Tensor, low:float=50., high:float=150.) -> Tensor:
     "Canny's edges (N, 1, H, W) of images in 0 … 255, as OpenCV's: Sobel, thinned across the edge, two thresholds."
-    sobel = [[-1., 0., 1.], [-2., 0., 2.], [-1., 0., 1.]]
-    gx, gy = _slide(x, sobel, "nearest"), _slide(x, list(zip(*sobel)), "nearest")
-    size, (h, w) = gx.abs() + gy.abs(), x.shape[-2:]
-    i = (size.flatten() > low).nonzero()[:, 0] # few pixels; only these are looked at
-    gx, gy, wide = gx.flatten()[i], gy.flatten()[i], F.pad(size, (1, 1, 1, 1)).flatten()
+    gx, gy = _slopes(x)
+    (n, _, tall, wide), size = gx.shape, (gx.abs() + gy.abs()).flatten()
+    i = (size > low).nonzero()[:, 0] # few pixels; only these are looked at
+    gx, gy = gx.flatten()[i], gy.flatten()[i]
     # down: to the lower right or upper left
     flat, steep, down = gy.abs() < 0.41421356*gx.abs(), gy.abs() > 2.41421356*gx.abs(), gx*gy >= 0
-    step = torch.where(flat, 1, torch.where(steep, w + 2, torch.where(down, w + 3, w + 1)))
-    j = i//(h*w)*(h + 2)*(w + 2) + (i//w % h + 1)*(w + 2) + i % w + 1 # the same pixels with the margin
-    here, before, after = wide[j], wide[j - step], wide[j + step]
-    thin = torch.zeros(x.numel(), dtype=torch.bool, device=x.device)
-    thin[i] = (here > before) & ((here > after) | (flat | steep) & (here == after))
-    return _grown((thin & (size.flatten() > high)).view_as(x), thin.view_as(x))
+    step = torch.where(flat, 1, torch.where(steep, wide, torch.where(down, wide + 1, wide - 1)))
+    here, before, after = size[i], size[i - step], size[i + step]
+    thin = (here > before) & ((here > after) | (flat | steep) & (here == after))
+    strong = torch.zeros(len(size), dtype=torch.bool, device=x.device)
+    strong[i] = thin & (here > high)
+    return _grown(strong, i[thin & (here <= high)], wide).view(n, 1, tall, wide)[..., 1:-1, 1:-1]
 
 # %% ../../nbs/api/stress/02_weather.ipynb #47042a2b
-def _grown(strong:Tensor, weak:Tensor) -> Tensor:
-    "The strong pixels, and the weak ones that hang together with them."
-    while True:
-        more = (F.max_pool2d(strong.float(), 3, 1, 1) > 0) & weak
-        if torch.equal(more, strong): return strong
-        strong = more
+def _grown(strong:Tensor, weak:Tensor, wide:int) -> Tensor:
+    "The strong pixels of flat images so wide, and those of the places `weak` that hang together with them."
+    around = torch.tensor([-wide - 1, -wide, 1 - wide, -1, 1, wide - 1, wide, wide + 1], device=weak.device)
+    while len(weak):
+        near = strong[weak[:, None] + around].any(1)
+        if not near.any(): break
+        strong[weak[near]] = True
+        weak = weak[~near]
+    return strong
 
 # %% ../../nbs/api/stress/02_weather.ipynb #3c324b0e
-_WAYS = ((0, 1, 65536), (1, 0, 65536), (1, 1, 91750), (1, -1, 91750), # rows, columns, and length in 1/65536
-         (1, 2, 143976), (1, -2, 143976), (2, 1, 143976), (2, -1, 143976))
+_STEP = 325 # parts of a pixel: all lengths are whole but the knight's, which is 1/43000 of a pixel too long
+_WAYS = ((0, 1, 325), (1, 0, 325), (1, 1, 455), (1, -1, 455), # rows, columns, and length
+         (1, 2, 714), (1, -2, 714), (2, 1, 714), (2, -1, 714))
 
 def _distance(edges:Tensor, far:int=20) -> Tensor:
-    "OpenCV's distance (5×5 mask) of each pixel (N, 1, H, W) to the nearest edge, at most `far`."
-    d, (h, w) = (~edges).int().mul_((far + 1)*65536), edges.shape[-2:]
+    "OpenCV's distance (5×5 mask) of each pixel (N, 1, H, W) to the nearest edge, at most `far` (up to 40)."
+    d, (h, w) = (~edges).to(torch.int16).mul_((far + 1)*_STEP), edges.shape[-2:]
     for rows, columns, length in _WAYS:
         k = 1 # steps at once; any number of them is a sum of powers of 2
-        while k*length <= far*65536 and k*rows < h and k*abs(columns) < w:
+        while k*length <= far*_STEP and k*rows < h and k*abs(columns) < w:
             y, x = k*rows, k*abs(columns)
             here, there = (d[..., :h - y, :w - x], d[..., y:, x:]) if columns >= 0 else \
                           (d[..., :h - y, x:], d[..., y:, :w - x])
@@ -372,7 +383,7 @@ def _distance(edges:Tensor, far:int=20) -> Tensor:
             torch.minimum(here, back, out=here)
             torch.minimum(there, forth, out=there)
             k *= 2
-    return d.clamp_(max=far*65536).float().mul_(1/65536)
+    return d.clamp_(max=far*_STEP).float().div_(_STEP)
 
 # %% ../../nbs/api/stress/02_weather.ipynb #5d40c5b0
 def _equalised(x:Tensor, levels:int) -> Tensor:
