@@ -90,3 +90,10 @@ def options_of(
 ) -> dict: # by name; empty if there are none
     "The keyword arguments of a user's own code."
     return read_options(text, "model_options") if text else {}
+
+# %% ../../nbs/api/cli/00_base.ipynb #322d3208
+def layers_of(
+    text:str, # "8", or "conv1,fc"
+) -> int|str:
+    "A number of layers, or their names."
+    return int(text) if text.strip().isdecimal() else text

@@ -13,7 +13,7 @@ import typer
 
 from fragility_nb.cli.base import (
     BATCH, CLASSES, CROP, DATA, DEVICE, DOWNLOAD, EPOCHS, MODEL_OPTIONS, OUT, RESIZE, ROOT, SIZE, STEM, WEIGHTS,
-    commands, named_values, options_of, plain_errors, table_option,
+    commands, layers_of, named_values, options_of, plain_errors, table_option,
 )
 
 # %% ../../nbs/api/cli/01_reports.ipynb #c1100003
@@ -21,10 +21,12 @@ def _summary_rows(table) -> dict[str, list[str]]:
     "The summary of one or more reports as text: {title: a text per network}."
     t = table
     low, high = t.low.astype(float), t.high.astype(float)
-    clean = zip(t.clean_accuracy, t.clean_low, t.clean_high)
+    accuracies = {"clean accuracy, all images": "all"} if "all_accuracy" in t else {}
+    accuracies |= {"clean accuracy": "clean"}
     counts = zip(t.fragile, t.robust, t.antifragile, t.undecided)
-    rows = {"clean accuracy": [f"{a:.3f} ({b:.3f}–{c:.3f})" for a, b, c in clean],
-            "accuracy at ε": [f"{a:.3f} at {e:.4f}" for a, e in zip(t.accuracy_at_epsilon, t.epsilon)]}
+    rows = {title: [f"{a:.3f} ({b:.3f}–{c:.3f})" for a, b, c in zip(t[f"{k}_accuracy"], t[f"{k}_low"], t[f"{k}_high"])]
+            for title, k in accuracies.items()}
+    rows["accuracy at ε"] = [f"{a:.3f} at {e:.4f}" for a, e in zip(t.accuracy_at_epsilon, t.epsilon)]
     for name in ("gaussian_noise_auc", "gaussian_blur_auc"):
         stress, relative = name.removesuffix("_auc").replace("gaussian_", ""), name.replace("_auc", "_relative_area")
         if relative not in t: continue
@@ -74,6 +76,8 @@ def run(
     crop: Annotated[float | None, CROP] = None,
     score_among: Annotated[str, table_option("score_among")] = "all",
     n: Annotated[int | None, table_option("n")] = None,
+    accuracy_images: Annotated[int | None, table_option("accuracy_images")] = None,
+    layers: Annotated[str | None, table_option("layers")] = None,
     epochs: Annotated[int, EPOCHS] = 20,
     lr: Annotated[float, table_option("lr")] = 3e-3,
     batch_size: Annotated[int, BATCH] = 32,
@@ -107,6 +111,8 @@ def run(
                                 weight_decay=weight_decay, augment=augment, norm=norm, start=start,
                                 inits=inits, attack_mode=attack_mode, control=control)
     if stressors is not None: study["stressors"] = stressors
+    if layers is not None: study["layers"] = layers_of(layers)
+    if accuracy_images is not None: study["accuracy_images"] = accuracy_images
     with plain_errors():
         page = run_model(model, out, data=data, root=root, download=download, image_size=image_size,
                          classes=classes, crop=crop, score_among=score_among,
