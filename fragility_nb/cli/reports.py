@@ -103,10 +103,12 @@ def run(
     stem: Annotated[str | None, STEM] = None,
     resize: Annotated[int | None, RESIZE] = None,
     device: Annotated[str | None, DEVICE] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Only say how long it would take here, and where that is "
+                                                              "long what a smaller report would be.")] = False,
 ):
     "Train a network (unless MODEL is a checkpoint, or there are WEIGHTS) and write its fragility report."
     from fragility_nb.core.code import title_of
-    from fragility_nb.run.model_runs import run_model, summary_table
+    from fragility_nb.run.model_runs import estimate_run, run_model, summary_table
     study:dict[str, Any] = dict(optimizer=optimizer, momentum=momentum, schedule=schedule,
                                 weight_decay=weight_decay, augment=augment, norm=norm, start=start,
                                 inits=inits, attack_mode=attack_mode, control=control)
@@ -114,12 +116,13 @@ def run(
     if layers is not None: study["layers"] = layers_of(layers)
     if accuracy_images is not None: study["accuracy_images"] = accuracy_images
     with plain_errors():
-        page = run_model(model, out, data=data, root=root, download=download, image_size=image_size,
-                         classes=classes, crop=crop, score_among=score_among,
-                         stem=stem or "imagenet", resize=resize, epochs=epochs, lr=lr, batch_size=batch_size,
-                         snapshots=snapshots, seed=seed, device=device, n=n, thresholds=thresholds,
-                         relative_accuracy=relative_accuracy, band=band, ci=ci, attack=attack, weights=weights,
-                         model_options=options_of(model_options),
-                         attack_options=named_values("attack_options", attack_options), **study)
+        how = dict(data=data, root=root, download=download, image_size=image_size, classes=classes, crop=crop,
+                   score_among=score_among, stem=stem or "imagenet", resize=resize, epochs=epochs, lr=lr,
+                   batch_size=batch_size, snapshots=snapshots, seed=seed, device=device, n=n, thresholds=thresholds,
+                   relative_accuracy=relative_accuracy, band=band, ci=ci, attack=attack, weights=weights,
+                   model_options=options_of(model_options),
+                   attack_options=named_values("attack_options", attack_options), **study)
+        if estimate: return typer.echo(estimate_run(model, **how).text(command=True))
+        page = run_model(model, out, tell=typer.echo, **how)
         _show(summary_table({title_of(model): out/"result.nc"}))
         typer.echo(f"\nThe report:  {page}\nThe numbers: {out/'result.nc'}")
