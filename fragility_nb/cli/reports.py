@@ -13,7 +13,7 @@ import typer
 
 from fragility_nb.cli.base import (
     BATCH, CLASSES, CROP, DATA, DEVICE, DOWNLOAD, EPOCHS, MODEL_OPTIONS, OUT, RESIZE, ROOT, SIZE, STEM, WEIGHTS,
-    commands, layers_of, named_values, options_of, plain_errors, table_option,
+    commands, layers_of, options_of, plain_errors, table_option,
 )
 
 # %% ../../nbs/api/cli/01_reports.ipynb #c1100003
@@ -121,7 +121,7 @@ def run(
                    batch_size=batch_size, snapshots=snapshots, seed=seed, device=device, n=n, thresholds=thresholds,
                    relative_accuracy=relative_accuracy, band=band, ci=ci, attack=attack, weights=weights,
                    model_options=options_of(model_options),
-                   attack_options=named_values("attack_options", attack_options), **study)
+                   attack_options=options_of(attack_options, "attack_options"), **study)
         if estimate: return typer.echo(estimate_run(model, **how).text(command=True))
         page = run_model(model, out, tell=typer.echo, **how)
         _show(summary_table({title_of(model): out/"result.nc"}))
