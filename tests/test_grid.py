@@ -122,7 +122,7 @@ def test_every_run_has_its_files(undisturbed):
     plan = load_study(undisturbed)
     status = study_status(plan)
     for run in plan.runs:
-        assert {p.name for p in run.folder.iterdir()} == {".lock", ".result.copy", "log.txt", "params.json",
+        assert {p.name for p in run.folder.iterdir()} == {".result.copy", "log.txt", "params.json",
                                                           "result.nc", "run.json", "work.html", "work.ipynb"}
         assert re.fullmatch(r"seed=\d_[0-9a-f]{8}", run.name)
         assert json.loads((run.folder / "params.json").read_text())["params"] == run.params

@@ -8,7 +8,6 @@ __all__ = []
 # %% ../../nbs/api/cli/00_base.ipynb #2724b536
 import contextlib
 import io
-import json
 import os
 import sys
 
@@ -63,30 +62,19 @@ STEM, RESIZE, EPOCHS, BATCH = map(table_option, ("stem", "resize", "epochs", "ba
 CLASSES, CROP = map(table_option, ("classes", "crop"))
 DOWNLOAD = table_option("download", flag=True)
 
-# %% ../../nbs/api/cli/00_base.ipynb #38e04f0c
-def named_values(
-    what:str, # the option's name, for the error
-    text:str, # "steps=20,norm=l2", or JSON
-) -> dict:
-    "A table of values from a command line."
-    if text.lstrip().startswith("{"):
-        try: return json.loads(text)
-        except ValueError as e: raise ValueError(f"Expected `{what}` to be JSON, but {e}: {text!r}.") from None
-    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    wrong = [key for key, equals, _ in pairs if not equals or not key.strip()]
-    if wrong: raise ValueError(f"Expected `{what}` to be like steps=20,norm=l2, or JSON, but got {text!r}.")
-    return {key.strip(): _plain(value.strip()) for key, _, value in pairs}
-
-def _plain(text:str):
-    "A number, true, false, null, or the text itself."
-    try: return json.loads(text.lower() if text in ("True", "False") else text)
-    except ValueError: return text
-
 # %% ../../nbs/api/cli/00_base.ipynb #modelop1
 MODEL_OPTIONS, WEIGHTS = (table_option(k) for k in ("model_options", "weights"))
 
 def options_of(
     text:str|None, # as it was typed: depth=3,act=relu, or JSON
+    what:str="model_options", # the argument's name, for the error
 ) -> dict: # by name; empty if there are none
-    "The keyword arguments of a user's own code."
-    return read_options(text, "model_options") if text else {}
+    "Keyword arguments, as of a user's own code or an attack."
+    return read_options(text, what) if text else {}
+
+# %% ../../nbs/api/cli/00_base.ipynb #322d3208
+def layers_of(
+    text:str, # "8", or "conv1,fc"
+) -> int|str:
+    "A number of layers, or their names."
+    return int(text) if text.strip().isdecimal() else text

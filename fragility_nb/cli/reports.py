@@ -13,7 +13,7 @@ import typer
 
 from fragility_nb.cli.base import (
     BATCH, CLASSES, CROP, DATA, DEVICE, DOWNLOAD, EPOCHS, MODEL_OPTIONS, OUT, RESIZE, ROOT, SIZE, STEM, WEIGHTS,
-    commands, named_values, options_of, plain_errors, table_option,
+    commands, layers_of, options_of, plain_errors, table_option,
 )
 
 # %% ../../nbs/api/cli/01_reports.ipynb #c1100003
@@ -21,10 +21,12 @@ def _summary_rows(table) -> dict[str, list[str]]:
     "The summary of one or more reports as text: {title: a text per network}."
     t = table
     low, high = t.low.astype(float), t.high.astype(float)
-    clean = zip(t.clean_accuracy, t.clean_low, t.clean_high)
+    accuracies = {"clean accuracy, all images": "all"} if "all_accuracy" in t else {}
+    accuracies |= {"clean accuracy": "clean"}
     counts = zip(t.fragile, t.robust, t.antifragile, t.undecided)
-    rows = {"clean accuracy": [f"{a:.3f} ({b:.3f}–{c:.3f})" for a, b, c in clean],
-            "accuracy at ε": [f"{a:.3f} at {e:.4f}" for a, e in zip(t.accuracy_at_epsilon, t.epsilon)]}
+    rows = {title: [f"{a:.3f} ({b:.3f}–{c:.3f})" for a, b, c in zip(t[f"{k}_accuracy"], t[f"{k}_low"], t[f"{k}_high"])]
+            for title, k in accuracies.items()}
+    rows["accuracy at ε"] = [f"{a:.3f} at {e:.4f}" for a, e in zip(t.accuracy_at_epsilon, t.epsilon)]
     for name in ("gaussian_noise_auc", "gaussian_blur_auc"):
         stress, relative = name.removesuffix("_auc").replace("gaussian_", ""), name.replace("_auc", "_relative_area")
         if relative not in t: continue
@@ -74,6 +76,8 @@ def run(
     crop: Annotated[float | None, CROP] = None,
     score_among: Annotated[str, table_option("score_among")] = "all",
     n: Annotated[int | None, table_option("n")] = None,
+    accuracy_images: Annotated[int | None, table_option("accuracy_images")] = None,
+    layers: Annotated[str | None, table_option("layers")] = None,
     epochs: Annotated[int, EPOCHS] = 20,
     lr: Annotated[float, table_option("lr")] = 3e-3,
     batch_size: Annotated[int, BATCH] = 32,
@@ -99,21 +103,26 @@ def run(
     stem: Annotated[str | None, STEM] = None,
     resize: Annotated[int | None, RESIZE] = None,
     device: Annotated[str | None, DEVICE] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Only say how long it would take here, and where that is "
+                                                              "long what a smaller report would be.")] = False,
 ):
     "Train a network (unless MODEL is a checkpoint, or there are WEIGHTS) and write its fragility report."
     from fragility_nb.core.code import title_of
-    from fragility_nb.run.model_runs import run_model, summary_table
+    from fragility_nb.run.model_runs import estimate_run, run_model, summary_table
     study:dict[str, Any] = dict(optimizer=optimizer, momentum=momentum, schedule=schedule,
                                 weight_decay=weight_decay, augment=augment, norm=norm, start=start,
                                 inits=inits, attack_mode=attack_mode, control=control)
     if stressors is not None: study["stressors"] = stressors
+    if layers is not None: study["layers"] = layers_of(layers)
+    if accuracy_images is not None: study["accuracy_images"] = accuracy_images
     with plain_errors():
-        page = run_model(model, out, data=data, root=root, download=download, image_size=image_size,
-                         classes=classes, crop=crop, score_among=score_among,
-                         stem=stem or "imagenet", resize=resize, epochs=epochs, lr=lr, batch_size=batch_size,
-                         snapshots=snapshots, seed=seed, device=device, n=n, thresholds=thresholds,
-                         relative_accuracy=relative_accuracy, band=band, ci=ci, attack=attack, weights=weights,
-                         model_options=options_of(model_options),
-                         attack_options=named_values("attack_options", attack_options), **study)
+        how = dict(data=data, root=root, download=download, image_size=image_size, classes=classes, crop=crop,
+                   score_among=score_among, stem=stem or "imagenet", resize=resize, epochs=epochs, lr=lr,
+                   batch_size=batch_size, snapshots=snapshots, seed=seed, device=device, n=n, thresholds=thresholds,
+                   relative_accuracy=relative_accuracy, band=band, ci=ci, attack=attack, weights=weights,
+                   model_options=options_of(model_options),
+                   attack_options=options_of(attack_options, "attack_options"), **study)
+        if estimate: return typer.echo(estimate_run(model, **how).text(command=True))
+        page = run_model(model, out, tell=typer.echo, **how)
         _show(summary_table({title_of(model): out/"result.nc"}))
         typer.echo(f"\nThe report:  {page}\nThe numbers: {out/'result.nc'}")

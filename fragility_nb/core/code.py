@@ -283,7 +283,7 @@ def read_options(
     pairs = [part.partition("=") for part in re.split(r",(?=\s*[^\W\d]\w*\s*=)", text) if part.strip()]
     for name, sign, _ in pairs:
         if not sign or not name.strip().isidentifier():
-            raise ValueError(f"Expected `{what}` to be like depth=3,act=relu, or JSON, but got {text!r}.")
+            raise ValueError(f"Expected `{what}` to be like name=value,other=2, or JSON, but got {text!r}.")
     return {name.strip(): _read_value(value.strip()) for name, _, value in pairs}
 
 def _read_value(text:str) -> Any:

@@ -19,6 +19,7 @@ KINDS:dict[str, tuple[Any, str]] = dict( # kind -> the Python types that fit, in
     bool=(bool, "true or false"), int=(int, "an integer"), float=((int, float), "a number"), str=(str, "text"),
     list=(list, "a list"), tuple=(list, "a list"), dict=(dict, "a table"),
     named=((str, list, dict), "names, with options or without"),
+    layers=((int, str, list), "a number of layers, or their names"),
     names=((str, list, dict), "a text, a list of names, or a table of name -> index"))
 
 def fits_kind(
@@ -66,6 +67,7 @@ def check_option(
     elif option.kind == "str": _check_text(name, value, option)
     elif option.kind in ("list", "tuple"): check_entries(name, value, option)
     elif option.kind == "named": check_names(name, value, option)
+    elif option.kind == "layers": check_layers(name, value)
     elif not fits_kind(value, option.kind):
         what = KINDS[option.kind][1]
         raise TypeError(f"Expected `{name}` to be {what}, but got {value!r}.")
@@ -111,6 +113,20 @@ def check_names(
         raise ValueError(f"Expected `{name}` to name at least {option.least}, but got {value!r}.")
     for part, _ in parts:
         if option.choices: check_choice(name, part, option.choices)
+
+# %% ../../nbs/api/core/06_options.ipynb #aaa64ead
+def check_layers(
+    name:str, # of the parameter
+    value, # as it came
+) -> None:
+    "Refuses what is neither a whole number of layers nor their names."
+    if isinstance(value, int) and not isinstance(value, bool):
+        check_number(name, value, low=1, integer=True)
+        return
+    several = value if isinstance(value, list) else [value]
+    if several and all(isinstance(v, str) and v.strip() for v in several): return
+    raise TypeError(f"Expected `{name}` to be a number of layers, as 8, or their names, as \"conv1,linear\", but got "
+                    f"{value!r}.")
 
 # %% ../../nbs/api/core/06_options.ipynb #58602b10
 _MOST = 2**63 - 1 # largest integer of a saved result
@@ -196,12 +212,19 @@ _REPORT = dict(
     severities=_LEVELS, seeds=_SEEDS, results=_TEXTS, names=_TEXTS,
     relative_accuracy=Option("float", "Share of the clean accuracy that the attack shall leave, between 0 and 1.",
                              above=0, high=0.9999),
+    layers=Option("layers", "Layers whose weights are filtered: names by commas, or a number of them, spread evenly "
+                            "over the depth; default all.", optional=True),
+    accuracy_images=_count("Test images for the clean accuracy alone, where n takes fewer for the rest; default n.",
+                           optional=True),
     thresholds=Option("int", "Thresholds of each synaptic filter; the paper uses 25.", low=2),
     stressors=Option("named", "Stressors by name, as gaussian_noise or fog(constants='cifar'); see `fragility list`.",
                      names="stressor", least=1),
     attack_mode=Option("str", "'adaptive': images are attacked anew for each filtered network; 'fixed': once.",
                        choices=("adaptive", "fixed")),
-    control=Option("int", "Random orders by which as many weights are removed at random; 0: none.", low=0),
+    control=Option("int", "Random orders by which as many weights are removed at random; 0: none.", low=0))
+
+# %% ../../nbs/api/core/06_options.ipynb #c6a7447b
+_SCORED = dict(
     landscape_thresholds=Option("int", "Thresholds of each filter in the learning landscape.", low=2),
     landscape_images=_count("Test images in the learning landscape."),
     band=Option("float", "Scores within ± this area count as robust.", low=0),
@@ -247,7 +270,7 @@ _GRID = dict(
 
 # %% ../../nbs/api/core/06_options.ipynb #e0a0fb62
 OPTIONS = { # parameter, or command.parameter where this one means something else by it -> what it may be
-    **_IMAGES, **_NETWORK, **_BUILD, **_TRAINING, **_REPORT, **_ATTACK, **_MATRIX, **_DIFFERENTIAL, **_GRID,
+    **_IMAGES, **_NETWORK, **_BUILD, **_TRAINING, **_REPORT, **_SCORED, **_ATTACK, **_MATRIX, **_DIFFERENTIAL, **_GRID,
     "model_report.snapshots": Option("str", "Folder of a training with snapshots."),
     "train.n": _count("Number of training images, class-balanced; default all.", optional=True),
     "train.snapshots": Option("str", "'10': weights are kept every 10 epochs; '0,5,20': at these."),

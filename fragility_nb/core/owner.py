@@ -170,6 +170,34 @@ def _open_lock(path:Path) -> int:
     try: return os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except OSError as e: raise OSError(f"Cannot write `{path.parent}`: {e.strerror or e} (`{path}`).") from e
 
+# %% ../../nbs/api/core/07_owner.ipynb #2382ed3c
+def _same_file(handle:int, path:Path) -> bool:
+    "Whether an open file is still what its path leads to; another process may have removed it, as it left."
+    if fcntl is None: return True
+    try: return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError: return False
+
+def _lock(path:Path, until:float, refused:Callable[[], BaseException]) -> int: # handle
+    "Opens the file of the lock and takes it; an error if another process has it all the time."
+    while True:
+        handle = _open_lock(path)
+        try: mine = _locked(handle) and _same_file(handle, path)
+        except BaseException:
+            os.close(handle)
+            raise
+        if mine: return handle
+        gone = not _same_file(handle, path)
+        os.close(handle)
+        if gone: continue
+        if time.monotonic() > until: raise refused()
+        time.sleep(0.05)
+
+def _unlock(handle:int, path:Path) -> None:
+    "Removes the file of a lock that is held, and gives it back."
+    with contextlib.suppress(OSError): # Windows does not remove what is open
+        if _same_file(handle, path): path.unlink()
+    os.close(handle)
+
 # %% ../../nbs/api/core/07_owner.ipynb #8aaf728b
 @contextlib.contextmanager
 @checked
@@ -182,20 +210,18 @@ def own_folder(
     folder, until = Path(folder), time.monotonic() + wait
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise OSError(f"Cannot write `{folder}`: {e.strerror or e}.") from e
-    claim, handle = Claim(folder/".owner"), _open_lock(folder/".lock")
+    claim, lock = Claim(folder/".owner"), folder/".lock"
+    handle = _lock(lock, until, lambda: _refusal(what, read_claim(claim.path)))
     def still_ours() -> None:
         if claim.holds(): return
         raise BlockingIOError(f"`{folder}` was taken over by another process, which did not hear of this one for long: "
                       f"nothing was written into it.")
     try:
-        while not _locked(handle):
-            if time.monotonic() > until: raise _refusal(what, read_claim(claim.path))
-            time.sleep(0.05)
         _taken(claim, max(0., until - time.monotonic()), what)
         yield still_ours
     finally:
         claim.release()
-        os.close(handle)
+        _unlock(handle, lock)
 
 # %% ../../nbs/api/core/07_owner.ipynb #9a556efe
 @checked

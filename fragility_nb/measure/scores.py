@@ -483,6 +483,14 @@ def _stress_line(stress:xr.Dataset) -> dict[str, float]: # name of a stress and 
     return {f"{s}_{k}": float(every[k].sel(stress=s)) for s in stress.stress.values
             for k in ("relative_area", "half_severity", "flip_rate", "auc") if k in every}
 
+def _clean_line(report:xr.DataTree, stress:xr.Dataset) -> dict[str, float]:
+    "The clean accuracy with its interval, and that of more images than the rest was measured on, if there is one."
+    parts = {"clean": stress} | ({"all": report["clean"].to_dataset()} if "clean" in report.children else {})
+    own = {k: part.isel(stress=0, severity=0) for k, part in parts.items()}
+    return {f"{k}_{title}": float(one[v]) for k, one in own.items()
+            for title, v in (("accuracy", "accuracy"), ("low", "low"), ("high", "high"))}
+
+# %% ../../nbs/api/measure/04_scores.ipynb #e83796c0
 @checked
 def result_summary(
     report:xr.DataTree, # a report's `result.nc`: groups stress_summary, filters, scores, epsilon (, scores_random)
@@ -492,7 +500,7 @@ def result_summary(
     if missing:
         raise ValueError(f"Expected `report` to be the result of a report, but it has no group {', '.join(missing)}.")
     stress, scores, found = (report[g].to_dataset() for g in ("stress_summary", "scores", "epsilon"))
-    random, clean = report.children.get("scores_random"), stress.isel(stress=0, severity=0)
-    return dict(clean_accuracy=float(clean.accuracy), clean_low=float(clean.low), clean_high=float(clean.high),
-                epsilon=float(found.epsilon), accuracy_at_epsilon=float(found.accuracy)) | _stress_line(stress) \
+    random = report.children.get("scores_random")
+    return _clean_line(report, stress) \
+        | dict(epsilon=float(found.epsilon), accuracy_at_epsilon=float(found.accuracy)) | _stress_line(stress) \
         | score_summary(scores, random=None if random is None else random.to_dataset())

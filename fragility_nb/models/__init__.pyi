@@ -16,8 +16,8 @@ from .table import (
     model_table, channel_stats, model_for, sizes_of, open_model, model_question, is_own_code, network_titles,
 )
 from .activations import (
-    WEIGHTED, Layer, attention_parts, part_rows, is_attention, find_layers, layer_table, record_activations,
-    unit_table, kernel_weights,
+    WEIGHTED, Layer, attention_parts, part_rows, is_attention, find_layers, layer_table, pick_layers,
+    record_activations, unit_table, kernel_weights,
 )
 from .augment import AUGMENTS, image_uniform, RandomCrop, HorizontalFlip, as_augment, epoch_order
 from .steps import OPTIMIZERS, SCHEDULES
@@ -34,7 +34,7 @@ __all__ = [
     "save_checkpoint", "read_safetensors", "checkpoint_facts", "list_models", "find_architecture", "least_size",
     "create_model", "check_says", "load_checkpoint", "model_table", "channel_stats", "model_for", "sizes_of",
     "open_model", "model_question", "is_own_code", "network_titles", "WEIGHTED", "Layer", "attention_parts",
-    "part_rows", "is_attention", "find_layers", "layer_table", "record_activations", "unit_table",
+    "part_rows", "is_attention", "find_layers", "layer_table", "pick_layers", "record_activations", "unit_table",
     "kernel_weights", "AUGMENTS", "image_uniform", "RandomCrop", "HorizontalFlip", "as_augment", "epoch_order",
     "OPTIMIZERS", "SCHEDULES", "own_answers", "describe_model", "question_of", "answers_text", "answers_differ",
     "snapshot_path", "list_snapshots", "snapshot_epochs", "StopTraining", "fit", "fit_inits", "init_snapshots",

@@ -8,16 +8,13 @@ __all__ = []
 # %% ../../nbs/api/models/14_foreign.ipynb #f593ce3b
 import contextlib
 import copy
-import importlib.util
 import inspect
 import json
 import random
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,31 +99,6 @@ def library_attack(
              if isinstance(v, type) and library_of(v) == library and not inspect.isabstract(v)}
     if name in known: return known[name]
     raise unknown_name("attack", f"{library}:{name}", [f"{library}:{k}" for k in sorted(known)])
-
-# %% ../../nbs/api/models/14_foreign.ipynb #a19b03f7
-def load_named(
-    name:str, # "path/to/file.py:function" or "package.module:function"
-) -> Any:
-    "What a file or a module calls by this name. The file is executed."
-    place, _, inner = name.rpartition(":")
-    if place.endswith(".py"): module = _run_file(Path(place).expanduser())
-    else:
-        try: module = import_module(place)
-        except ImportError as e: raise ValueError(f"Expected `attack` {name!r} to name a module: {e}.") from e
-    if hasattr(module, inner): return getattr(module, inner)
-    known = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]
-    raise unknown_name("attack", name, [f"{place}:{k}" for k in known])
-
-# %% ../../nbs/api/models/14_foreign.ipynb #906ce389
-def _run_file(path:Path) -> Any:
-    "A Python file as a module of its own; it finds the modules beside it."
-    if not path.is_file(): raise FileNotFoundError(f"No file `{path}`, named by `attack`.")
-    spec:Any = importlib.util.spec_from_file_location(f"{path.stem}_{text_digest(str(path.resolve()))}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))
-    try: spec.loader.exec_module(module)
-    finally: sys.path.remove(str(path.resolve().parent))
-    return module
 
 # %% ../../nbs/api/models/14_foreign.ipynb #9f3660b1
 def setting(

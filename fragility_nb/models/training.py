@@ -339,6 +339,18 @@ def _check_network(model:str, network:dict, image_size:int|None) -> None:
     zoo = find_architecture(model).source != "code" and network.get("weights") is None
     if zoo: create_model(model, **network | dict(image_size=image_size or 299))
 
+# %% ../../nbs/api/models/11_training.ipynb #8bb02a58
+def _built_with(
+    network:Mapping|None, # options of `create_model`
+    **beside, # more of them, which may stand there, too
+) -> dict[str, Any]: # those that say something
+    "The options of a network from both places; one that is given twice must say the same."
+    given = {k: v for k, v in (network or {}).items() if v}
+    for k, v in beside.items():
+        if v and given.get(k, v) != v:
+            raise ValueError(f"Expected `{k}` to be given once, but got {v!r}, and in `network` {given[k]!r}.")
+    return given | {k: v for k, v in beside.items() if v}
+
 # %% ../../nbs/api/models/11_training.ipynb #593735d5
 @checked
 def train_model(
@@ -367,8 +379,7 @@ def train_model(
     check_number("epochs", epochs, low=1, integer=True)
     check_number("inits", inits, low=1, integer=True)
     keep = sorted({*snapshot_epochs(snapshots, epochs), epochs})
-    network = {k: v for k, v in ((network or {}) | dict(model_options=model_options, weights=weights)).items() if v} \
-        | ({"model_options": network["model_options"]} if network and network.get("model_options") else {})
+    network = _built_with(network, model_options=model_options, weights=weights)
     # a wrong name is told before the data are read
     as_augment(options.get("augment"))
     own_momentum(options.get("optimizer", "adam"), options.get("momentum"))

@@ -1,9 +1,9 @@
 # Made by tools/public_names.py.
 from . import batchnorm, coverage, kernels, retraining
 from .batchnorm import (
-    probe_summary, emission_effect, statistic_baseline, statistic_scores, find_batchnorms, residual_features,
-    statistic_gap, statistic_stress, BN_PROBES, batch_statistics, recalibrate, recalibration, bn_probe,
-    plot_statistic_gap, plot_channel_gaps, plot_residual, plot_emitted, plot_statistic_stress,
+    probe_summary, emission_effect, statistic_baseline, statistic_scores, find_batchnorms, norms_after,
+    residual_features, statistic_gap, statistic_stress, BN_PROBES, batch_statistics, recalibrate, recalibration,
+    bn_probe, plot_statistic_gap, plot_channel_gaps, plot_residual, plot_emitted, plot_statistic_stress,
     plot_statistic_scores, plot_batch_statistics, plot_recalibration,
 )
 from .kernels import (
@@ -26,11 +26,11 @@ from .retraining import (
 
 __all__ = [
     "probe_summary", "emission_effect", "statistic_baseline", "statistic_scores", "find_batchnorms",
-    "residual_features", "statistic_gap", "statistic_stress", "BN_PROBES", "batch_statistics", "recalibrate",
-    "recalibration", "bn_probe", "plot_statistic_gap", "plot_channel_gaps", "plot_residual", "plot_emitted",
-    "plot_statistic_stress", "plot_statistic_scores", "plot_batch_statistics", "plot_recalibration",
-    "label_kernels", "fragile_kernels", "kernel_set", "kernel_shares", "permutation_test", "superiority",
-    "kernel_groups", "targeting_scores", "rebalance_gain", "kernel_dropout", "kernel_history",
+    "norms_after", "residual_features", "statistic_gap", "statistic_stress", "BN_PROBES", "batch_statistics",
+    "recalibrate", "recalibration", "bn_probe", "plot_statistic_gap", "plot_channel_gaps", "plot_residual",
+    "plot_emitted", "plot_statistic_stress", "plot_statistic_scores", "plot_batch_statistics",
+    "plot_recalibration", "label_kernels", "fragile_kernels", "kernel_set", "kernel_shares", "permutation_test",
+    "superiority", "kernel_groups", "targeting_scores", "rebalance_gain", "kernel_dropout", "kernel_history",
     "adversarial_targeting", "rebalance", "LABEL_COLOURS", "plot_kernel_dropout", "plot_kernels",
     "plot_targeting", "plot_targeting_kernels", "plot_rebalance", "plot_kernel_history", "plot_kernel_shares",
     "Output", "find_outputs", "coverage_units", "Units", "UnitReader", "NEVER", "CRITERIA", "Criterion", "NC",

@@ -218,6 +218,10 @@ def _not_told_apart(line:Mapping) -> str:
     return f"; not to be told apart from it: {', '.join(map(plain_words, others))}" if others else ""
 
 # %% ../../nbs/api/run/08_report.ipynb #f6a80500
+def _share_told(line:Mapping, of:str) -> str: # Markdown
+    "An accuracy with its interval."
+    return f"**{percent(line[f'{of}_accuracy'])}** ({percent_interval(line[f'{of}_low'], line[f'{of}_high'])})"
+
 @of_kind(epsilon="find_epsilon")
 def overview_table(
     line:Mapping, # of `result_summary`
@@ -225,6 +229,7 @@ def overview_table(
 ) -> str: # Markdown
     "Clean accuracy, the attack that was found, the most fragile layer, how many layers have which label."
     e, left = line["epsilon"], percent(float(epsilon.relative_accuracy), 0)
+    every = {"Clean accuracy of all images": _share_told(line, "all")} if "all_accuracy" in line else {}
     unit = "(L2)" if _in_l2(epsilon.attrs.get("attack", "")) else f"of the pixel range ({255*e:.1f}/255)"
     attacked = f"**ε = {e:.3f}** {unit}, accuracy {percent(line['accuracy_at_epsilon'])}"
     rows = {"Layers": label_counts(line)}
@@ -232,9 +237,8 @@ def overview_table(
         rows = {"Layers, by the published baseline": label_counts(line),
                 "Layers, against random removal": label_counts(line, "_random"),
                 "Layers whose word depends on that": str(line["depends"])}
-    return _two_columns({
-        "Clean accuracy": f"**{percent(line['clean_accuracy'])}** "
-                          f"({percent_interval(line['clean_low'], line['clean_high'])})",
+    return _two_columns(every | {
+        "Clean accuracy" + " of those below"*bool(every): _share_told(line, "clean"),
         f"{attack_words(epsilon.attrs.get('attack', 'FGSM'))} that leaves {left} of it": attacked,
         "Most fragile layer, clean images": f"**{plain_words(line['most_fragile'])}**, score "
                                             f"{told_interval(line['score'], line['low'], line['high'])}"

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.checks import Registry, check_choice, check_flag, check_number, checked, unknown_name, warn_user
+from ..core.code import load_code
 from ..core.streams import CounterStreams
 from ..data.images import ImageData
 from ..data.sets import pick_device
@@ -26,7 +27,7 @@ from ..models.answers import forward_in_blocks, with_labels_of
 from ..models.gradients import broken_gradients, gradient_rows, input_gradient, small_blocks
 from ..models.foreign import LIBRARIES, Facade, autoattack_images, call_foreign, draws, foreign_identity
 from ..models.foreign import foreign_title, foreign_words, known_options, library_attack, library_of
-from ..models.foreign import is_function, load_named, norm_name, norm_of, norm_there, setting
+from ..models.foreign import is_function, norm_name, norm_of, norm_there, setting
 from .stressors import Stressor
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #7d84f8fb
@@ -411,6 +412,11 @@ def as_attack(
     return _as_foreign(thing, epsilon, norm, random, dict(shares or {}), options)
 
 # %% ../../nbs/api/stress/04_attacks.ipynb #fb7156e2
+def _own_code(name:str) -> Any:
+    "What a file or a module calls by a name; errors name the argument."
+    try: return load_code(name)
+    except (ValueError, OSError, ImportError) as e: raise type(e)(f"`attack` {name!r}: {e}") from e
+
 def find_attack(
     name:str, # of `ATTACKS`, "torchattacks:PGD", "foolbox:…", "art:…", "captum:…", "path/to/file.py:f", "a.module:f"
     **options, # of the attack: `epsilon`, `norm` and its own
@@ -421,7 +427,7 @@ def find_attack(
     if place in LIBRARIES: return as_attack(library_attack(place, inner), **options)
     if not place or not inner:
         raise unknown_name("attack", name, [*ATTACKS, *(f"{k}:NAME" for k in LIBRARIES), "path/to/file.py:FUNCTION"])
-    found = load_named(name)
+    found = _own_code(name)
     own = isinstance(found, type) and issubclass(found, Attack)
     return _own_attack(found, options) if own else as_attack(found, **options)
 
