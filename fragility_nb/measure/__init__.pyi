@@ -19,7 +19,7 @@ from .matrix import StressPolicy, MixUp, CutMix, WorstOf, train_test_matrix, mat
 from .targeted import targeted_weights, targeted_mask
 from .external import stress_scores
 from .mce import ALEXNET, ALEXNET_CLEAN, corruption_scores, corruption_error
-from .differences import stress_differences, score_differences
+from .differences import stress_differences, score_differences, differences_by_baseline, init_differences
 from .fractions import compactness, smallest_fraction
 
 __all__ = [
@@ -31,5 +31,5 @@ __all__ = [
     "minimal_summary", "matrix_summary", "matrix_minimal", "StressPolicy", "MixUp", "CutMix", "WorstOf",
     "train_test_matrix", "matrix_row", "targeted_weights", "targeted_mask", "stress_scores", "ALEXNET",
     "ALEXNET_CLEAN", "corruption_scores", "corruption_error", "stress_differences", "score_differences",
-    "compactness", "smallest_fraction",
+    "differences_by_baseline", "init_differences", "compactness", "smallest_fraction",
 ]
