@@ -73,7 +73,7 @@ def test_a_star_where_the_sign_depends_on_the_baseline(by, depends):
     found = differences_by_baseline(published, random)
     assert found.depends.values[1:].tolist() == [depends]*2
     assert ("★" in layers_sentence("b", found)) == depends
-    with pytest.raises(ValueError, match="`random` of `score_differences`"): differences_by_baseline(published, published)
+    with pytest.raises(ValueError, match="`random` of `score_diff"): differences_by_baseline(published, published)
 
 
 @pytest.mark.parametrize("paired", [True, False], ids=["paired", "unpaired"])
@@ -113,7 +113,8 @@ def test_the_page_has_every_kind_of_scores_that_both_results_have():
     assert "against removing as many weights at random" in layers_sentence("b", tables["b"]["score_random"])
 
 
-RULES = ["mean_score_random < -9", "score_random[conv1].high < -9", "mean_score_inits > 9", "score_inits[layer1.0.conv2] > -9"]
+RULES = ["mean_score_random < -9", "score_random[conv1].high < -9", "mean_score_inits > 9",
+         "score_inits[layer1.0.conv2] > -9"]
 
 
 def test_a_gate_has_rules_on_the_control_and_on_initialisations():
@@ -122,7 +123,8 @@ def test_a_gate_has_rules_on_the_control_and_on_initialisations():
     text = comparison_markdown(found)
     assert "over initialisations** (" in text and "3 trainings of each, paired" in text
     both = init_differences(*(r["landscape_scores"].to_dataset().isel(epoch=-1) for r in (tree(0), tree(1))))
-    assert float(found.high.sel(measure="score_inits[layer1.0.conv1]")) == float(both.high.sel(measure="score_inits[layer1.0.conv1]"))
+    first = dict(measure="score_inits[layer1.0.conv1]")
+    assert float(found.high.sel(first)) == float(both.high.sel(first))
 
 
 @pytest.mark.parametrize("old, rule, told", [

@@ -18,7 +18,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..core.checks import as_list, check_choice, check_number, check_range, warn_user
+from ..core.checks import as_list, check_choice, check_number, check_range, left_out_text, warn_user
 from ..core.results import provenance
 from ..data.images import ImageData, generator
 from ..data.sets import pick_device
@@ -413,7 +413,8 @@ def as_landscape(
     inits, epochs = (list(dict.fromkeys(k)) for k in zip(*done))
     rows = [join_results([done[i, e] for e in epochs], "epoch", epochs) for i in inits]
     hashes = "; ".join(r.attrs["model_hash"] for r in done.values())
-    return (rows[0] if single else join_results(rows, "init", inits)).assign_attrs(model_hash=hashes, **attrs)
+    return (rows[0] if single else join_results(rows, "init", inits)).assign_attrs(
+        model_hash=hashes, **attrs, **({"left_out": left} if (left := left_out_text()) else {}))
 
 # %% ../../nbs/api/measure/01_runner.ipynb #england1
 def check_snapshots(

@@ -18,7 +18,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..core.checks import check_choice, checked, warn_user
+from ..core.checks import check_choice, checked, leave_out, warn_user
 from ..core.results import PartStore
 from ..data.images import ImageData
 from ..data.sets import pick_device
@@ -220,7 +220,8 @@ def _with_range(model:nn.Module, layers) -> Sequence[str]|str|None:
     found = find_layers(model)
     flat = [layer.name for layer in found if layer.weight.amin() == layer.weight.amax()]
     if not flat or len(flat) == len(found): return None
-    warn_user(f"Left out, because all their weights are equal and have no range to sweep: {', '.join(flat)}.")
+    leave_out(flat, "all weights are equal", "Left out, because all their weights are equal and have no range to "
+              f"sweep: {', '.join(flat)}.")
     return [layer.name for layer in found if layer.name not in flat]
 
 def _count_copies(model:nn.Module, s:SweepOptions) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
-from ..core.checks import as_list, unknown_name, warn_user, checked
+from ..core.checks import as_list, checked, leave_out, unknown_name
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from .wrap import check_network, evaluating, follow, home
@@ -116,8 +116,8 @@ def find_layers(
     hidden = quantized_parts(model)
     if not found: raise ValueError(_no_layers(model, hidden))
     if hidden and names is None:
-        warn_user(f"Quantised layers are left out, because their weights are no tensors: {len(hidden)}, the first is "
-                  f"`{short_name(model, hidden[0])}`.")
+        leave_out([short_name(model, name) for name in hidden], "quantised", "Quantised layers are left out, because "
+                  f"their weights are no tensors: {len(hidden)}, the first is `{short_name(model, hidden[0])}`.")
     chosen = list(found) if names is None else as_list(names)
     for name in chosen:
         if name not in found: raise unknown_name("layers", name, found)
@@ -152,7 +152,9 @@ def submodule_paths(
 def _shown_by(model:nn.Module, path:str) -> str:
     "The path of the module that puts out what the one at `path` does: an attention uses its `out_proj` unseen."
     outer, _, name = path.rpartition(".")
-    return outer if outer and name == "out_proj" and is_attention(model.get_submodule(outer)) else path
+    if not outer or name not in ("out_proj", "proj"): return path
+    m = model.get_submodule(outer)
+    return outer if is_attention(m) and name == "out_proj" or is_window_attention(m) and name == "proj" else path
 
 # %% ../../nbs/api/models/07_activations.ipynb #6d48d5e9
 _SAYS:dict[str, int|None] = dict.fromkeys(("batch_norm", "instance_norm", "group_norm"), 1)
@@ -241,9 +243,17 @@ class Reading:
     kind:str # of what it puts out: "Tensor", "tuple"; "" if it is never called
     axis:int|None # of the channels: 1, −1 for the last of three or more; None if it has none, or none that is known
     rows:int=0 # where the images are in what it puts out: 1 where tokens come first, (tokens, N, channels)
+    windows:int=1 # of each image, where they are rows of their own, (N × windows, tokens, …, channels)
 
-def images_first(y:Tensor, rows:int) -> Tensor:
-    "An output with the images in its first dimension."
+    def images_first(self,
+        y:Tensor, # what it puts out
+    ) -> Tensor:
+        "An output with one row for each image."
+        return images_first(y, self.rows, self.windows)
+
+def images_first(y:Tensor, rows:int, windows:int=1) -> Tensor:
+    "An output with one row for each image: (N, tokens, …, channels) where tokens came first, or in windows."
+    if windows > 1: return y.reshape(len(y) // windows, windows * y.shape[1], *y.shape[2:])
     return y.transpose(0, rows) if rows else y
 
 # %% ../../nbs/api/models/07_activations.ipynb #0635bb3b
@@ -275,6 +285,36 @@ def _tokens_first(y:Any, n:int) -> bool:
     "Whether an output of n images may be (tokens, n, channels)."
     return isinstance(y, Tensor) and y.ndim == 3 and len(y) != n == y.shape[1]
 
+# %% ../../nbs/api/models/07_activations.ipynb #9891a665
+def _in_windows(y:Any, n:int) -> bool:
+    "Whether an output of n images may be (n × windows, tokens, …, channels)."
+    return isinstance(y, Tensor) and y.ndim > 2 and len(y) > n and len(y) % n == 0
+
+def _windows(net:nn.Module, modules:Mapping[str, nn.Module], x:Tensor) -> dict[str, int]: # x: (1, C, H, W)
+    "How many rows each image has; of those modules whose rows of one image stand together, which is tried."
+    if not modules: return {}
+    two = [x, 1 - x.flip(-1)]
+    alone = [_outputs(net, modules, one)[0] for one in two]
+    together = _outputs(net, modules, torch.cat([two[0], two[1], two[0]]))[0]
+    def fits(name):
+        parts = together[name].split(len(together[name]) // 3) if len(together[name]) % 3 == 0 else ()
+        return len(parts) == 3 and all(part.shape == alone[k][name].shape and torch.allclose(
+            part, alone[k][name], rtol=1e-3, atol=1e-4) for part, k in zip(parts, (0, 1, 0)))
+    return {name: len(alone[0][name]) for name in modules if fits(name)}
+
+# %% ../../nbs/api/models/07_activations.ipynb #18d272f0
+def is_window_attention(
+    m:nn.Module, # any module
+) -> bool:
+    "torchvision's attention in shifted windows (Swin): it uses the weights of its layers, and never calls these."
+    kinds = [(c.__module__, c.__name__) for c in type(m).__mro__]
+    return ("torchvision.models.swin_transformer", "ShiftedWindowAttention") in kinds
+
+def _in_attention(net:nn.Module, path:str) -> bool:
+    "Whether a module that is never called is a layer of such an attention."
+    outer = path.rpartition(".")[0]
+    return bool(outer) and is_window_attention(net.get_submodule(outer))
+
 # %% ../../nbs/api/models/07_activations.ipynb #9ca0c928
 def look_at(
     model:nn.Module, # images in [0, 1] -> logits
@@ -287,11 +327,13 @@ def look_at(
         seen, trail = _outputs(net, modules, x.repeat(_FEW, 1, 1, 1))
         doubtful = {name: modules[name] for name, y in seen.items() if _tokens_first(y, _FEW)}
         again = _outputs(net, doubtful, x.repeat(_FEW + 2, 1, 1, 1))[0] if doubtful else {}
+        windows = _windows(net, {name: modules[name] for name, y in seen.items() if _in_windows(y, _FEW)}, x)
     def read(name, y):
         if name not in modules: return Reading(paths[name], None, _INSIDE, None)
-        rows = int(_tokens_first(again.get(name), _FEW + 2))
-        return Reading(paths[name], tuple(images_first(y, rows).shape) if isinstance(y, Tensor) else None,
-                       type(y).__name__ if name in seen else "", _channel_axis(modules[name], y, trail), rows)
+        rows, each = int(_tokens_first(again.get(name), _FEW + 2)), windows.get(name, 1)
+        shape = tuple(images_first(y, rows, each).shape) if isinstance(y, Tensor) else None
+        kind = type(y).__name__ if name in seen else _INSIDE if _in_attention(net, paths[name]) else ""
+        return Reading(paths[name], shape, kind, _channel_axis(modules[name], y, trail), rows, each)
     return {name: read(name, seen.get(name)) for name in paths}
 
 # %% ../../nbs/api/models/07_activations.ipynb #ed0e7d21
@@ -312,10 +354,11 @@ def _fault(r:Reading, channels:bool) -> tuple[str, str]:
 def _leave_out(faults:Mapping[str, str]) -> None:
     "Says which layers are not read by default, and why."
     for why in dict.fromkeys(faults.values()):
-        names = [f"`{name}`" for name, w in faults.items() if w == why]
+        names = [name for name, w in faults.items() if w == why]
+        few = names if len(names) < 6 else names[:4]
         more = f" and {len(names) - 4} more" if len(names) > 5 else ""
-        shown = ", ".join(names if not more else names[:4])
-        warn_user(f"Left out of the layers that are read by default ({why}): {shown}{more}.")
+        shown = ", ".join(f"`{name}`" for name in few)
+        leave_out(names, why, f"Left out of the layers that are read by default ({why}): {shown}{more}.")
 
 # %% ../../nbs/api/models/07_activations.ipynb #4d063bea
 def readable_layers(
@@ -350,9 +393,9 @@ def record_activations(
     """
     data, device = as_images(data), pick_device(device)
     found = readable_layers(model, data.batch(0, 1), layers, channels=False)
-    paths, rows = ({name: getattr(r, k) for name, r in found.items()} for k in ("path", "rows"))
+    paths = {name: r.path for name, r in found.items()}
     parts, latest = {name: list[Tensor]() for name in paths}, dict[str, Tensor]()
-    def note(name, module, args, output): latest[name] = images_first(output, rows[name]).float().cpu()
+    def note(name, module, args, output): latest[name] = found[name].images_first(output).float().cpu()
     with evaluating(model, device) as net, torch.no_grad():
         def run(x): # answers with the images, for `forward_in_blocks` to cut
             net(x)

@@ -31,7 +31,7 @@ from .trained import training_words, inits_text, inits_table
 from .model_runs import run_model, summary_table, run_demo
 from .probe_words import (
     coverage_sentence, recalibration_sentence, kernels_sentence, retraining_sentence, coverage_columns,
-    kernels_text, targeting_text, frozen_text, gain_table,
+    kernels_text, targeting_text, frozen_text, gain_table, left_out_lines,
 )
 from .pictures import images_of, disagreements, disagreement_rows, separations, separation_rows
 
@@ -53,5 +53,5 @@ __all__ = [
     "compare_results", "comparison_markdown", "save_comparison", "training_words", "inits_text", "inits_table",
     "run_model", "summary_table", "run_demo", "coverage_sentence", "recalibration_sentence", "kernels_sentence",
     "retraining_sentence", "coverage_columns", "kernels_text", "targeting_text", "frozen_text", "gain_table",
-    "images_of", "disagreements", "disagreement_rows", "separations", "separation_rows",
+    "left_out_lines", "images_of", "disagreements", "disagreement_rows", "separations", "separation_rows",
 ]

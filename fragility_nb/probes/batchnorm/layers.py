@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...core.checks import as_list, check_choice, check_number, unknown_name, warn_user, checked
+from ...core.checks import as_list, check_choice, check_number, checked, leave_out, unknown_name
 from ...data.images import ImageData
 from ...models.wrap import copy_model, evaluating, follow, home, is_closed, model_name, short_name
 from ...models.wrap import with_plain_weights
@@ -113,8 +113,8 @@ def usable_sizes(what:str, sizes:Any, model:nn.Module, data:ImageData, most:int)
                     for b in np.atleast_1d(np.asarray(sizes, dtype=object))})
     single = _single_valued(model, data.batch(0, 1)) if sizes and sizes[0] == 1 else []
     if single and len(sizes) > 1:
-        warn_user(f"A single image is left out of `{what}`: `{single[0]}` sees maps of 1×1, and one value has no "
-                  f"variance.")
+        leave_out([f"{what} = 1"], "one value has no variance", f"A single image is left out of `{what}`: "
+                  f"`{single[0]}` sees maps of 1×1, and one value has no variance.")
         sizes = sizes[1:]
     elif single:
         raise ValueError(f"Expected `{what}` to be at least 2, because `{single[0]}` sees maps of 1×1 and one value "
