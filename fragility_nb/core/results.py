@@ -69,9 +69,8 @@ def provenance(
     "The attributes every result carries: schema, kind, versions, time, what was left out, and the facts given."
     base = dict(schema=SCHEMA, kind=kind, package_version=installed_version("fragility_nb"),
                 torch_version=installed_version("torch"), created_at=datetime.now(UTC).isoformat(timespec="seconds"))
-    facts = dict(left_out=left_out_text()) | facts
     facts = {k: (int(v) if isinstance(v, bool) else v if isinstance(v, numbers.Number) else str(v))
-             for k, v in facts.items() if v is not None}
+             for k, v in {"left_out": left_out_text(), **facts}.items() if v is not None}
     return base | facts
 
 # %% ../../nbs/api/core/02_results.ipynb #795b6c32

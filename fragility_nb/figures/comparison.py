@@ -157,7 +157,7 @@ def _draw_stars(ax:Axes, x:np.ndarray, y:np.ndarray, depends:np.ndarray) -> None
     if not depends.any(): return
     told = "sign depends on the baseline"
     told = f"_{told}" if told in ax.get_legend_handles_labels()[1] else told
-    aside = ax.transData + ScaledTranslation(7/72, 0, ax.get_figure().dpi_scale_trans)
+    aside = ax.transData + ScaledTranslation(7/72, 0, ax.figure.dpi_scale_trans)
     ax.plot(x[depends], y[depends], ls="", marker="$*$", color="0.2", ms=7, label=told, transform=aside)
 
 # %% ../../nbs/api/figures/03_comparison.ipynb #587d753b

@@ -135,6 +135,7 @@ def separations(
     if not np.array_equal(a.severity, b.severity):
         raise ValueError(f"Expected `a` and `b` of the same severities, but got {a.severity.values} and "
                          f"{b.severity.values}.")
+    check_choice("stress", stress, [s for s in a.stress.values.tolist() if s in b.stress.values])
     both = np.logical_and(*(r.correct.sel(stress=stress).isel(severity=0).all("seed").values for r in (a, b)))
     found = [dict[int, float](), dict[int, float]()]
     for severity in a.severity.values[1:].tolist():

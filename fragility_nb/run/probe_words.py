@@ -176,6 +176,7 @@ def left_out_lines(
     results:Mapping[str, xr.Dataset], # name -> a result
 ) -> str: # Markdown; "": nothing was left out
     "What results leave out, and why; results that leave out the same share a line."
+    if not results: raise ValueError("Expected `results` to hold at least one, but got none.")
     found:dict[str, list[str]] = {}
     for name, result in results.items():
         if told := str(result.attrs.get("left_out") or ""): found.setdefault(told, []).append(name)
