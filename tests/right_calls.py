@@ -120,6 +120,8 @@ CALLS = {
     "measure.scale_scores": lambda: dict(scores=scored()),
     "measure.auc_difference": lambda: dict(a=stressed(), b=stressed(), **FEW),
     "measure.stress_differences": lambda: dict(a=stressed(), b=stressed(), **FEW),
+    "measure.differences_by_baseline": lambda: dict(published=by_baseline("published"), random=by_baseline("random")),
+    "measure.init_differences": lambda: dict(a=two_inits(), b=two_inits()),
     "measure.score_differences": lambda: dict(a=filtered(), b=filtered(), **FEW),
     "measure.compactness": lambda: dict(result=filtered()),
     "measure.depth_trend": lambda: dict(values={"a": [0.8, 0.7], "b": [0.6, 0.5]}, depth={"a": 8, "b": 16}),
@@ -613,6 +615,10 @@ MORE_CALLS = {
     "run.kernels_text": lambda: dict(scores=kernels(), layer="conv1", below=[0]),
     "run.label_counts": lambda: dict(line=line()),
     "run.layer_differences": lambda: dict(filters=dict(a=filtered(), b=filtered())),
+    "run.layers_beside": lambda: dict(reports=dict(a=report(), b=report())),
+    "run.left_out_lines": lambda: dict(results=dict(stress=stressed())),
+    "run.separations": lambda: dict(a=stressed(), b=stressed(), stress=first_stress()),
+    "run.separation_rows": lambda: dict(results=dict(a=stressed(), b=stressed()), data=data(), stress=first_stress()),
     "run.layers_sentence": lambda: dict(name="b", differences=layers_differ()),
     "run.layers_with": lambda: dict(label="fragile", scores=clean()),
     "run.load_reports": lambda: dict(results=[report_file(), report_file()], names=["a", "b"]),
@@ -690,6 +696,16 @@ def differs(): return get("measure.stress_differences")(stressed(), stressed(), 
 
 @cache
 def layers_differ(): return get("measure.score_differences")(filtered(), filtered(), **FEW)
+
+
+@cache
+def by_baseline(name): return get("measure.score_differences")(controlled(), controlled(), baseline=name, **FEW)
+
+
+@cache
+def two_inits():
+    scores = get("measure.synaptic_scores")(filtered(), **FEW)
+    return xr.concat([scores, scores.assign(score=scores.score + 0.1)], "init").assign_attrs(scores.attrs)
 
 
 @cache

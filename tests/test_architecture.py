@@ -17,7 +17,7 @@ TORCH_FREE = ("core.checks", "core.identity", "core.results", "core.docments", "
               "figures.comparison",
               "probes.coverage.plots", "probes.batchnorm.plots", "probes.kernels.plots", "probes.retraining.plots",
               "explore.base", "explore.scores", "explore.coverage", "explore.runs", "run.report", "run.probe_words",
-              "run.comparison", "run.card", "run.gate")
+              "run.comparison", "run.card", "run.gate", "run.pictures")
 PUBLIC = """load_data create_model save_checkpoint load_checkpoint fit stress_sweep filter_sweep synaptic_scores
 find_epsilon run_study""".split()
 

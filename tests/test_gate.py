@@ -16,9 +16,9 @@ from fragility_nb.measure.scores import result_summary, synaptic_scores
 from fragility_nb.measure.severity import auc_difference, flip_rate, stress_summary
 from fragility_nb.run.card import model_card, save_model_card
 from fragility_nb.run.comparison import (
-    differences_table, disagreement_rows, disagreements, images_of, layer_differences, layers_sentence, load_reports,
-    telling_stress, verdict_sentence)
+    differences_table, layer_differences, layers_sentence, load_reports, telling_stress, verdict_sentence)
 from fragility_nb.run.gate import compare_results, comparison_json, comparison_junit, comparison_markdown, parse_rule
+from fragility_nb.run.pictures import disagreement_rows, disagreements, images_of
 
 ONE, TWO = ((0.95, 0.7, 0.4), (0.95, 0.6, 0.3)), ((0.9, 0.5, 0.2), (0.9, 0.6, 0.3))
 

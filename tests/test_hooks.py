@@ -14,13 +14,13 @@ from fragility_nb.explore.live import explore_kernels
 from fragility_nb.models.activations import look_at, record_activations
 from fragility_nb.models.create import create_model
 from fragility_nb.models.training import fit
-from fragility_nb.models.wrap import hooked
+from fragility_nb.models.wrap import evaluating, hooked
 from fragility_nb.probes.batchnorm.layers import norm_pairs
 from fragility_nb.probes.batchnorm.residual import residual_features
 from fragility_nb.probes.batchnorm.statistics import statistic_gap
 from fragility_nb.probes.coverage.criteria import NC
 from fragility_nb.probes.coverage.probe import activation_profile, neuron_coverage
-from fragility_nb.probes.coverage.units import find_outputs
+from fragility_nb.probes.coverage.units import UnitReader, find_outputs
 from fragility_nb.probes.kernels.probe import kernel_dropout
 from fragility_nb.probes.retraining.probe import layer_norms
 from fragility_nb.measure.sweeps import filter_sweep
@@ -222,15 +222,74 @@ def test_of_an_attention_the_first_output_is_read_and_its_queries_are_refused_by
         record_activations(net, coloured, f"{layer}.q")
 
 
-def test_windows_are_no_images(coloured):
-    "timm's Swin shows its attention windows × images: left out by default, refused if asked for."
-    net = timm.models.swin_transformer.SwinTransformer(img_size=32, patch_size=4, embed_dim=16, depths=(1, 1),
-                                                       num_heads=(2, 2), window_size=4, num_classes=10).eval()
-    with pytest.warns(UserWarning, match="not one row for each image.*qkv"):
-        got = find_outputs(net, coloured.batch(0, 1))
-    assert "layers.0.blocks.0.attn.qkv" not in [o.layer for o in got] and len(got) > 4
-    with pytest.raises(ValueError, match="one row for each image, but got .12, 16, 48. for 3 images"):
-        find_outputs(net, coloured.batch(0, 1), "layers.0.blocks.0.attn.qkv")
+SWINS = ("torchvision", "shifted", "padded", "timm", "timm shifted")
+
+
+def swin_of(kind):
+    "Networks with attention in windows, and a layer in them: its path, and how many windows an image has there."
+    if kind.startswith("timm"):
+        net = timm.models.swin_transformer.SwinTransformer(img_size=32, patch_size=4, embed_dim=16, depths=(2, 1),
+                                                           num_heads=(2, 2), window_size=4, num_classes=10)
+        block = int(kind == "timm shifted")
+        return net, f"layers.0.blocks.{block}.attn.qkv", f"layers.0.blocks.{block}.attn.qkv", 4
+    size = [3, 3] if kind == "padded" else [4, 4]
+    net = torchvision.models.SwinTransformer([4, 4], 32, [2, 1], [2, 2], size, num_classes=10)
+    block = f"features.1.{int(kind == 'shifted')}.attn"
+    return net, f"{block}.proj", block, 1
+
+
+@pytest.mark.parametrize("kind", SWINS)
+def test_tokens_in_windows_are_read_image_by_image(kind, coloured):
+    "Against a plain hook and a loop over the images, one at a time."
+    torch.manual_seed(0)
+    net, layer, module, windows = swin_of(kind)
+    x, rows = coloured.batch(0, 12), []
+    hook = net.eval().get_submodule(module).register_forward_hook(lambda m, a, y: rows.append(y.detach()))
+    with torch.no_grad():
+        for one in x: net(one[None])
+    hook.remove()
+    assert len(rows[0]) == windows
+    channels = torch.stack([y.reshape(-1, y.shape[-1]).mean(0) for y in rows])
+    with warnings.catch_warnings(action="ignore"):
+        output, = find_outputs(net, x, layer, "before")
+        with evaluating(net) as copy, torch.no_grad(), UnitReader(copy, [output]) as reader:
+            copy(x)
+            units = reader.units(torch.arange(12))
+    assert output.axis == -1 and output.units == channels.shape[1]
+    assert torch.allclose(units.mean, channels, atol=1e-5)
+    assert torch.allclose(units.high[:, 0], torch.stack([y.amax() for y in rows]), atol=1e-5)
+    got = record_activations(net, coloured.take(range(12)), layer)[layer]
+    assert len(got) == 12 and torch.allclose(got.reshape(12, -1, got.shape[-1]).mean(1), channels, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["torchvision", "timm"])
+def test_what_is_left_out_stands_in_the_result(kind, coloured):
+    "timm's Swin is read whole; of torchvision's the layer that makes queries, keys and values is used unseen."
+    net, data = swin_of(kind)[0], coloured.take(range(4))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = neuron_coverage(net, data, NC(0.5), progress=False)
+    said = [str(w.message) for w in told if "Left out" in str(w.message)]
+    hidden = [n for n, _ in net.named_modules() if n.endswith("qkv")] if kind == "torchvision" else []
+    text = "; ".join(f"{n} (inside an attention)" for n in hidden)
+    assert found.attrs.get("left_out", "") == text and bool(said) == bool(hidden)
+    assert not set(hidden) & set(found.layer_name.values.tolist()) and len(found.layer_name) > 6
+
+
+def test_rows_that_are_neither_images_nor_windows_are_refused(coloured):
+    "Windows of all images one after another, by their place."
+    class ByPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.head = nn.Linear(48, 8), nn.Linear(8, 10)
+
+        def forward(self, x):
+            x = nn.functional.unfold(x, 4, stride=4).permute(2, 0, 1)  # (place, image, values)
+            x = self.inner(x.reshape(-1, 4, x.shape[-1])).reshape(len(x), -1, 8)
+            return self.head(x.mean(0))
+
+    with pytest.raises(ValueError, match="one row for each image, but got"):
+        record_activations(ByPlace(), coloured.take(range(4)), "inner")
 
 
 # -- channels

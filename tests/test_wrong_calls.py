@@ -242,6 +242,7 @@ ALLOWED = {
     ("run.slurm_options", "*", "unknown"): "the cluster's own words",
     ("run.slurm_options", "*", "empty"): "no further lines",
     ("run.check_report", "own", "*"): "names that are compared, if there are any",
+    ("run.left_out_lines", "results", "of empty"): "an empty result leaves nothing out",
     ("run.show_table", "table", "empty"): "shows no rows",
     ("run.study_table", "results", "empty"): "no run is done yet",
     ("run.found_text", "images", "number"): "three images",

@@ -19,6 +19,8 @@ import types
 import typing
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import PurePath
 from types import FrameType
 from typing import Any, TypeVar
@@ -179,7 +181,7 @@ def checked(
         except TypeError: return f(*args, **kwargs) # Python's own words
         for name, value in given.items():
             if name in kinds: _check_argument(name, value, kinds[name])
-        return f(*args, **kwargs)
+        with noting(): return f(*args, **kwargs)
     return typing.cast(F, call)
 
 # %% ../../nbs/api/core/00_checks.ipynb #0e9100cc
@@ -230,6 +232,33 @@ def warn_user(
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("fragility_nb", "contextlib"):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, category, stacklevel=level)
+
+# %% ../../nbs/api/core/00_checks.ipynb #5419580b
+_NOTES:ContextVar[dict[str, str]|None] = ContextVar("left_out", default=None) # name -> why, of the outermost call
+
+@contextmanager
+def noting():
+    "Inside: what is left out is noted; inside another one, there."
+    token = _NOTES.set({}) if _NOTES.get() is None else None
+    try: yield
+    finally:
+        if token is not None: _NOTES.reset(token)
+
+def leave_out(
+    names:Iterable[str], # what is left out
+    why:str, # in a few words
+    text:str, # the warning
+) -> None:
+    "Says and notes what is left out."
+    notes = _NOTES.get()
+    if notes is not None: notes.update(dict.fromkeys(map(str, names), why))
+    warn_user(text)
+
+# %% ../../nbs/api/core/00_checks.ipynb #eddbd066
+def left_out_text() -> str|None: # "head (all weights are equal); conv9 (never called)"; None if nothing was left out
+    "What the call that runs has left out so far, and why."
+    notes = _NOTES.get()
+    return "; ".join(f"{name} ({why})" for name, why in notes.items()) if notes else None
 
 # %% ../../nbs/api/core/00_checks.ipynb #3b67ccb3
 class Registry(dict):

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .checks import checked, warn_user
+from .checks import checked, left_out_text, warn_user
 from .identity import Rows, describe, description_changes, installed_version
 from .identity import result_versions, stable_seed, text_digest
 
@@ -67,11 +67,11 @@ def provenance(
     kind:str, # what the result is: "stress_sweep", "filter_sweep", …
     **facts:str|int|float|bool|None, # model, data, their hashes, seeds, device, …; `None` is left out
 ) -> dict: # attributes that netCDF can hold
-    "The attributes every result carries: schema, kind, versions, time, and the facts given."
+    "The attributes every result carries: schema, kind, versions, time, what was left out, and the facts given."
     base = dict(schema=SCHEMA, kind=kind, package_version=installed_version("fragility_nb"),
                 torch_version=installed_version("torch"), created_at=datetime.now(UTC).isoformat(timespec="seconds"))
     facts = {k: (int(v) if isinstance(v, bool) else v if isinstance(v, numbers.Number) else str(v))
-             for k, v in facts.items() if v is not None}
+             for k, v in {"left_out": left_out_text(), **facts}.items() if v is not None}
     return base | facts
 
 # %% ../../nbs/api/core/02_results.ipynb #795b6c32

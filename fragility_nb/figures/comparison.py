@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation
 
 from ..core.checks import check_choice
 from ..core.results import check_kind
@@ -100,7 +101,9 @@ def _draw_apart(scores:Mapping[str, xr.Dataset], kinds:Sequence[str], ax) -> lis
 
 # %% ../../nbs/api/figures/03_comparison.ipynb #cd73d306
 _OF = dict(relative_area="relative area", flip_rate="flip rate (axis reversed)", half_severity="half-accuracy severity",
-           auc="absolute area", score="clean scores of the layers", clean_accuracy="clean accuracy")
+           auc="absolute area", score="clean scores of the layers", score_random="clean scores against random removal",
+           score_inits="mean clean scores over initialisations", clean_accuracy="clean accuracy")
+_LAYERS = ("score", "score_random", "score_inits") # measures of layers
 
 def _of(found:xr.Dataset, of:str, what:str) -> xr.Dataset:
     "The rows of one measure."
@@ -110,14 +113,16 @@ def _of(found:xr.Dataset, of:str, what:str) -> xr.Dataset:
 
 def _row_names(some:xr.Dataset, of:str) -> list[str]:
     "What each row is of."
-    names = some.layer.values if of == "score" else some.stress.values
-    return [str(n) or "mean" if of == "score" else pretty_name(str(n)) if n != "mean" else "mean" for n in names]
+    names = some.layer.values if of in _LAYERS else some.stress.values
+    return [str(n) or "mean" if of in _LAYERS else pretty_name(str(n)) if n != "mean" else "mean" for n in names]
 
 # %% ../../nbs/api/figures/03_comparison.ipynb #67595757
 @checked_plot
 def plot_differences(
-    differences:Mapping[str, xr.Dataset], # what is compared -> `stress_differences` or `score_differences`
-    of:str="relative_area", # "relative_area", "flip_rate", "half_severity", "auc"; "score" of layers; "clean_accuracy"
+    # what is compared -> `stress_differences`, `score_differences` or `init_differences`
+    differences:Mapping[str, xr.Dataset],
+    # "relative_area", "flip_rate", "half_severity", "auc"; of layers "score", "score_random" or "score_inits"
+    of:str="relative_area",
     ax:Axes|None=None, # where to draw; default: a new figure
 ) -> Axes:
     "Differences of a measure with their intervals on one axis; right of 0 is less fragile."
@@ -144,7 +149,16 @@ def _draw_differences(ax:Axes, d:xr.Dataset, label:str, of:str, names:Sequence[s
     ends = np.clip([d.low.values, d.high.values], -1e3, 1e3)[:, known]
     error = np.clip([x - ends[0], ends[1] - x], 0, None)
     ax.errorbar(x, y[known], xerr=error, fmt=look["marker"], color=look["color"], ms=7, lw=2.2, label=label)
+    if "depends" in d.coords: _draw_stars(ax, ends[1], y[known], d.depends.values[known])
     ax.grid(axis="y", color="0.93", lw=0.8)
+
+def _draw_stars(ax:Axes, x:np.ndarray, y:np.ndarray, depends:np.ndarray) -> None:
+    "A star after each interval whose sign depends on the baseline."
+    if not depends.any(): return
+    told = "sign depends on the baseline"
+    told = f"_{told}" if told in ax.get_legend_handles_labels()[1] else told
+    aside = ax.transData + ScaledTranslation(7/72, 0, ax.figure.dpi_scale_trans)
+    ax.plot(x[depends], y[depends], ls="", marker="$*$", color="0.2", ms=7, label=told, transform=aside)
 
 # %% ../../nbs/api/figures/03_comparison.ipynb #587d753b
 @checked_plot

@@ -4,29 +4,24 @@
 
 # %% auto #0
 __all__ = ['load_reports', 'report_group', 'comparison_table', 'verdict_sentence', 'layers_sentence', 'beside_sentence',
-           'layer_differences', 'differences_table', 'images_of', 'disagreements', 'disagreement_rows',
-           'telling_stress', 'difference_sentence', 'place_sentence', 'best_trainings', 'minimal_text']
+           'layer_differences', 'layers_beside', 'differences_table', 'telling_stress', 'difference_sentence',
+           'place_sentence', 'best_trainings', 'minimal_text']
 
 # %% ../../nbs/api/run/09_comparison.ipynb #37695640
-import inspect
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from ..core.results import load_result
-from ..core.whole import read_json
 from ..figures.style import signed_text
-from ..measure.differences import same_images, score_differences
+from ..measure.differences import differences_by_baseline, init_differences, score_differences
 from ..measure.scores import result_summary
 from .report import data_words, inside_brackets, percent, percent_interval, plain_words, points
 from .report import stress_words, told_interval
 from ..core.checks import check_choice, checked
-from ..core.results import check_kind, of_kind
+from ..core.results import of_kind
 
 # %% ../../nbs/api/run/09_comparison.ipynb #a4f43049
 @checked
@@ -146,13 +141,33 @@ def _by_side(rows:xr.Dataset, words:Sequence[str], link:str, form) -> str:
 @checked
 def layers_sentence(
     name:str, # of the second network
-    differences:xr.Dataset, # of `score_differences`
+    differences:xr.Dataset, # of `score_differences`, `differences_by_baseline` or `init_differences`
 ) -> str: # Markdown
-    "In which layers the second network is more fragile, with intervals that hold for all layers together."
+    "In which layers the second network is more fragile, and what the intervals hold for."
     rows = differences.isel(measure=(_differences(differences, "layer").layer != "").values)
     how = "" if differences.attrs["aligned"] == "name" else " The layers differ, so they are compared by role."
-    forms = _by_side(rows, [str(k) for k in rows.layer.values], "in", signed_text)
-    return f"**Layers of {plain_words(name)}** (difference of the clean scores; interval). {forms}{how}"
+    over, told = _LAYER_WORDS[str(rows.of.values[0])] if len(rows.measure) else ("", "")
+    forms = _by_side(rows, marked := _starred(rows, "layer"), "in", signed_text)
+    star = " ★: by the random baseline the sign is another." if "★" in "".join(marked) else ""
+    return (f"**Layers of {plain_words(name)}{over}** ({told}). {_trainings_words(differences)}{forms}{star}{how}")
+
+# %% ../../nbs/api/run/09_comparison.ipynb #20717082
+_LAYER_WORDS = dict(score=("", "difference of the clean scores; interval, for all layers together"),
+                    score_random=(" against removing as many weights at random", "the same, by the random baseline"),
+                    score_inits=(" over initialisations", "difference of the mean clean scores; Student's interval, of "
+                                 "each layer by itself: some exclude 0 by chance"))
+
+def _starred(rows:xr.Dataset, names:str) -> list[str]:
+    "Names of rows, with a star where the sign depends on the baseline."
+    stars = rows.depends.values if "depends" in rows.coords else np.zeros(rows.sizes["measure"], bool)
+    return [f"{name}{' ★' if star else ''}" for name, star in zip(rows[names].values, stars)]
+
+def _trainings_words(differences:xr.Dataset) -> str:
+    "How many trainings were compared, where it is over trainings."
+    a = differences.attrs
+    if a.get("interval_over") != "initialisations": return ""
+    return (f"{a['n_first']} trainings of each, paired by their seeds. " if a["paired"] else
+            f"{a['n_first']} trainings of the first and {a['n_second']} of the second, unpaired. ")
 
 # %% ../../nbs/api/run/09_comparison.ipynb #2a5443c2
 @checked
@@ -192,114 +207,82 @@ def layer_differences(
         except ValueError as e: why[name] = str(e)
     return found, why
 
+# %% ../../nbs/api/run/09_comparison.ipynb #faef6e85
+def has_layers(
+    of:str, # "score", "score_random" or "score_inits"
+    parts:Mapping[str, xr.Dataset], # groups of a report
+) -> bool:
+    "Whether a report has what these scores of layers need."
+    if of == "score_inits": return {"scores_inits", "landscape_scores"} <= {*parts}
+    return "filters" in parts and (of == "score" or "control_correct" in parts["filters"])
+
+def _lacking(of:str, first:Mapping[str, xr.Dataset], second:Mapping[str, xr.Dataset]) -> str: # "": none
+    "Which of two reports lacks these scores."
+    there = [has_layers(of, parts) for parts in (first, second)]
+    if all(there): return ""
+    if of == "score": return "not in both results"
+    what = dict(score_random="random control", score_inits="scores over initialisations")[of]
+    which = "neither result has" if not any(there) else f"the {'first' if there[1] else 'second'} result has no"
+    return f"{which} {what}"
+
+# %% ../../nbs/api/run/09_comparison.ipynb #b1fdcf47
+def layer_tables(
+    first:Mapping[str, xr.Dataset], # groups of a report: filters, scores_inits, landscape_scores, those that it has
+    second:Mapping[str, xr.Dataset], # of another one
+    **how, # ci, n_boot and seed of `score_differences`
+) -> tuple[dict[str, xr.Dataset], dict[str, str]]: # by "score", "score_random", "score_inits"; why of those without
+    "Differences of layers by the published baseline, by the random one, and over initialisations."
+    found, why = dict[str, xr.Dataset](), dict[str, str]()
+    for of in ("score", "score_random", "score_inits"):
+        if lacking := _lacking(of, first, second): why[of] = lacking
+        else:
+            try: found[of] = _layer_table(of, first, second, how)
+            except ValueError as e: why[of] = str(e)
+    if {"score", "score_random"} <= {*found}:
+        found["score"] = differences_by_baseline(found["score"], found["score_random"])
+    return found, why
+
+# %% ../../nbs/api/run/09_comparison.ipynb #631bdbec
+def _layer_table(of:str, first:Mapping[str, xr.Dataset], second:Mapping[str, xr.Dataset], how:dict) -> xr.Dataset:
+    "One kind of differences of layers."
+    if of != "score_inits":
+        return score_differences(first["filters"], second["filters"], **how,
+                                 baseline="random" if of == "score_random" else "published")
+    last = [r["landscape_scores"] for r in (first, second)]
+    return init_differences(*(s.isel(epoch=-1) if "epoch" in s.dims else s for s in last), ci=how["ci"])
+
+# %% ../../nbs/api/run/09_comparison.ipynb #14c12c71
+@checked
+def layers_beside(
+    reports:Mapping[str, xr.DataTree], # of `load_reports`; the first one is compared with
+    ci:float=0.95, # nominal coverage of the intervals
+) -> tuple[dict[str, dict[str, xr.Dataset]], dict[str, str]]: # for each other network its tables; why of those without
+    """The layers of each network against those of the first: "score", and where both have them "score_random" (the
+    random control) and "score_inits" (several initialisations)."""
+    if not reports: raise ValueError("Expected `reports` to hold at least one, but got none.")
+    first, *others = ({k: part.to_dataset() for k, part in report.children.items()} for report in reports.values())
+    found, why = dict[str, dict[str, xr.Dataset]](), dict[str, str]()
+    for name, other in zip(list(reports)[1:], others):
+        found[name], missing = layer_tables(first, other, ci=ci)
+        told = [text for of, text in missing.items() if of == "score" or not text.startswith("neither")]
+        if told: why[name] = "; ".join(text.rstrip(".") for text in told)
+    return found, why
+
 # %% ../../nbs/api/run/09_comparison.ipynb #100f512b
 @checked
 def differences_table(
-    differences:xr.Dataset, # of `stress_differences` or `score_differences`
+    differences:xr.Dataset, # of `stress_differences`, `score_differences` or `init_differences`
     first:str="first", # name of the first network
     second:str="second", # of the second
 ) -> pd.DataFrame: # one row per measure
     "Every measure of both networks, and the difference with its interval."
     _differences(differences)
     number = lambda v: "∞" if np.isposinf(v) else "undefined" if np.isnan(v) else f"{v:.3f}"
-    rows = zip(*(differences[k].values for k in ("measure", "first", "second", "difference", "low", "high", "better")))
+    rows = zip(_starred(differences, "measure"), *(differences[k].values for k in (
+        "first", "second", "difference", "low", "high", "better")))
     return pd.DataFrame([{"measure": str(k), first: number(a), second: number(b),
                           "difference (interval)": told_interval(d, low, high),
                           "better": "higher" if better > 0 else "lower"} for k, a, b, d, low, high, better in rows])
-
-# %% ../../nbs/api/run/09_comparison.ipynb #ff42d77c
-@checked
-def images_of(
-    path:str|os.PathLike, # of a report's result.nc
-    report:xr.DataTree, # what it holds
-) -> tuple[Any, str]: # `ImageData` in the order of the result, or None and why
-    "The test images of a report, read anew."
-    from fragility_nb.data.sets import load_data
-    attrs, params = report["stress"].attrs, _data_parameters(Path(path).parent)
-    name, _, split = str(attrs["data"]).rpartition("/")
-    known = inspect.signature(load_data).parameters
-    how = {k: v for k, v in params.items() if k in known and k not in ("name", "split", "download", "progress", "seed")}
-    try: data = load_data(params.get("data") or name or split, split if name else "test", progress=False, **how)
-    except Exception as e: # whatever keeps images from being read is a reason, not an end
-        return None, f"they cannot be read anew ({' '.join(str(e).splitlines()[:1])})"
-    return (data, "") if data.hash == attrs["data_hash"] else (None, "what is there now are other images")
-
-def _data_parameters(folder:Path) -> dict[str, Any]:
-    "Where the run in a folder had its images from; empty if it does not say."
-    runs = [r["identity"] for r in read_json(folder/"run.json").values() if isinstance(r, dict) and "identity" in r]
-    given = [r.get("parameters") for r in runs if isinstance(r, dict)]
-    return next((p for p in given if isinstance(p, dict) and "data" in p), {})
-
-# %% ../../nbs/api/run/09_comparison.ipynb #80c8476b
-@of_kind(a="stress_sweep", b="stress_sweep")
-def disagreements(
-    a:xr.Dataset, # of `stress_sweep`
-    b:xr.Dataset, # of `stress_sweep`, of the same images
-    stress:str, # a stress of both
-    severity:float=0, # one of both sweeps' severities; 0: the clean images
-) -> tuple[np.ndarray, np.ndarray]: # places of the images that only `a`, and that only `b` gets right
-    "Images that one network gets right and the other wrong with every seed, the clearest first."
-    if not same_images(a, b): raise ValueError("Expected `a` and `b` of the same images, but they differ.")
-    check_choice("stress", stress, a.stress.values.tolist())
-    if severity not in a.severity.values:
-        raise ValueError(f"Expected `severity` to be one of {a.severity.values.tolist()}, but got {severity}.")
-    one, two = (r.sel(stress=stress, severity=severity) for r in (a, b))
-    right, wrong = ([f.values for f in ((s.correct == v).all("seed") for s in (one, two))] for v in (True, False))
-    gap = (one.margin - two.margin).mean("seed").values
-    only = [np.flatnonzero(right[0] & wrong[1]), np.flatnonzero(right[1] & wrong[0])]
-    return only[0][np.argsort(-gap[only[0]], kind="stable")], only[1][np.argsort(gap[only[1]], kind="stable")]
-
-# %% ../../nbs/api/run/09_comparison.ipynb #74b0895b
-def _stressed(result:xr.Dataset, stress:str, severity:float, few):
-    "Images as both networks saw them; None where the stress needs the network, or settings of its own."
-    from fragility_nb.stress.corruptions import STRESSORS
-    from fragility_nb.stress.stressors import apply_stress, stress_id
-    x = few.batch(0, len(few))
-    if severity == 0: return x.numpy()
-    every = str(result.attrs.get("stressors", "")).split("; ")
-    own = dict(zip(result.stress.values, every)).get(stress) if len(every) == result.sizes["stress"] else None
-    if stress not in STRESSORS or stress_id(stressor := STRESSORS[stress]()) != own: return None
-    return apply_stress(stressor, x, severity, int(result.seed.values[0]), few.index).numpy()
-
-def _shown(result:xr.Dataset, stress:str, severity:float, data, places:list[int]) -> tuple[np.ndarray, str]:
-    "Some images, under the stress where it can be made again; and a word where it cannot."
-    if not places: return np.zeros((0, 1, 1, 1)), ""
-    few = data.take(places)
-    seen = _stressed(result, stress, severity, few)
-    return (few.batch(0, len(few)).numpy(), " (shown clean)") if seen is None else (seen, "")
-
-# %% ../../nbs/api/run/09_comparison.ipynb #answ0001
-def _two_sweeps(results:Mapping[str, xr.Dataset]) -> tuple[xr.Dataset, ...]:
-    "The sweeps of two networks."
-    if len(results) != 2: raise ValueError(f"Expected `results` of two networks, but got {len(results)}.")
-    return tuple(check_kind(r, "stress_sweep", f"results[{name!r}]") for name, r in results.items())
-
-def _answers(results:Mapping[str, xr.Dataset], stress:str, severity:float, places:np.ndarray, classes) -> list[str]:
-    "What each network answers to each image."
-    said = {k: r.pred.sel(stress=stress, severity=severity).isel(seed=0).values[places] for k, r in results.items()}
-    short = lambda name: name if len(name) <= 9 else f"{name[:8]}…"
-    return ["\n".join(f"{short(name)}: {classes[int(v[i])]}" for name, v in said.items()) for i in range(len(places))]
-
-# %% ../../nbs/api/run/09_comparison.ipynb #5c69a32a
-@checked
-def disagreement_rows(
-    results:Mapping[str, xr.Dataset], # two networks' `stress_sweep` of the same images
-    data, # these images: an `ImageData`
-    stress:str, # a stress of both
-    severity:float=0, # of the stress; 0: the clean images
-    most:int=8, # images in each row
-) -> tuple[list, list, list]: # images, words and titles, for `plot_disagreements`
-    "Two rows of images: those that only the first gets right, and those that only the second does."
-    a, b = _two_sweeps(results)
-    if not hasattr(data, "classes"): raise TypeError(f"Expected `data` to be an `ImageData`, but got {data!r}.")
-    under = "clean images" if severity == 0 else f"{stress_words(stress)}, severity {severity:g}"
-    images, words, titles = [], [], []
-    for name, places in zip(results, disagreements(a, b, stress, severity)):
-        shown, how = _shown(a, stress, severity, data, places[:most].tolist())
-        images.append(shown)
-        words.append(_answers(results, stress, severity, places[:most], data.classes))
-        titles.append(f"{under}{how}: only {name} is right ({len(places)})")
-    return images, words, titles
 
 # %% ../../nbs/api/run/09_comparison.ipynb #32331e33
 @checked

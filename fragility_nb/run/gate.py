@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 from xml.etree import ElementTree
 
 import numpy as np
@@ -24,8 +24,9 @@ from ..core.checks import check_choice, checked
 from ..core.kept import write_kept
 from ..core.results import load_result, of_kind
 from ..figures.style import signed_text
-from ..measure.differences import score_differences, stress_differences
-from .comparison import beside_sentence, differences_table, layers_sentence, verdict_sentence
+from ..measure.differences import CURVE_MEASURES, stress_differences
+from .comparison import beside_sentence, differences_table, layer_tables, layers_sentence
+from .comparison import verdict_sentence
 from .report import markdown_table, plain_words
 
 # %% ../../nbs/api/run/11_gate.ipynb #55412994
@@ -51,17 +52,25 @@ class Rule:
 def find_measure(
     name:str, # in full, or without the first words of the stress
     known:Sequence[str], # the measures that there are
+    missing:Mapping[str, str]=MappingProxyType({}), # stress, or scores of layers, that were not compared -> why
 ) -> str: # in full
     "The measure that a name means."
     ends = [k for k in known if k.endswith(f"_{name}")]
     if name not in known and len(ends) > 1:
         raise ValueError(f"Expected `fail_if` to name one measure, but {name!r} may be {', '.join(ends)}.")
-    return ends[0] if name not in known and ends else check_choice("fail_if", name, known)
+    if name in known or ends: return name if name in known else ends[0]
+    for what, why in missing.items():
+        full = [f"mean_{what}", *(f"{what}_{of}" for of in CURVE_MEASURES)]
+        if name.startswith(f"{what}[") or any(k == name or k.endswith(f"_{name}") for k in full):
+            raise ValueError(f"Expected `fail_if` to name what both results have, but {name!r} was not compared: "
+                             f"{why}.")
+    return check_choice("fail_if", name, known)
 
 # %% ../../nbs/api/run/11_gate.ipynb #f44d3663
 def parse_rule(
     text:str, # "noise_relative_area < -0.02"
     known:Sequence[str], # names of the measures
+    missing:Mapping[str, str]=MappingProxyType({}), # stress, or scores of layers, that were not compared -> why
 ) -> Rule:
     "A rule from its text; nothing in it is executed."
     found = re.fullmatch(r"\s*(.+?)\s*(<=|>=|<|>)\s*([^<>=\s]+)\s*", text) if isinstance(text, str) else None
@@ -71,7 +80,7 @@ def parse_rule(
                          f"{' '.join(_OPERATORS)}, a number; but got {text!r}.")
     name, _, side = found[1].rpartition(".")
     if found[1] in known or side not in _SIDES: name, side = found[1], "difference"
-    return Rule(" ".join(text.split()), find_measure(name, known), side, found[2], limit)
+    return Rule(" ".join(text.split()), find_measure(name, known, missing), side, found[2], limit)
 
 def _number(text:str) -> float|None:
     "A finite number, or nothing."
@@ -80,7 +89,7 @@ def _number(text:str) -> float|None:
     return value if math.isfinite(value) else None
 
 # %% ../../nbs/api/run/11_gate.ipynb #94a5a622
-def _read(result, what:str) -> dict[str, xr.Dataset]: # "stress", and "filters" where there are some
+def _read(result, what:str) -> dict[str, xr.Dataset]: # "stress", and what there is of layers
     "The sweeps of a result: a file, the folder of a run, or what is in memory."
     if isinstance(result, str | os.PathLike):
         path = Path(result)
@@ -89,27 +98,31 @@ def _read(result, what:str) -> dict[str, xr.Dataset]: # "stress", and "filters" 
     if not isinstance(result, xr.DataTree):
         raise TypeError(f"Expected `{what}` to be a result, its file or the folder of a run, but got "
                         f"{type(result).__name__}.")
-    parts = {k: result[k].to_dataset() for k in ("stress", "filters") if k in result.children}
+    parts = {k: result[k].to_dataset() for k in _PARTS if k in result.children}
     if parts.get("stress", xr.Dataset()).attrs.get("kind") != "stress_sweep":
         raise ValueError(f"Expected `{what}` to hold a stress sweep, as the result of a report does, but it has none.")
     return parts
 
-def _layers_compared(old:Mapping, new:Mapping, how:Mapping[str, Any]) -> tuple[xr.Dataset|None, str]:
-    "The layers' differences; or none, and why."
-    if "filters" not in old or "filters" not in new: return None, "layers (not in both results)"
-    try: return score_differences(old["filters"], new["filters"], **how), ""
-    except ValueError as e: return None, f"layers ({e})"
+_PARTS = ("stress", "filters", "scores_inits", "landscape_scores") # groups of a report that are compared
 
 # %% ../../nbs/api/run/11_gate.ipynb #726d7cae
-def _joined(stress:xr.Dataset, layers:xr.Dataset|None, why:str) -> xr.Dataset: # (measure)
+def _joined(stress:xr.Dataset, layers:Mapping[str, xr.Dataset], why:Mapping[str, str]) -> xr.Dataset: # (measure)
     "Stress and layers as one table."
-    stress = stress.assign_coords(layer=("measure", np.full(stress.sizes["measure"], "", object)))
-    left_out = "; ".join(filter(None, (stress.attrs["left_out"], why)))
+    none = lambda d: ("measure", np.zeros(d.sizes["measure"], bool))
+    stress = stress.assign_coords(layer=("measure", np.full(stress.sizes["measure"], "", object)), depends=none(stress))
+    tables = [stress, *(d if "depends" in d.coords else d.assign_coords(depends=none(d)) for d in layers.values())]
+    told = [f"{'layers' if of == 'score' else of} ({text})" for of, text in why.items()
+            if of == "score" or not text.startswith("neither")]
+    left_out = "; ".join(filter(None, (stress.attrs["left_out"], *told)))
     facts = stress.attrs | dict(kind="result_comparison", left_out=left_out,
-                                aligned="" if layers is None else layers.attrs["aligned"])
-    both = stress if layers is None else xr.concat([stress, layers], "measure", combine_attrs="override")
+                                aligned=next((d.attrs["aligned"] for d in layers.values()), ""))
+    if "score_inits" in layers:
+        inits = layers["score_inits"].attrs
+        facts |= dict(inits_old=inits["n_first"], inits_new=inits["n_second"], inits_paired=inits["paired"])
+    both = xr.concat(tables, "measure", combine_attrs="override") if layers else stress
     return both.rename(first="old", second="new").assign_attrs(facts)
 
+# %% ../../nbs/api/run/11_gate.ipynb #4f8e2e82
 def _ruled(found:xr.Dataset, rules:Sequence[Rule]) -> xr.Dataset:
     "The comparison with what became of each rule."
     values = [float(found[r.side].sel(measure=r.measure)) for r in rules]
@@ -118,6 +131,12 @@ def _ruled(found:xr.Dataset, rules:Sequence[Rule]) -> xr.Dataset:
                   failed=("rule", failed))
     texts = np.array([r.text for r in rules], object)
     return found.assign(fields).assign_coords(rule=("rule", texts)).assign_attrs(rules_failed=int(failed.sum()))
+
+def _not_measured(stress:xr.Dataset, why:Mapping[str, str]) -> dict[str, str]: # name of a stress or of scores -> why
+    "What a rule might ask for, and cannot have."
+    parts = re.findall(r"(\S+) \((.*?)\)(?:; |$)", stress.attrs["left_out"])
+    words = lambda text: text.replace("the first", "the old").replace("the second", "the new")
+    return {name: words(text) for name, text in [*parts, *why.items()]}
 
 # %% ../../nbs/api/run/11_gate.ipynb #ff4905cd
 @checked
@@ -134,8 +153,9 @@ def compare_results(
     if isinstance(fail_if, str): raise TypeError(f"Expected `fail_if` to be a list of rules, but got {fail_if!r}.")
     one, two, how = _read(old, "old"), _read(new, "new"), dict(ci=ci, n_boot=n_boot, seed=seed)
     stress = stress_differences(one["stress"], two["stress"], **how) # type: ignore[arg-type]
-    found = _joined(stress, *_layers_compared(one, two, how))
-    return _ruled(found, [parse_rule(text, [str(k) for k in found.measure.values]) for text in fail_if])
+    layers, why = layer_tables(one, two, **how)
+    found, missing = _joined(stress, layers, why), _not_measured(stress, why)
+    return _ruled(found, [parse_rule(text, [str(k) for k in found.measure.values], missing) for text in fail_if])
 
 # %% ../../nbs/api/run/11_gate.ipynb #87a47ae4
 def _with_names(found:xr.Dataset) -> xr.Dataset:
@@ -168,12 +188,20 @@ def comparison_markdown(
     "Rules, then sentences, then every measure."
     named = _with_names(found)
     says = [verdict_sentence(new, old, named)]
-    if found.attrs["aligned"]: says += [layers_sentence(new, named)]
+    says += [layers_sentence(new, _layers_part(named, of)) for of in dict.fromkeys(named.of.values) if "score" in of]
     says += [beside_sentence(new, old, named)]
     failed = found.attrs["rules_failed"]
     verdict = f"{failed} of {found.sizes['rule']} rules failed" if found.sizes["rule"] else "No rules"
     sentences, numbers = "\n".join(f"- {s}" for s in says), markdown_table(differences_table(named, old, new))
     return f"## Fragility: {verdict}\n\n{_rules_table(found)}\n{sentences}\n\n{numbers}\n"
+
+# %% ../../nbs/api/run/11_gate.ipynb #5663aaac
+def _layers_part(named:xr.Dataset, of:str) -> xr.Dataset: # (measure)
+    "One kind of differences of layers, with what its intervals hold for."
+    a = named.attrs
+    over = dict(n_first=a["inits_old"], n_second=a["inits_new"], paired=a["inits_paired"],
+                interval_over="initialisations") if of == "score_inits" else {}
+    return named.isel(measure=(named.of == of).values).assign_attrs(over)
 
 # %% ../../nbs/api/run/11_gate.ipynb #9aaebb93
 def _plain(value:float) -> float|str|None:

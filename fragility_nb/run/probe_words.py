@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['coverage_sentence', 'recalibration_sentence', 'kernels_sentence', 'retraining_sentence', 'coverage_columns',
-           'kernels_text', 'targeting_text', 'frozen_text', 'gain_table']
+           'kernels_text', 'targeting_text', 'frozen_text', 'gain_table', 'left_out_lines']
 
 # %% ../../nbs/api/run/15_probe_words.ipynb #a469c23b
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ..core.checks import checked
 from ..core.results import of_kind
 from ..figures.style import signed_text
 from ..probes.batchnorm.scores import probe_summary
@@ -168,3 +169,16 @@ def gain_table(
                          "mean accuracy": [f"{100*m:.1f} ± {100*d:.1f} %" for m, d in spread],
                          "gain": ["" if r == "none" else told_interval(gain, low, high, points)
                                   for r, gain, low, high in changes]})
+
+# %% ../../nbs/api/run/15_probe_words.ipynb #6eb65a93
+@checked
+def left_out_lines(
+    results:Mapping[str, xr.Dataset], # name -> a result
+) -> str: # Markdown; "": nothing was left out
+    "What results leave out, and why; results that leave out the same share a line."
+    if not results: raise ValueError("Expected `results` to hold at least one, but got none.")
+    found:dict[str, list[str]] = {}
+    for name, result in results.items():
+        if told := str(result.attrs.get("left_out") or ""): found.setdefault(told, []).append(name)
+    rows = [f"- {plain_words(', '.join(names))}: {plain_words(told)}" for told, names in found.items()]
+    return "\n".join(["**Left out** of the results, because it cannot be measured:", "", *rows]) if rows else ""

@@ -16,7 +16,7 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...core.checks import as_list, check_choice, check_number, checked, unknown_name, warn_user
+from ...core.checks import as_list, check_choice, check_number, checked, leave_out, unknown_name
 from ...data.images import ImageData, generator
 from ...data.sets import pick_device
 from ...models.wrap import copy_model, evaluating, home, model_name
@@ -337,7 +337,7 @@ def _left_out(model:nn.Module, probes:Sequence[str], options:dict) -> list[str]:
         if not isinstance(v, dict): raise TypeError(f"Expected `{k}` to be a dict of its options, but got {v!r}.")
     left = _senseless(model, probes)
     if left == probes: raise ValueError(no_batchnorm(model))
-    if left: warn_user(f"Left out: {', '.join(left)}. {no_batchnorm(model)}")
+    if left: leave_out(left, "no such norm", f"Left out: {', '.join(left)}. {no_batchnorm(model)}")
     return left
 
 def _own_options(stressors:Any, severities:Sequence[float], layers:Any, source:Any) -> dict[str, dict]:

@@ -69,6 +69,7 @@ class Output:
     function:bool # read what the next activation function makes of it
     words:str # "conv1 → bn1 → relu"
     rows:int=0 # where the images are: 1 where tokens come first
+    windows:int=1 # of each image, where they are rows of their own; their tokens are put together
 
 @dataclass
 class _Trail:
@@ -106,7 +107,8 @@ def _output_of(model:nn.Module, name:str, reading:Reading, trail:_Trail, when:st
         words += [short_name(model, p) for p in trail.modules[1:]] + [trail.function]*bool(trail.function)
         end = trail.modules[-1]
     function = when == "after" and bool(trail.function)
-    return Output(name, end, axis, shape[axis], function, " → ".join(words), reading.rows)
+    return Output(name, end, axis, shape[axis], function, " → ".join(words), reading.rows,
+                  reading.windows)
 
 # %% ../../../nbs/api/probes/coverage/00_units.ipynb #d19f7bc8
 @checked
@@ -211,7 +213,7 @@ class UnitReader:
 
     def _take(self, layer:str, y:Tensor) -> None:
         o = self.by_layer[layer]
-        self.now[layer] = _reduced(images_first(y, o.rows), o.axis, self.ranges)
+        self.now[layer] = _reduced(images_first(y, o.rows, o.windows), o.axis, self.ranges)
 
     def units(self,
         index:Tensor, # (N,) place of each image in its source; images that only filled up the batch are cut off

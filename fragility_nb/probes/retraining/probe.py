@@ -20,7 +20,8 @@ from scipy import stats
 from torch import nn
 from tqdm.auto import tqdm
 
-from ...core.checks import Registry, as_list, check_choice, check_number, checked, unknown_name, warn_user
+from ...core.checks import Registry, as_list, check_choice, check_number, checked, leave_out
+from ...core.checks import unknown_name, warn_user
 from ...core.identity import stable_seed
 from ...core.results import Question, check_kind, in_short, load_result, provenance, save_result
 from ...data.images import ImageData, generator
@@ -464,7 +465,7 @@ def _as_comparison(done:dict, test:ImageData, attack:str, incomplete:bool) -> xr
     "All trainings as one result; a rule that was stopped somewhere is left out with a warning: its length differs."
     stopped = {rule: f"initialisation {seed}: {r}" for seed, row in reversed(done.items())
                for rule, r in row.items() if isinstance(r, str)} # the first
-    for rule, why in stopped.items(): warn_user(f"Rule {rule!r} is left out of the comparison. In {why}")
+    for rule, why in stopped.items(): leave_out([rule], why, f"Rule {rule!r} is left out of the comparison. In {why}")
     rules = [r for r in next(iter(done.values())) if r not in stopped]
     if len(rules) < 2: raise ValueError(f"No rule came to its end beside 'none': {'; '.join(stopped.values())}")
     rows = [xr.concat([row[r] for r in rules], xr.Variable("rule", rules), combine_attrs="drop_conflicts")
