@@ -1,6 +1,6 @@
 # Made by tools/public_names.py.
 from . import (
-    card, cluster, collect, comparison, dask_engine, gate, grid, in_memory, machine, model_runs, parameters,
+    card, cluster, collect, comparison, dask_engine, demo, gate, grid, in_memory, machine, model_runs, parameters,
     probe_words, report, studies, study_files, trained,
 )
 from .machine import cpu_count, thread_share, list_gpus, pick_gpus, kernel_interpreter, check_kernel
@@ -28,11 +28,12 @@ from .comparison import (
 from .card import model_card, save_model_card
 from .gate import compare_results, comparison_markdown, save_comparison
 from .trained import training_words, inits_text, inits_table
-from .model_runs import run_model, summary_table, run_demo
+from .model_runs import run_model, summary_table
 from .probe_words import (
     coverage_sentence, recalibration_sentence, kernels_sentence, retraining_sentence, coverage_columns,
     kernels_text, targeting_text, frozen_text, gain_table,
 )
+from .demo import DEMO_SIZES, run_demo
 
 __all__ = [
     "cpu_count", "thread_share", "list_gpus", "pick_gpus", "kernel_interpreter", "check_kernel", "WorkerDied",
@@ -50,7 +51,7 @@ __all__ = [
     "beside_sentence", "layer_differences", "differences_table", "images_of", "disagreements",
     "disagreement_rows", "telling_stress", "difference_sentence", "place_sentence", "best_trainings",
     "minimal_text", "model_card", "save_model_card", "compare_results", "comparison_markdown", "save_comparison",
-    "training_words", "inits_text", "inits_table", "run_model", "summary_table", "run_demo", "coverage_sentence",
+    "training_words", "inits_text", "inits_table", "run_model", "summary_table", "coverage_sentence",
     "recalibration_sentence", "kernels_sentence", "retraining_sentence", "coverage_columns", "kernels_text",
-    "targeting_text", "frozen_text", "gain_table",
+    "targeting_text", "frozen_text", "gain_table", "DEMO_SIZES", "run_demo",
 ]
