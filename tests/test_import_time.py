@@ -20,6 +20,12 @@ def test_import_loads_nothing_else():
     assert python(f"import sys; import fragility_nb; print([m for m in {large} if m in sys.modules])") == "[]"
 
 
+def test_the_command_line_starts_without_numpy():
+    "`--help` of a command is read before anything is calculated."
+    code = "import sys; from fragility_nb.cli import app; print('typer' in sys.modules, 'numpy' in sys.modules)"
+    assert python(code) == "True False"
+
+
 @pytest.mark.parametrize("use", USES)
 def test_no_notebook_machinery(use):
     assert python(f"import sys; {USES[use]}; print([m for m in {HEAVY} if m in sys.modules])") == "[]"

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from conftest import ROOT
+from conftest import ROOT, python
 from safetensors.torch import save_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -361,3 +361,33 @@ def test_normalisation_for_other_channels(digits):
 def test_names_are_listed():
     assert {find_architecture(n).family for n in FAMILIES} == {find_architecture(n).family for n in ZOO}
     assert list_models()[:2] == ["cnn<depth>", "timm:<name>"] and set(ZOO) < set(list_models())
+
+
+TF32 = {"the default": "", "old names": "torch.backends.cuda.matmul.allow_tf32 = True; torch.backends.cudnn.allow_tf32 = False",
+        "one word": "torch.set_float32_matmul_precision('high')",
+        "new names": "torch.backends.cuda.matmul.fp32_precision = 'tf32'; torch.backends.cudnn.conv.fp32_precision = 'ieee'"}
+
+
+@pytest.mark.parametrize("chosen", TF32)
+def test_float32_means_float32_and_the_users_choice_comes_back(chosen):
+    "The flags are global and need no GPU; each choice in a process of its own, as they cannot all be taken back."
+    code = f"""
+import torch
+from fragility_nb.models.wrap import no_autocast
+if {chosen == "new names"} and not hasattr(torch.backends.cudnn, "conv"): raise SystemExit("as it was")
+{TF32[chosen]}
+places = [torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv", torch.backends.cudnn)]
+def flags(): return [getattr(p, "fp32_precision", None) or p.allow_tf32 for p in places]
+before = flags()
+for _ in range(2):
+    with no_autocast(torch.device("cuda")):
+        assert not any(f in (True, "tf32") for f in flags()), flags()
+        with no_autocast(torch.device("cuda")): pass
+        assert not any(f in (True, "tf32") for f in flags()), flags()
+    assert flags() == before, (before, flags())
+    try:
+        with no_autocast(torch.device("cuda")): raise KeyError
+    except KeyError: assert flags() == before
+with no_autocast(torch.device("cpu")): assert flags() == before
+print("as it was")"""
+    assert python(code) == "as it was"

@@ -55,9 +55,10 @@ def demo(
 ):
     """Train a shallow and a deep network on 1,797 real digits, write a fragility report of each and a page that
     compares them."""
-    from fragility_nb.run.model_runs import run_demo
+    from fragility_nb.run.demo import run_demo
     with plain_errors():
-        _show(run_demo(out, device=device))
+        say = lambda file: typer.echo(f"made {file}")
+        _show(run_demo(out, device=device, progress=False, tell=say))
         typer.echo(f"\nCompare them:  {out/'comparison.html'}\nEach report:   {out}/*/model_report.html\n"
                    f"The numbers:   {out}/*/result.nc")
 

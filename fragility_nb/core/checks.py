@@ -25,8 +25,6 @@ from pathlib import PurePath
 from types import FrameType
 from typing import Any, TypeVar
 
-import numpy as np
-
 # %% ../../nbs/api/core/00_checks.ipynb #d094fc82
 def unknown_name(
     what:str, # the argument's name, as the user wrote it
@@ -98,7 +96,7 @@ def check_flag(
     value:bool, # what came
 ) -> bool: # `value`, unchanged
     "`value` if it is `True` or `False`, else a `TypeError`."
-    if isinstance(value, bool|np.bool_): return bool(value)
+    if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"): return bool(value)
     raise TypeError(f"Expected `{what}` to be True or False, but got {value!r}.")
 
 # %% ../../nbs/api/core/00_checks.ipynb #cf174cbe
@@ -113,7 +111,7 @@ def _series(value:object, item:Any) -> bool:
     if isinstance(value, bytes|Mapping) or not isinstance(value, Iterable): return False
     if isinstance(value, range) and item in (int, float, Any): return True
     if not isinstance(value, Sized): return True # a stream can be looked at only once
-    array = np.asarray(value) if hasattr(value, "__array__") else None
+    array = _as_array(value) if hasattr(value, "__array__") else None
     if array is not None and not array.ndim: return fits(array.item(), item) # one number as an array
     if array is not None and array.dtype.kind in "iu": return item in (int, float, Any)
     return all(fits(v, item) for v in (value if array is None else array.tolist()))
@@ -130,13 +128,18 @@ def fits(
     if kind is bool: return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
     if origin in (Sequence, Iterable, tuple, list): return _series(value, inner[0] if inner else Any)
     if getattr(kind, "__name__", "") == "Attack": return _attacks(value, kind)
-    if kind is np.ndarray: return isinstance(value, list|tuple) or hasattr(value, "__array__")
+    if getattr(kind, "__name__", "") == "ndarray": return isinstance(value, list|tuple) or hasattr(value, "__array__")
     if origin is Mapping: return isinstance(value, Mapping) and all(fits(v, inner[1]) for v in value.values())
     if Callable in (origin, kind): return callable(value) or not isinstance(value, numbers.Number|str|list|dict|None)
     if isinstance(origin, type) and origin is not type: return isinstance(value, origin)
     return not isinstance(kind, type) or kind.__name__ in _OPEN_TYPES or isinstance(value, kind)
 
 # %% ../../nbs/api/core/00_checks.ipynb #df0e90b6
+def _as_array(value:Any) -> Any:
+    "As NumPy's, which is loaded when it is needed: a command's `--help` does without."
+    import numpy as np
+    return np.asarray(value)
+
 _OPEN_TYPES = {"Any", "object"}
 
 def _attacks(value:object, kind:type) -> bool:

@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from .identity import file_digests, installed_version, text_digest
-
 # %% ../../nbs/api/core/11_code.ipynb #57212298
 @dataclass(frozen=True)
 class CodeName:
@@ -118,6 +116,7 @@ def code_digest_of(
     folder:str|os.PathLike|None=None, # where relative paths start; default: the current one
 ) -> str: # 16 hexadecimal digits; empty if there is nothing of that name
     "What a callable is made of: its file and the files beside it that it imports; of a package, the version."
+    from fragility_nb.core.identity import file_digests, installed_version, text_digest
     code = code_name(text, folder)
     if code is None: return ""
     if (file := own_place(code, folder)) is None:
@@ -203,6 +202,7 @@ def _run_file(file:Path, name:str) -> types.ModuleType:
 
 def _module_of(code:CodeName, folder) -> types.ModuleType:
     "The module that a name is in, as it is now."
+    from fragility_nb.core.identity import file_digests # not before: it takes NumPy along
     if (file := own_place(code, folder)) is None:
         _check_installed(code, f"{code.place}:{code.name}", folder)
         return importlib.import_module(code.place)

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, cast
@@ -267,13 +267,32 @@ def model_hash(
     arrays = dict(pair for k, v in model.state_dict().items() for pair in _flat_state(k, v))
     return array_hash(arrays | {k: np.array([v]) for k, v in more.items() if v is not None})
 
+# %% ../../nbs/api/models/00_wrap.ipynb #tf32off1
+def _flags(places:Iterable[Any], name:str) -> list[tuple[Any, str, Any]]:
+    "What is chosen now; nothing where this PyTorch has no such names, or cannot read them (a mixture of old and new)."
+    try: return [(place, name, getattr(place, name)) for place in places]
+    except (AttributeError, RuntimeError): return []
+
+@contextlib.contextmanager
+def _no_tf32() -> Iterator[None]:
+    "TensorFloat-32 off; afterwards the user's choice is back, whether it was made by PyTorch's old names or its new."
+    b:Any = torch.backends
+    old = _flags((b.cudnn, b.cuda.matmul), "allow_tf32")
+    new = _flags((b.cuda.matmul, *(getattr(b.cudnn, k, None) for k in ("conv", "rnn"))), "fp32_precision")
+    for place, name, _ in old or new: setattr(place, name, False if old else "ieee")
+    try: yield
+    finally:
+        for flag in new or old: setattr(*flag)
+
 # %% ../../nbs/api/models/00_wrap.ipynb #ca69324b
+@contextlib.contextmanager
 def no_autocast(
     device:torch.device, # where the model runs
-) -> contextlib.AbstractContextManager:
-    "Switches the caller's autocast off."
-    if not torch.amp.is_autocast_available(device.type): return contextlib.nullcontext()
-    return torch.autocast(device.type, enabled=False)
+) -> Iterator[None]:
+    "float32 means float32: inside the block the caller's autocast is off and, on a GPU, TensorFloat-32."
+    known = torch.amp.is_autocast_available(device.type)
+    off = torch.autocast(device.type, enabled=False) if known else contextlib.nullcontext()
+    with off, _no_tf32() if device.type == "cuda" else contextlib.nullcontext(): yield
 
 def weights_dtype(
     model:nn.Module, # any network

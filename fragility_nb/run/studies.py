@@ -15,6 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -298,6 +299,18 @@ def finish_run(out:Path, path:Path, params:Mapping, fingerprint:str, began:float
     else: write_json(out/"run.json", read_json(out/"run.json") | {path.stem: run})
     for name in (f"{path.stem}.failed.ipynb", "failed.json", ".usage.json"): (out/name).unlink(missing_ok=True)
 
+# %% ../../nbs/api/run/04_studies.ipynb #fe1a63be
+_executing:ContextVar[Callable|None] = ContextVar("executing", default=None)
+
+@contextlib.contextmanager
+def executing_by(
+    execute:Callable, # (notebook, place of the executed one, parameters, progress, folder to work in, log)
+) -> Iterator[None]:
+    "Inside the block the cells of runs are executed by this, in place of papermill's kernel."
+    token = _executing.set(execute)
+    try: yield
+    finally: _executing.reset(token)
+
 # %% ../../nbs/api/run/04_studies.ipynb #e74db58f
 def _computed(path:Path, out:Path, work:Path, params:Mapping, progress:bool, cwd:Path, log,
               execute:Callable|None) -> None:
@@ -306,7 +319,7 @@ def _computed(path:Path, out:Path, work:Path, params:Mapping, progress:bool, cwd
     running, executed = work/f"{path.stem}.running.ipynb", work/f"{path.stem}.ipynb"
     there = {"out": str(work.resolve())} if "out" in template_parameters(path).index else {}
     print(f"--- {time_stamp()} started: {path.stem} {json.dumps(params)}", file=log, flush=True)
-    (execute or _execute)(path, running, expand_paths(dict(params)) | there, progress, cwd, log)
+    (execute or _executing.get() or _execute)(path, running, expand_paths(dict(params)) | there, progress, cwd, log)
     _told_elsewhere(running, executed, work, out)
     with write_atomic(work/f"{path.stem}.html") as part: part.write_text(notebook_page(executed), encoding="utf-8")
 
