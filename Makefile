@@ -22,7 +22,7 @@ FEW_THREADS := OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS)
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help demo quick claims claims-quick test lab bench docs readme export clean install
+.PHONY: help demo quick claims claims-quick test lab bench docs readme export clean install release
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -93,8 +93,14 @@ docs: $(STAMP) ## the site in _docs/ (needs Quarto)
 	@command -v quarto >/dev/null || { \
 	  echo "The site needs the Quarto program, which is not installed: see https://quarto.org/docs/get-started/" >&2; exit 1; }
 	@python tools/readme.py
+	@python tools/site_files.py >/dev/null
 	@PYTHONPATH="$(CURDIR)/tools" nbdev_docs --n_workers $(WORKERS)
 
+release: $(STAMP) ## what a release would change; VERSION=0.2.0 DO=1 writes version and changelog, commits and tags
+	@python tools/release.py $(VERSION) $(if $(DO),--do)
+
 clean: ## remove what can be made again (not .venv, not runs/)
-	@rm -rf _docs _proc build dist *.egg-info .pytest_cache .hypothesis nbs/nbdev.yml nbs/sidebar.yml nbs/sidebar.yml.bak
+	@rm -rf _docs _proc build dist *.egg-info .pytest_cache .hypothesis nbs/nbdev.yml nbs/sidebar.yml nbs/sidebar.yml.bak \
+	  nbs/gallery.qmd nbs/llms.txt nbs/reference nbs/about/changelog.qmd nbs/about/contributing.qmd \
+	  nbs/images/gallery nbs/images/card.png nbs/images/vega.js
 	@find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +

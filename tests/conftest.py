@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
 SOURCES = ["settings.ini", "setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md", "CHANGELOG.md",
-           "CONTRIBUTING.md", "_quarto.yml", "nbs", "fragility_nb"]
+           "CONTRIBUTING.md", "CITATION.cff", "_quarto.yml", "nbs", "fragility_nb"]
 LEFT_OUT = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", ".last_checked", "nbdev.yml", "sidebar.yml*",
                                   "runs")
 FOREIGN = ("IN_TEST", "PYTHONPATH", "PYTEST_CURRENT_TEST", "MPLBACKEND")

@@ -18,7 +18,15 @@ def test_readme_is_short():
 def test_links_of_the_readme_lead_somewhere():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)\s#]+)", text)
-    assert [t for t in targets if not re.match(r"[a-z]+:", t) and not (ROOT / t).exists()] == []
+    assert [t for t in targets if not re.match(r"https?:", t)] == [], "links of PyPI's page must be whole"
+    ours = [t.removeprefix(f"{start}/") for t in targets for start in (readme.PAGES, readme.FILES) if t.startswith(start)]
+    assert len(ours) > 20 and [t for t in ours if not (ROOT / t).exists()] == []
+
+
+def test_repository_of_the_readme_is_that_of_the_settings():
+    settings = (ROOT / "settings.ini").read_text(encoding="utf-8")
+    user, repo = (re.search(rf"^{key} = (\S+)", settings, re.MULTILINE)[1] for key in ("user", "repo"))
+    assert readme.REPOSITORY == f"{user}/{repo}"
 
 
 @pytest.fixture
@@ -45,8 +53,8 @@ def small(tmp_path):
 def test_readme_rules(small):
     readme.write(small)
     text = (small / "README.md").read_text(encoding="utf-8")
-    assert "[a](nbs/api/00_core.ipynb) [b](LICENSE) [c](https://x.org/y) [d](#here)" in text
-    assert "```python\nplot()\n```\n\n![Accuracy against noise](nbs/images/index_1.png)" in text
+    assert f"[a]({readme.PAGES}/nbs/api/00_core.ipynb) [b]({readme.PAGES}/LICENSE) [c](https://x.org/y) [d](#here)" in text
+    assert f"```python\nplot()\n```\n\n![Accuracy against noise]({readme.FILES}/nbs/images/index_1.png)" in text
     assert (small / "nbs/images/index_1.png").read_bytes().startswith(b"\x89PNG")
     assert "secret" not in text and "print(2)" not in text and "    two\n" in text
     assert "<b>no" not in text and "    yes" in text and "careful" not in text

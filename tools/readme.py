@@ -16,6 +16,9 @@ from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK, README, IMAGES = "nbs/index.ipynb", "README.md", "nbs/images"
+REPOSITORY = "fragility-nb/fragility_nb"
+PAGES = f"https://github.com/{REPOSITORY}/blob/main"
+FILES = f"https://raw.githubusercontent.com/{REPOSITORY}/main"
 HEADER = "<!-- Made from nbs/index.ipynb by `make readme`: edit the notebook, not this file. -->\n\n"
 CONFIG = Config()
 CONFIG.NbConvertBase.display_data_priority = ["text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
@@ -36,9 +39,9 @@ def is_hidden(cell):
 
 
 def from_root(target):
-    "A link of the notebook, seen from README.md."
+    "A link of the notebook, seen from anywhere: README.md is the page on PyPI, too."
     if re.match(r"[a-z][a-z0-9+.-]*:|[#/]", target, re.IGNORECASE): return target
-    return posixpath.normpath(posixpath.join(posixpath.dirname(NOTEBOOK), target))
+    return f"{PAGES}/{posixpath.normpath(posixpath.join(posixpath.dirname(NOTEBOOK), target))}"
 
 
 def prepare(cell):
@@ -80,7 +83,7 @@ def render(root=ROOT):
     def place(match):
         path = f"{IMAGES}/{stem}_{len(figures) + 1}{Path(match['name']).suffix}"
         figures[path] = resources["outputs"][match["name"]]
-        return f"![{texts[len(figures) - 1]}]({path})"
+        return f"![{texts[len(figures) - 1]}]({FILES}/{path})"
 
     body = FIGURE.sub(place, body)
     body = "\n".join(line.rstrip() for line in body.splitlines())

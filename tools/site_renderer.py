@@ -81,8 +81,12 @@ def parameter_table(parts, types, lookup):
 def plain_doc(thing):
     "The docstring as it is written, without the help that is added to it when it is asked for."
     node = parsed_definition(source_of(thing))
-    text = inspect.cleandoc(ast.get_docstring(node) or "")
-    return re.sub(r"^\*", r"\\*", text)
+    return no_list(inspect.cleandoc(ast.get_docstring(node) or ""))
+
+
+def no_list(text):
+    "A text whose first line would be an item of a list, as the prose that it is."
+    return re.sub(r"^[*+-](?=\s)", r"\\\g<0>", text)
 
 
 def is_command(thing):
@@ -114,7 +118,7 @@ class SiteRenderer:
         try:
             *parts, returned = parts_of(self.sym)
             code = call(self.name, self.sym, parts)
-        except (OSError, TypeError, SyntaxError, IndexError, ValueError): return inspect.getdoc(self.sym) or ""
+        except (OSError, TypeError, SyntaxError, IndexError, ValueError): return no_list(inspect.getdoc(self.sym) or "")
         text = [f"```python\n{code}\n```", lookup.linkify(plain_doc(self.sym))]
         if parts: text.append(parameter_table(parts, annotations(self.sym), lookup))
         if returned.name:

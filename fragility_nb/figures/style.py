@@ -7,6 +7,7 @@ __all__ = ['COLOURS', 'SERIES', 'SYMBOLS', 'house_style']
 
 # %% ../../nbs/api/figures/00_style.ipynb #e3afd0c5
 import functools
+import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -17,14 +18,36 @@ import numpy as np
 import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from ..core.checks import as_list, check_choice, checked
 from ..core.results import check_kind, check_single
 from ..measure.severity import stress_summary
+
+# %% ../../nbs/api/figures/00_style.ipynb #site0a02
+def faithful_png(
+    figure:Figure, # any
+    dpi:float=72, # dots per inch
+) -> bytes: # PNG of 256 colours if each is within 10/255 of what was drawn, else of all colours
+    "A figure in few bytes, with its colours kept."
+    raw, out = io.BytesIO(), io.BytesIO()
+    figure.savefig(raw, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
+    whole = Image.open(raw).convert("RGB")
+    few = whole.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    moved = np.abs(np.asarray(few.convert("RGB"), int) - np.asarray(whole, int)).max()
+    (few if moved <= 10 else whole).save(out, "png", optimize=True)
+    return out.getvalue()
+
+def small_figures(dpi:float=72) -> None:
+    "From here on, this notebook keeps figures that way."
+    from IPython import get_ipython
+    formatter = get_ipython().display_formatter.formatters["image/png"]
+    formatter.for_type(Figure, functools.partial(faithful_png, dpi=dpi))
 
 # %% ../../nbs/api/figures/00_style.ipynb #aebe9a25
 COLOURS = dict( # what is drawn -> colour
