@@ -17,7 +17,7 @@ from fragility_nb.models.activations import find_layers
 from fragility_nb.stress.attacks import FGSM, PGD
 from fragility_nb.engine.engine import EditEngine
 from fragility_nb.engine.job import Edits
-from fragility_nb.engine.steps import pointwise
+from fragility_nb.engine.ways import pointwise
 from fragility_nb.models.wrap import Normalized, model_hash
 from fragility_nb.models.create import create_model
 
