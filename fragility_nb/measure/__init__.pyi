@@ -1,7 +1,7 @@
 # Made by tools/public_names.py.
 from . import (
     differences, external, fractions, matrix, mce, runner, scores, sequential, severity, simultaneous, sweeps,
-    targeted,
+    targeted, trends,
 )
 from .sequential import PAIRS, count_pairs, accuracy_ratio, ratio_interval, look_slices
 from .sweeps import stress_sweep, filter_sweep, filter_landscape
@@ -21,6 +21,7 @@ from .external import stress_scores
 from .mce import ALEXNET, ALEXNET_CLEAN, corruption_scores, corruption_error
 from .differences import stress_differences, score_differences, differences_by_baseline, init_differences
 from .fractions import compactness, smallest_fraction
+from .trends import depth_trend
 
 __all__ = [
     "PAIRS", "count_pairs", "accuracy_ratio", "ratio_interval", "look_slices", "stress_sweep", "filter_sweep",
@@ -31,5 +32,5 @@ __all__ = [
     "minimal_summary", "matrix_summary", "matrix_minimal", "StressPolicy", "MixUp", "CutMix", "WorstOf",
     "train_test_matrix", "matrix_row", "targeted_weights", "targeted_mask", "stress_scores", "ALEXNET",
     "ALEXNET_CLEAN", "corruption_scores", "corruption_error", "stress_differences", "score_differences",
-    "differences_by_baseline", "init_differences", "compactness", "smallest_fraction",
+    "differences_by_baseline", "init_differences", "compactness", "smallest_fraction", "depth_trend",
 ]

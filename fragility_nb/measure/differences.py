@@ -13,13 +13,15 @@ import numpy as np
 import xarray as xr
 from scipy.stats import t as student_t
 
-from ..core.checks import check_choice, check_number, checked
-from ..core.results import check_kind, check_single, provenance
-from .scores import area_weights, at_chance, check_ci, combined_filters
+from ..core.checks import checked
+from ..core.results import check_kind, provenance
+from .scores import area_weights, areas_of_images, at_chance, check_ci, combined_filters
 from .scores import resampled_means, safe_ratio
 from .severity import crossing, flips_of, mean_and_draws, mean_over, relative_area, with_bounds
 from .simultaneous import simultaneous_interval
 from ..stress.path import between_nodes
+from ..core.checks import check_choice, check_number
+from ..core.results import check_single
 
 # %% ../../nbs/api/measure/10_differences.ipynb #5c69a43f
 CURVE_MEASURES = dict(relative_area=1, half_severity=1, flip_rate=-1, auc=1) # 1 where more is better, else −1
@@ -196,7 +198,7 @@ def _layer_scores(result:xr.Dataset, n_boot:int, seed:int, baseline:str="publish
     w = xr.DataArray(area_weights(result.sizes["threshold"], rule), dims="threshold")
     some = result.isel(stress=0, filter=combined_filters(result.filter.values))
     some = some.sel(layer=_layers(some))
-    area = (some.correct * w).sum("threshold").mean("filter").transpose("sample", "layer").values
+    area = areas_of_images(some.correct, w, "threshold").mean(-1)
     right = some.reference_correct.values[:, None]
     if baseline == "random": point, draws = _over_orders(area, _control_area(some, w), right, n_boot, seed, orders)
     else:

@@ -7,19 +7,22 @@ __all__ = []
 
 # %% ../../nbs/api/measure/01_runner.ipynb #6e0471d4
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import h5netcdf
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..core.checks import as_list, check_choice, check_number, check_range, left_out_text, warn_user
-from ..core.results import provenance
+from ..core.checks import as_list, check_choice, check_number, check_range, warn_user
+from ..core.results import append_result, chunk_shape, provenance, write_atomic
 from ..data.images import ImageData, generator
 from ..data.sets import pick_device
 from ..models.wrap import Normalized, by_batch, evaluating, model_hash, model_name, same_look
@@ -36,6 +39,7 @@ from ..stress.filters import FILTERS, FilterPlan
 from ..stress.stressors import stress_id
 from ..engine.engine import EditEngine
 from ..engine.job import Edits, parse_bytes
+from ..core.checks import left_out_text
 
 # %% ../../nbs/api/measure/01_runner.ipynb #7beb0545
 def check_severities(
@@ -439,3 +443,50 @@ def whole_inits(
     "The whole initialisations among the finished snapshots; if there is none, all that is finished."
     whole = [i for i, _ in done if all((i, e) in done for e in epochs)]
     return {k: v for k, v in done.items() if k[0] in whole} if whole else done
+
+# %% ../../nbs/api/measure/01_runner.ipynb #431ab1b4
+def _variable_of(f:h5netcdf.File, name:str, outer:Mapping[str, Sequence], answers:xr.DataArray) -> h5netcdf.Variable:
+    "The variable of this name for the answers of all snapshots, made if it is not there yet."
+    if name in f.variables: return f.variables[name]
+    sizes = {d: len(v) for d, v in outer.items()} | dict(answers.sizes)
+    for d, n in sizes.items():
+        if d not in f.dimensions: f.dimensions[d] = n
+    made = f.create_variable(name, tuple(sizes), np.int8, chunks=chunk_shape(tuple(sizes.values()), 1),
+                             compression="gzip", compression_opts=4, shuffle=True, fletcher32=True)
+    made.attrs["dtype"] = "bool" # as xarray writes it
+    return made
+
+# %% ../../nbs/api/measure/01_runner.ipynb #d90c9b86
+class SnapshotFile:
+    "A netCDF file that takes the answers of every snapshot as it is done."
+    def __init__(self,
+        path:str|os.PathLike|None, # of the file; `None`: all stays in memory
+        outer:Mapping[str, Sequence], # dimensions of the snapshots and their values: `init` and `epoch`, or `epoch`
+    ):
+        self.path, self.outer, self.begun = path, dict(outer), False
+
+    def keep(self, result:xr.Dataset, *at) -> xr.Dataset: # without what was written
+        "Writes the answers of the snapshot of this initialisation and epoch."
+        large = [k for k, v in result.data_vars.items() if "sample" in v.dims and v.ndim > 2]
+        if self.path is None or not large: return result
+        place = tuple(list(values).index(v) for values, v in zip(self.outer.values(), at[-len(self.outer):]))
+        with h5netcdf.File(self.path, "a" if self.begun else "w") as f:
+            for name in large: _variable_of(f, name, self.outer, result[name])[place] = result[name].values
+        self.begun = True
+        return result.drop_vars(large)
+
+    def finish(self, result:xr.Dataset) -> xr.Dataset: # as it came
+        "Writes the rest, which is small."
+        if self.path is not None: append_result(result, self.path)
+        return result
+
+# %% ../../nbs/api/measure/01_runner.ipynb #a67c1127
+@contextmanager
+def snapshot_file(
+    path:str|os.PathLike|None, # of the finished file; `None`: all stays in memory
+    snapshots:Mapping|Sequence[Mapping], # of `check_snapshots`
+) -> Iterator[SnapshotFile]:
+    "A file for a landscape; it stands there when the block has ended without an error."
+    inits = check_snapshots(snapshots)
+    outer = ({} if isinstance(snapshots, Mapping) else dict(init=range(len(inits)))) | dict(epoch=list(inits[0]))
+    with nullcontext() if path is None else write_atomic(path) as part: yield SnapshotFile(part, outer)

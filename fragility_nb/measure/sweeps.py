@@ -18,8 +18,8 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..core.checks import check_choice, checked, leave_out, warn_user
-from ..core.results import PartStore
+from ..core.checks import check_choice, checked, warn_user
+from ..core.results import PartStore, load_result
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..models.wrap import copy_model, evaluating, weights_dtype
@@ -38,9 +38,10 @@ from ..engine.job import Edits
 from .sequential import accuracy_ratio, count_pairs, look_slices, ratio_interval
 from .runner import Evaluator, SweepOptions, as_landscape, as_stresses, check_seeds
 from .runner import check_severities, check_snapshots, control_edits, filter_edits, provenance_of
-from .runner import stress_names
+from .runner import snapshot_file, stress_names
 from .runner import join_results, sweep_bar, warn_at_chance, warn_interrupted, whole_inits
 from .runner import written_back
+from ..core.checks import leave_out
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #1fe99810
 def _answers(
@@ -461,7 +462,7 @@ def _sweep_snapshots(measure:Callable, todo:list[tuple], attrs:dict, keep:bool) 
     several = len({i for i, _, _ in todo}) > 1
     try:
         for i, epoch, path in todo:
-            done[i, epoch] = measure(path, f"epoch {epoch}" + (f" of init {i}" if several else ""))
+            done[i, epoch] = measure(path, f"epoch {epoch}" + (f" of init {i}" if several else ""), i, epoch)
     except KeyboardInterrupt:
         if keep or not done: raise
         done = whole_inits(done, [epoch for i, epoch, _ in todo if i == todo[0][0]])
@@ -478,6 +479,8 @@ def filter_landscape(
     *,
     attack:Attack|None=None, # the same ε at every epoch; default: clean images only
     resume:str|os.PathLike|None=None, # folder for finished layers of finished snapshots; a second call resumes there
+    # a netCDF file that takes each snapshot's answers as it is done; the result stays in it (`load_result(..., lazy=True)`)
+    out:str|os.PathLike|None=None,
     progress:bool=True, # show a progress bar
     **options, # the other options of `filter_sweep`: scope, layers, filters, thresholds, tolerance, …
 ) -> xr.Dataset: # like `filter_sweep`, with dimension `epoch` (and `init`)
@@ -487,7 +490,10 @@ def filter_landscape(
     s, net, data = SweepOptions(attack=attack, **options), copy_model(model), match_data(model, data)
     todo = [(i, epoch, path) for i, paths in enumerate(inits) for epoch, path in paths.items()]
     attrs:dict = {}
-    with sweep_bar(len(todo)*_count_copies(model, s), progress) as bar, broken_gradients(len(data)):
-        measure = lambda path, title: _sweep_each(load_checkpoint(path, net), data, s, resume, bar, title)
-        done = _sweep_snapshots(measure, todo, attrs, keep=resume is not None)
-    return as_landscape(done, isinstance(snapshots, Mapping), attrs)
+    with sweep_bar(len(todo)*_count_copies(model, s), progress) as bar, broken_gradients(len(data)), \
+         snapshot_file(out, snapshots) as kept:
+        sweep = lambda path, title: _sweep_each(load_checkpoint(path, net), data, s, resume, bar, title)
+        measure = lambda path, title, *at: kept.keep(sweep(path, title), *at)
+        done = _sweep_snapshots(measure, todo, attrs, keep=resume is not None or out is not None)
+        result = kept.finish(as_landscape(done, isinstance(snapshots, Mapping), attrs))
+    return result if out is None else load_result(out, "filter_sweep", lazy=True)
