@@ -59,6 +59,15 @@ def scored(): return get("measure.synaptic_scores")(filtered(), n_boot=100)
 
 
 @cache
+def ladder(): # scores of five layers
+    return xr.concat([scored()]*3, "layer").isel(layer=range(5)).assign_coords(layer=list("abcde"))
+
+
+@cache
+def ladders(): return xr.concat([ladder(), ladder()], xr.Variable("epoch", [0, 1]))
+
+
+@cache
 def least(): return get("stress.minimal_perturbation")(model(), data(), progress=False)
 
 
@@ -124,6 +133,8 @@ CALLS = {
     "measure.init_differences": lambda: dict(a=two_inits(), b=two_inits()),
     "measure.score_differences": lambda: dict(a=filtered(), b=filtered(), **FEW),
     "measure.compactness": lambda: dict(result=filtered()),
+    "measure.landscape_similarity": lambda: dict(a=ladder(), b=ladder(), permutations=100),
+    "measure.score_convergence": lambda: dict(scores=ladders()),
     "measure.depth_trend": lambda: dict(values={"a": [0.8, 0.7], "b": [0.6, 0.5]}, depth={"a": 8, "b": 16}),
     "measure.smallest_fraction": lambda: dict(result=filtered()),
     "measure.relative_performance": lambda: dict(result=filtered()),
