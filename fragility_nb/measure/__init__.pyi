@@ -22,7 +22,7 @@ from .mce import ALEXNET, ALEXNET_CLEAN, corruption_scores, corruption_error
 from .differences import stress_differences, score_differences, differences_by_baseline, init_differences
 from .fractions import compactness, smallest_fraction
 from .trends import depth_trend
-from .similarity import landscape_similarity, score_convergence
+from .similarity import landscape_similarity, score_convergence, similarity_matrix
 
 __all__ = [
     "PAIRS", "count_pairs", "accuracy_ratio", "ratio_interval", "look_slices", "stress_sweep", "filter_sweep",
@@ -34,5 +34,5 @@ __all__ = [
     "train_test_matrix", "matrix_row", "targeted_weights", "targeted_mask", "stress_scores", "ALEXNET",
     "ALEXNET_CLEAN", "corruption_scores", "corruption_error", "stress_differences", "score_differences",
     "differences_by_baseline", "init_differences", "compactness", "smallest_fraction", "depth_trend",
-    "landscape_similarity", "score_convergence",
+    "landscape_similarity", "score_convergence", "similarity_matrix",
 ]
