@@ -59,6 +59,15 @@ def scored(): return get("measure.synaptic_scores")(filtered(), n_boot=100)
 
 
 @cache
+def ladder(): # scores of five layers
+    return xr.concat([scored()]*3, "layer").isel(layer=range(5)).assign_coords(layer=list("abcde"))
+
+
+@cache
+def ladders(): return xr.concat([ladder(), ladder()], xr.Variable("epoch", [0, 1]))
+
+
+@cache
 def least(): return get("stress.minimal_perturbation")(model(), data(), progress=False)
 
 
@@ -124,6 +133,9 @@ CALLS = {
     "measure.init_differences": lambda: dict(a=two_inits(), b=two_inits()),
     "measure.score_differences": lambda: dict(a=filtered(), b=filtered(), **FEW),
     "measure.compactness": lambda: dict(result=filtered()),
+    "measure.landscape_similarity": lambda: dict(a=ladder(), b=ladder(), permutations=100),
+    "measure.similarity_matrix": lambda: dict(scores=dict(a=ladder(), b=ladder()), permutations=100),
+    "measure.score_convergence": lambda: dict(scores=ladders()),
     "measure.depth_trend": lambda: dict(values={"a": [0.8, 0.7], "b": [0.6, 0.5]}, depth={"a": 8, "b": 16}),
     "measure.smallest_fraction": lambda: dict(result=filtered()),
     "measure.relative_performance": lambda: dict(result=filtered()),
@@ -148,6 +160,8 @@ CALLS = {
     "figures.plot_reliability": lambda: dict(result=stressed(), stress=str(stressed().stress.values[0])),
     "figures.plot_filter_response": lambda: dict(result=filtered(), layer="conv2"),
     "figures.plot_scores": lambda: dict(scores=scored()),
+    "figures.plot_similarity": lambda: dict(
+        result=get("measure.similarity_matrix")(dict(a=ladder(), b=ladder()), permutations=100)),
     "figures.plot_compactness": lambda: dict(result=filtered(), layer="conv2"),
     "figures.plot_areas": lambda: dict(results=dict(a=stressed(), b=stressed())),
     "figures.plot_comparison": lambda: dict(results=dict(a=stressed(), b=stressed())),

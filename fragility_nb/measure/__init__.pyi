@@ -1,7 +1,7 @@
 # Made by tools/public_names.py.
 from . import (
-    differences, external, fractions, matrix, mce, runner, scores, sequential, severity, simultaneous, sweeps,
-    targeted, trends,
+    differences, external, fractions, matrix, mce, runner, scores, sequential, severity, similarity, simultaneous,
+    sweeps, targeted, trends,
 )
 from .sequential import PAIRS, count_pairs, accuracy_ratio, ratio_interval, look_slices
 from .sweeps import stress_sweep, filter_sweep, filter_landscape
@@ -22,6 +22,7 @@ from .mce import ALEXNET, ALEXNET_CLEAN, corruption_scores, corruption_error
 from .differences import stress_differences, score_differences, differences_by_baseline, init_differences
 from .fractions import compactness, smallest_fraction
 from .trends import depth_trend
+from .similarity import landscape_similarity, score_convergence, similarity_matrix
 
 __all__ = [
     "PAIRS", "count_pairs", "accuracy_ratio", "ratio_interval", "look_slices", "stress_sweep", "filter_sweep",
@@ -33,4 +34,5 @@ __all__ = [
     "train_test_matrix", "matrix_row", "targeted_weights", "targeted_mask", "stress_scores", "ALEXNET",
     "ALEXNET_CLEAN", "corruption_scores", "corruption_error", "stress_differences", "score_differences",
     "differences_by_baseline", "init_differences", "compactness", "smallest_fraction", "depth_trend",
+    "landscape_similarity", "score_convergence", "similarity_matrix",
 ]
