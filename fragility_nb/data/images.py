@@ -232,6 +232,9 @@ def _images_error(images) -> str|None:
     if isinstance(images, LazyImages): return None if len(images) else "a non-empty set"
     if not isinstance(images, Tensor): return f"a torch.Tensor (N, C, H, W), but got {type(images).__name__}"
     if images.ndim != 4: return f"of shape (N, C, H, W), but got {tuple(images.shape)}"
+    if images.shape[1] == images.shape[2] > 4 and images.shape[3] in (1, 3):
+        return (f"of shape (N, C, H, W), but got {tuple(images.shape)}, which looks like (N, H, W, C): give "
+                "`images.permute(0, 3, 1, 2)`")
     return None if images.numel() else f"a non-empty set, but got shape {tuple(images.shape)}"
 
 @checked
