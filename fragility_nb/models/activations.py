@@ -23,7 +23,7 @@ from ..core.checks import as_list, check_number, unknown_name, warn_user, checke
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from .wrap import check_network, evaluating, follow, home
-from .answers import as_images, batch_rows, forward_in_blocks
+from .answers import as_images, batch_rows, forward_in_blocks, naming_images
 from .wrap import hooked, is_closed, makes_weight, never_called, present_weight, quantized_parts
 from .wrap import short_name
 from ..core.checks import leave_out
@@ -340,7 +340,7 @@ def look_at(
     "What chosen submodules put out, found by sending a few copies of one image through."
     with evaluating(model) as net, torch.no_grad():
         modules, x = _modules_at(net, paths), image[:1].to(home(net))
-        seen, trail = _outputs(net, modules, x.repeat(_FEW, 1, 1, 1))
+        with naming_images(net, x): seen, trail = _outputs(net, modules, x.repeat(_FEW, 1, 1, 1))
         doubtful = {name: modules[name] for name, y in seen.items() if _tokens_first(y, _FEW)}
         again = _outputs(net, doubtful, x.repeat(_FEW + 2, 1, 1, 1))[0] if doubtful else {}
         windows = _windows(net, {name: modules[name] for name, y in seen.items() if _in_windows(y, _FEW)}, x)

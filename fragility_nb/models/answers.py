@@ -158,6 +158,21 @@ def _naming_dtype(model:nn.Module) -> Iterator[None]:
                          f"`model.float()`, or wrap it so that its `forward` casts its images to that dtype and its "
                          f"logits to float32.") from e
 
+# %% ../../nbs/api/models/01_answers.ipynb #f255e210
+@contextlib.contextmanager
+def naming_images(
+    net:nn.Module, # in eval mode
+    x:Tensor, # (N, C, H, W), where the network is
+) -> Iterator[Tensor]: # x
+    "Inside, a network that cannot take these images is one error that says so."
+    try: yield x
+    except RuntimeError as e:
+        if isinstance(e, torch.cuda.OutOfMemoryError) or weights_dtype(net) != "float32": raise
+        try:
+            with torch.no_grad(): net(x[:1])
+        except RuntimeError: raise ValueError(f"`model` cannot take images of shape {tuple(x.shape[1:])}: {e}") from e
+        raise
+
 # %% ../../nbs/api/models/01_answers.ipynb #e40a5889
 @checked
 def predict(
@@ -171,7 +186,8 @@ def predict(
     check_number("batch_size", batch_size, low=1, integer=True)
     data, device = as_images(data), pick_device(device)
     with _naming_dtype(model):
-        with evaluating(model, device) as net: _look(model, net, data.batch(0, 8).to(device))
+        with evaluating(model, device) as net, naming_images(net, data.batch(0, 8).to(device)) as x:
+            _look(model, net, x)
         return all_logits(model, data, batch_size, device)
 
 # %% ../../nbs/api/models/01_answers.ipynb #47ba8789

@@ -42,7 +42,8 @@ def _data_parameters(folder:Path) -> dict[str, Any]:
     "Where the run in a folder had its images from; empty if it does not say."
     runs = [r["identity"] for r in read_json(folder/"run.json").values() if isinstance(r, dict) and "identity" in r]
     given = [r.get("parameters") for r in runs if isinstance(r, dict)]
-    return next((p for p in given if isinstance(p, dict) and "data" in p), {})
+    found = next((p for p in given if isinstance(p, dict)), {})
+    return found | dict(n=None) | found["report"] if isinstance(found.get("report"), dict) else found # n: for training
 
 # %% ../../nbs/api/run/16_pictures.ipynb #80c8476b
 @of_kind(a="stress_sweep", b="stress_sweep")

@@ -23,7 +23,7 @@ from ..core.streams import CounterStreams
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..models.wrap import evaluating
-from ..models.answers import forward_in_blocks, with_labels_of
+from ..models.answers import forward_in_blocks, naming_images, with_labels_of
 from ..models.gradients import broken_gradients, gradient_rows, input_gradient, small_blocks
 from ..models.foreign import LIBRARIES, Facade, autoattack_images, call_foreign, draws, foreign_identity
 from ..models.foreign import foreign_title, foreign_words, known_options, library_attack, library_of
@@ -483,7 +483,7 @@ def attack_images(
     attack, device = as_attack(attack), pick_device(device)
     if severity * getattr(attack, "epsilon", 1) == 0: return data.batch(0, len(data))
     with evaluating(model, device) as net, frozen_parameters(net), broken_gradients(len(data)), \
-            small_blocks(net, data.batch(0, 1).to(device)):
+            naming_images(net, data.batch(0, 1).to(device)) as one, small_blocks(net, one):
         data = with_labels_of(model, net, data, device)
         return torch.cat([_attacked(net, attack, severity, seed, *batch).cpu()
                           for batch in batch_ranges(data, batch_size, device, net, attack)])
