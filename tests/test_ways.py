@@ -1,6 +1,6 @@
 """Each way to name a network, to give images and to attack them, in each of three places: command, template, study.
 
-The ways are paired, not crossed: each occurs at least once in each place, and runs are shared. All networks are tiny."""
+The ways are paired, not crossed: each occurs at least once in each place, and runs are shared; networks are tiny."""
 import json
 from pathlib import Path
 

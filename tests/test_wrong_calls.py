@@ -297,7 +297,8 @@ EXCEPTIONS = {
     "made by the package, for itself": "models.Layer probes.Output probes.UnitReader probes.Units stress.FilterPlan "
         "stress.ControlPlan core.Option core.plain_network data.ClassOrder models.attention_parts models.is_attention "
         "models.part_rows "
-        "stress.BlockAttack stress.ForeignAttack stress.beside_attack run.training_folders run.training_params",
+        "stress.BlockAttack stress.ForeignAttack stress.beside_attack run.training_folders run.training_params "
+        "run.Estimate",
     "made by among, which is called": "models.SomeClasses",
     "about code by its name, for create_model, which is called": "core.call_code core.check_code core.code_digest_of "
         "core.load_code core.own_files core.read_options core.takes core.title_of models.check_says "
