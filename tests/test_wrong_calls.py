@@ -193,6 +193,7 @@ def judged(error, parameter):
 
 # Silent, and meant so: (function, parameter, value; "*": every value): why
 ALLOWED = {
+    ("models.pick_layers", "layers", "number"): "so many layers, spread over the depth",
     **{(f"run.{name}", "gpus", "empty"): "no GPU, on purpose" for name in ("LocalEngine", "DaskEngine", "pick_gpus")},
     ("data.ImageData", "numbers", "no text"): "classes are names, as usual",
     ("data.ImageData", "name", "unknown"): "a title, any text",
