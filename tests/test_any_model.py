@@ -382,7 +382,8 @@ def told(*words):
 def test_the_command_says_what_to_type(home):
     torch.save(by_hand().state_dict(), "own.pth")
     for words, say in ((["own.pth"], "--model net.py:make --weights own.pth"), (["own.py:mkae"], "Did you mean 'make'"),
-                       (["own.py:make", "--model-options", "depth"], "like name=value"), (["lost.pth"], "No checkpoint")):
+                       (["own.py:make", "--model-options", "depth"], "like name=value"),
+                       (["lost.pth"], "No checkpoint")):
         code, output = told("run", "--model", *words, "--out", "r", *SHORT)
         assert code == 2 and say in output and "Traceback" not in output, output
     code, output = told("train", "--model", "own.py:mkae", "--out", "r")

@@ -66,7 +66,8 @@ def test_a_folder_in_use_is_refused_with_who_has_it(own, tmp_path):
         done = CliRunner().invoke(app, ["run", "--model", "cnn3", "--out", str(out)])
         assert done.exit_code == 2 and f"process {p.pid}" in done.stderr and "Traceback" not in done.stderr
         run_study(own, out, a=1, progress=False) # done already: nothing is written
-        assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file() and p.name not in (".owner", ".lock")} == before
+        there = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file() and p.name not in (".owner", ".lock")}
+        assert there == before
     finally:
         p.kill()
         p.wait()

@@ -193,6 +193,7 @@ def judged(error, parameter):
 
 # Silent, and meant so: (function, parameter, value; "*": every value): why
 ALLOWED = {
+    ("models.pick_layers", "layers", "number"): "so many layers, spread over the depth",
     **{(f"run.{name}", "gpus", "empty"): "no GPU, on purpose" for name in ("LocalEngine", "DaskEngine", "pick_gpus")},
     ("data.ImageData", "numbers", "no text"): "classes are names, as usual",
     ("data.ImageData", "name", "unknown"): "a title, any text",
@@ -298,7 +299,8 @@ EXCEPTIONS = {
     "made by the package, for itself": "models.Layer probes.Output probes.UnitReader probes.Units stress.FilterPlan "
         "stress.ControlPlan core.Option core.plain_network data.ClassOrder models.attention_parts models.is_attention "
         "models.part_rows "
-        "stress.BlockAttack stress.ForeignAttack stress.beside_attack run.training_folders run.training_params",
+        "stress.BlockAttack stress.ForeignAttack stress.beside_attack run.training_folders run.training_params "
+        "run.Estimate",
     "made by among, which is called": "models.SomeClasses",
     "about code by its name, for create_model, which is called": "core.call_code core.check_code core.code_digest_of "
         "core.load_code core.own_files core.read_options core.takes core.title_of models.check_says "

@@ -62,6 +62,18 @@ def demo(
         typer.echo(f"\nCompare them:  {out/'comparison.html'}\nEach report:   {out}/*/model_report.html\n"
                    f"The numbers:   {out}/*/result.nc")
 
+# %% ../../nbs/api/cli/01_reports.ipynb #5a53efc0
+def _report_options(
+    given:dict[str, Any], # of the command `run`, as they were typed
+) -> dict[str, Any]: # of `run_model`
+    "Texts as what they mean; what was not given and has a default in the template is left out."
+    how = {k: v for k, v in given.items() if k not in ("model", "out", "estimate")}
+    how |= {k: options_of(given[k], k) for k in ("model_options", "attack_options")}
+    how["stem"] = given["stem"] or "imagenet"
+    if given["layers"] is not None: how["layers"] = layers_of(given["layers"])
+    by_template = ("stressors", "layers", "accuracy_images")
+    return {k: v for k, v in how.items() if v is not None or k not in by_template}
+
 # %% ../../nbs/api/cli/01_reports.ipynb #c437f10c
 @commands.command()
 def run(
@@ -108,21 +120,11 @@ def run(
                                                               "long what a smaller report would be.")] = False,
 ):
     "Train a network (unless MODEL is a checkpoint, or there are WEIGHTS) and write its fragility report."
+    given = locals()
     from fragility_nb.core.code import title_of
     from fragility_nb.run.model_runs import estimate_run, run_model, summary_table
-    study:dict[str, Any] = dict(optimizer=optimizer, momentum=momentum, schedule=schedule,
-                                weight_decay=weight_decay, augment=augment, norm=norm, start=start,
-                                inits=inits, attack_mode=attack_mode, control=control)
-    if stressors is not None: study["stressors"] = stressors
-    if layers is not None: study["layers"] = layers_of(layers)
-    if accuracy_images is not None: study["accuracy_images"] = accuracy_images
     with plain_errors():
-        how = dict(data=data, root=root, download=download, image_size=image_size, classes=classes, crop=crop,
-                   score_among=score_among, stem=stem or "imagenet", resize=resize, epochs=epochs, lr=lr,
-                   batch_size=batch_size, snapshots=snapshots, seed=seed, device=device, n=n, thresholds=thresholds,
-                   relative_accuracy=relative_accuracy, band=band, ci=ci, attack=attack, weights=weights,
-                   model_options=options_of(model_options),
-                   attack_options=options_of(attack_options, "attack_options"), **study)
+        how = _report_options(given)
         if estimate: return typer.echo(estimate_run(model, **how).text(command=True))
         page = run_model(model, out, tell=typer.echo, **how)
         _show(summary_table({title_of(model): out/"result.nc"}))

@@ -177,6 +177,13 @@ def _same_file(handle:int, path:Path) -> bool:
     try: return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
     except FileNotFoundError: return False
 
+def _unlock(handle:int, path:Path) -> None:
+    "Removes the file of a lock that is held, and gives it back."
+    with contextlib.suppress(OSError): # Windows does not remove what is open
+        if _same_file(handle, path): path.unlink()
+    os.close(handle)
+
+# %% ../../nbs/api/core/07_owner.ipynb #c4142db1
 def _lock(path:Path, until:float, refused:Callable[[], BaseException]) -> int: # handle
     "Opens the file of the lock and takes it; an error if another process has it all the time."
     while True:
@@ -191,12 +198,6 @@ def _lock(path:Path, until:float, refused:Callable[[], BaseException]) -> int: #
         if gone: continue
         if time.monotonic() > until: raise refused()
         time.sleep(0.05)
-
-def _unlock(handle:int, path:Path) -> None:
-    "Removes the file of a lock that is held, and gives it back."
-    with contextlib.suppress(OSError): # Windows does not remove what is open
-        if _same_file(handle, path): path.unlink()
-    os.close(handle)
 
 # %% ../../nbs/api/core/07_owner.ipynb #8aaf728b
 @contextlib.contextmanager

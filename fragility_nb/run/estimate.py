@@ -10,8 +10,9 @@ import ast
 import contextlib
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,23 +23,18 @@ from ..data.convert import as_data
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from ..measure.runner import Evaluator, SweepOptions, filter_edits
-from ..measure.sweeps import stress_sweep
 from ..models.activations import Layer, find_layers, kernel_weights, pick_layers
-from ..models.answers import forward_in_blocks, match_data
+from ..models.answers import BLOCK, filled_up_to, forward_in_blocks, match_data
+from ..models.gradients import gradient_rows
 from ..models.wrap import evaluating
 from ..probes.batchnorm.layers import all_norms
-from ..probes.batchnorm.probe import bn_probe
-from ..probes.coverage.probe import neuron_coverage
-from ..probes.kernels.probe import kernel_dropout
-from ..probes.kernels.targeting import adversarial_targeting, rebalance
 from .machine import cpu_count
 from .parameters import check_parameters, check_template, template_parameters
 from ..stress.attack_check import beside_attack
-from ..stress.attacks import FGSM, as_attack, attack_of_size
+from ..stress.attacks import FGSM, as_attack, attack_images, attack_of_size
 from ..stress.corruptions import as_stressors
 from ..stress.filters import plan_filter
-from ..stress.minimal import find_epsilon
-from ..stress.stressors import GaussianBlur, GaussianNoise
+from ..stress.stressors import apply_stress
 
 # %% ../../nbs/api/run/12_estimate.ipynb #80b8add8
 def report_parameters(
@@ -52,13 +48,19 @@ def report_parameters(
 
 @dataclass(frozen=True)
 class Rates:
-    "Seconds that were measured; per image where `n` multiplies them."
-    parts: dict[str, float] = field(default_factory=dict) # name -> seconds for one image, one level, one copy …
-    layers: int = 1 # all of the network
-    norms: int = 0 # with running statistics
-    kernels: int = 0 # of the first convolution
-    image_bytes: int = 0 # that one image takes on its way through the network, with gradients
-    seen: int = 1 # images that were there
+    "Seconds that were measured."
+    forward: float # a block through the network
+    attack: float # of the filtered copies, an image
+    beside: float # all attacks of the stress sweep, an image
+    stress: tuple[float, ...] # each stressor, an image
+    random: tuple[bool, ...] # whether it draws random numbers
+    copy: float # a copy of a layer, a block; the mean over the layers
+    first: float # a copy of the first layer, or of all
+    layers: int # of the network
+    norms: int # with running statistics
+    kernels: int # of the first convolution
+    image_bytes: int # of one image on its way through the network
+    seen: int # images that were there
 
 # %% ../../nbs/api/run/12_estimate.ipynb #c49ce4eb
 def clocked(
@@ -74,19 +76,12 @@ def clocked(
         taken.append(clock() - began)
     return min(taken)
 
-def _one_pass(net:nn.Module, x:torch.Tensor, gradient:bool=False) -> None:
-    "Forward, and back to the images."
-    x = x.clone().requires_grad_(gradient)
-    with torch.set_grad_enabled(gradient): y = forward_in_blocks(net, x)
-    if gradient: torch.autograd.grad(y.logsumexp(1).sum(), x)
+def _one_pass(net:nn.Module, x:torch.Tensor) -> None:
+    "Forward."
+    with torch.no_grad(): forward_in_blocks(net, x)
 
 # %% ../../nbs/api/run/12_estimate.ipynb #3515c587
-_BUDGET, _PASSES, _MOST = 8., 250, 64 # seconds that measuring may take, passes of an image in it, images at most
-
-def _few(data:ImageData, seconds:float) -> ImageData: # seconds of a forward pass of one image
-    "As many images as can be measured in the time; of all classes, as far as that goes."
-    n = min(len(data), _MOST, max(3, int(_BUDGET / _PASSES / seconds)))
-    return data.take([round(i * (len(data) - 1) / max(n - 1, 1)) for i in range(n)])
+_LARGE = 1e4 # numbers of an image from which on a few images stand for a block
 
 def forward_seconds(
     model:nn.Module, # images in [0, 1] -> logits
@@ -115,106 +110,69 @@ def _image_bytes(model:nn.Module, data:ImageData, device:torch.device) -> int:
             for h in held: h.remove()
     return total
 
-# %% ../../nbs/api/run/12_estimate.ipynb #c63564ce
-def _copies(plans:Sequence, paths:list[str]) -> tuple[Any, list[int]]:
-    "The edits of some plans, and the places of those that differ from each other."
-    edits = filter_edits(plans, paths)
-    first = {edits.key(i): i for i in reversed(range(len(edits)))}
-    return edits, sorted(first.values())
+# %% ../../nbs/api/run/12_estimate.ipynb #429a8b4a
+def _copy_seconds(run:Evaluator, layer:Layer, clock:Callable[[], float]) -> float:
+    "A copy of a layer, of one block of images."
+    plan = plan_filter([layer.weight], "high_pass", 9)
+    edits, few = filter_edits([plan], [f"{layer.path}.weight"]), run.data[0][0].numel() > _LARGE
+    some = lambda places: type(edits)(edits.paths, len(places), lambda j: edits.make(places[j]), tuple(places))
+    if few: return clocked(lambda: run.right(some([4])), clock, 1)
+    return (clocked(lambda: run.right(some([3, 4, 5, 6])), clock) - clocked(lambda: run.right(some([4])), clock)) / 3
 
-def _part(edits, places:Sequence[int]):
-    "Some of the edits."
-    return type(edits)(edits.paths, len(places), lambda j: edits.make(places[j]), tuple(edits.key(i) for i in places))
-
-def _copy_seconds(run:Evaluator, layers:list[Layer], thresholds:int, clock:Callable[[], float]) -> tuple[float, float]:
-    "Of one scope: seconds before the first copy, and for each of all copies, all images of `run` together."
-    plans = [plan_filter([layer.weight for layer in layers], f, thresholds) for f in run.s.filters]
-    edits, other = _copies(plans, [f"{layer.path}.weight" for layer in layers])
-    some = [other[len(other)//4], *other[len(other)//2:len(other)//2 + 3]]
-    one, four = (clocked(lambda p=p: run.right(_part(edits, p)), clock) for p in (some[:1], some)) # type: ignore[misc]
-    each = max(four - one, four/8) / max(len(some) - 1, 1)
-    return max(one - each, 0), each * len(other) / len(edits)
-
-# %% ../../nbs/api/run/12_estimate.ipynb #7bb41ac5
-def _filter_rates(model:nn.Module, few:ImageData, attack, p:Mapping, clock:Callable[[], float]) -> dict[str, float]:
-    "Per image: what a scope costs before its first copy, a copy of a layer, and a copy of all layers together."
-    options = SweepOptions(scope="both", attack=attack, attack_mode=p["attack_mode"], device=p["device"],
-                           thresholds=p["thresholds"])
+def _copy_rates(model:nn.Module, few:ImageData, attack, p:Mapping, clock:Callable[[], float]) -> tuple[float, float]:
+    "A copy of a layer on average, and of the first one."
+    options = SweepOptions(attack=attack, attack_mode=p["attack_mode"], device=p["device"], thresholds=p["thresholds"])
     run, chosen = Evaluator(model, few, options), find_layers(model, pick_layers(model, p["layers"]))
     chosen = [layer for layer in chosen if layer.weight.amin() < layer.weight.amax()]
-    places = sorted({round(i * (len(chosen) - 1) / 3) for i in range(4)})
-    alone = [_copy_seconds(run, [chosen[i]], p["thresholds"], clock) for i in places]
-    before, together = _copy_seconds(run, chosen, p["thresholds"], clock)
-    n = len(few) * len(alone)
-    return dict(scope=sum(a for a, _ in alone)/n, copy=sum(b for _, b in alone)/n, all_before=before/len(few),
-                all_copy=together/len(few))
+    places = sorted({round(i * (len(chosen) - 1) / 2) for i in range(3)})
+    found = [max(_copy_seconds(run, chosen[i], clock), 1e-5) for i in places]
+    return sum(found) / len(found), found[0]
 
-# %% ../../nbs/api/run/12_estimate.ipynb #ec5c5c5f
-def _stress_rates(model:nn.Module, few:ImageData, chosen, epsilon:float, p:Mapping, clock:Callable[[], float],
-                  forward:float, back:float) -> dict[str, float]:
-    "Per image: the search for ε, a level of all stressors, a level of all attacks."
-    how:dict[str, Any] = dict(device=p["device"], progress=False)
-    half = attack_of_size(chosen, epsilon/2)
-    quick = [a for a in (half, *beside_attack(half)) if not a.heavy]
-    level = lambda stress: clocked(lambda: stress_sweep(model, few, stress, (0, p["severities"][-1]), **how), clock, 1)
-    every = as_stressors(p["stressors"])
-    found = dict(stress=level(every) / 2, attacks=level(quick) / 2 if quick else 0)
-    if chosen.heavy: # APGD on all, of half at each level APGD-T and FAB-T of 9 classes, and Square
-        found["attacks"] += len(few) * (back*chosen.steps + (forward*chosen.queries + back*chosen.steps*9*3)/4)
-    return {k: v / len(few) for k, v in found.items()}
+# %% ../../nbs/api/run/12_estimate.ipynb #2019cdeb
+def _attack_seconds(model:nn.Module, few:ImageData, attack, clock:Callable[[], float]) -> float:
+    "An image under attack; of AutoAttack what its steps take."
+    how:dict[str, Any] = dict(device=None, batch_size=len(few))
+    with filled_up_to(len(few)):
+        if not attack.heavy: return clocked(lambda: attack_images(model, few, attack, 1., **how), clock) / len(few)
+        step = clocked(lambda: attack_images(model, few, FGSM(0.01), 1., **how), clock) / len(few)
+    return step * (attack.steps + (attack.steps*9*2 + attack.queries/3)/8)
 
-# %% ../../nbs/api/run/12_estimate.ipynb #acc3dfd3
-def _remembering(model:nn.Module) -> list[str]:
-    "Norms with running statistics."
-    return [k for k, m in all_norms(model).items() if getattr(m, "running_mean", None) is not None]
-
-def _probe_rates(model:nn.Module, few:ImageData, attack, p:Mapping, clock:Callable[[], float]) -> dict[str, float]:
-    "Per image: coverage, what is done for each norm and for all norms, a kernel, and what follows fragile kernels."
-    how:dict[str, Any] = dict(device=p["device"], progress=False)
-    once = lambda work: clocked(work, clock, 1) / len(few)
-    found = dict(coverage=once(lambda: neuron_coverage(model, few, **how)))
-    norms = _remembering(model)
-    some = norms[len(norms)//2:][:1]
-    each = dict(layers=some, **how)
-    if norms and p["with_batchnorm"]:
-        found["norm"] = once(lambda: bn_probe(model, few, ("residual_features", "statistic_stress"), **each)) / 2
-        found["norms"] = once(lambda: bn_probe(model, few, ("statistic_gap", "recalibration"), severities=(0, 4),
-                                               stressors=[GaussianNoise(), GaussianBlur()],
-                                               recalibration=dict(n=[len(few)]), **how))
-    return found | (_kernel_rates(model, few, attack, how, once) if p["with_kernels"] else {})
-
-def _kernel_rates(model:nn.Module, few:ImageData, attack, how:dict, once:Callable) -> dict[str, float]:
-    return dict(kernel=once(lambda: kernel_dropout(model, few, attack=attack, kernels=[0, 1], **how)) / 3,
-                aimed=once(lambda: (adversarial_targeting(model, few, attack, [0], severities=(0.25, 0.5, 1), **how),
-                                    rebalance(model, few, [0], (0.8, 1), (1, 1.25), attack, **how))))
+def _stress_seconds(few:ImageData, p:Mapping, clock:Callable[[], float]) -> tuple[list[float], list[bool]]:
+    "Each stressor, an image; and whether it is random."
+    several = [s.resolve(tuple(few.shape[-2:])) for s in as_stressors(p["stressors"])]
+    x, top = few.batch(0, len(few)), p["severities"][-1]
+    taken = [clocked(partial(apply_stress, s, x, top, 0, few.index), clock) / len(few) for s in several]
+    return taken, [bool(getattr(s, "random", True)) for s in several]
 
 # %% ../../nbs/api/run/12_estimate.ipynb #b7c68e8e
 def _first_kernels(model:nn.Module) -> int:
     "Kernels of the first convolution; 0 without one."
     return next((len(kernel_weights(x)) for x in find_layers(model) if x.kind == "conv"), 0)
 
+def _remembering(model:nn.Module) -> int:
+    "Norms with running statistics."
+    return sum(getattr(m, "running_mean", None) is not None for m in all_norms(model).values())
+
+# %% ../../nbs/api/run/12_estimate.ipynb #c034cf9e
 def measure_rates(
     model:nn.Module, # images in [0, 1] -> logits
     data:ImageData, # that it is reported on
     p:Mapping, # of `report_parameters`
     clock:Callable[[], float]=time.perf_counter, # counts seconds
 ) -> Rates:
-    "A few passes of each section."
+    "A few passes of each kind."
     device, chosen = pick_device(p["device"]), as_attack(p["attack"], **p["attack_options"])
-    forward, quick = forward_seconds(model, data, device, clock), FGSM() if chosen.heavy else chosen
-    few, found = _few(data, forward), []
-    parts = dict(forward=forward)
-    search = lambda: found.append(float(find_epsilon(model, few, attack=quick, device=device, progress=False).epsilon))
-    parts["search"] = clocked(search, clock, 1) / len(few)
-    epsilon = found[0] if found and found[0] > 0 else 0.01
-    with evaluating(model, device) as net: back = clocked(lambda: _one_pass(net, few.batch(0, 2).to(device), True),
-                                                          clock) / 2
+    with evaluating(model, device) as net: rows = gradient_rows(net, data.batch(0, 1).to(device), BLOCK)
+    block, few = (data.take(range(min(len(data), size))) for size in (BLOCK, rows))
+    quick = attack_of_size(FGSM() if chosen.heavy else chosen, 0.01)
     with warnings.catch_warnings(action="ignore"):
-        attack = attack_of_size(quick, epsilon)
-        parts |= _stress_rates(model, few, chosen, epsilon, p, clock, forward, back)
-        parts |= _filter_rates(model, few, attack, p, clock) | _probe_rates(model, few, attack, p, clock)
-    return Rates(parts, len(find_layers(model)), len(_remembering(model)), _first_kernels(model),
-                 _image_bytes(model, data, device), len(data))
+        several = chosen, *beside_attack(attack_of_size(chosen, 0.01))
+        attacks = [_attack_seconds(model, few, a, clock) for a in several]
+        stress, random = _stress_seconds(few, p, clock)
+        copy, first = _copy_rates(model, block, quick, p, clock)
+        return Rates(BLOCK * forward_seconds(model, data, device, clock), _attack_seconds(model, few, quick, clock),
+                     sum(attacks), tuple(stress), tuple(random), copy, first, len(find_layers(model)),
+                     _remembering(model), _first_kernels(model), _image_bytes(model, data, device), len(data))
 
 # %% ../../nbs/api/run/12_estimate.ipynb #36f4b344
 _PAGE, _FIGURE = 9., 0.12 # seconds of a process, its imports and figures; and of scores and cells of a layer
@@ -225,38 +183,48 @@ def _chosen_number(layers, rates:Rates) -> int:
     if isinstance(layers, str): return len([x for x in layers.split(",") if x.strip()])
     return min(layers, rates.layers) if isinstance(layers, int) else len(layers)
 
-def _filter_seconds(part:Mapping, p:Mapping, n:int, layers:int) -> float:
-    "All copies of all scopes."
-    copies = 3 * (p["thresholds"] + p["control"] * min(9, p["thresholds"]))
-    return n * (layers * (part["scope"] + part["copy"]*copies) + part["all_before"] + part["all_copy"]*copies)
+def _filter_seconds(rates:Rates, p:Mapping, blocks:int, layers:int) -> float:
+    "All copies of all scopes; about one threshold of each filter removes nothing, and costs nothing."
+    copies = 3 * (p["thresholds"] - 1 + p["control"] * min(8, p["thresholds"] - 1))
+    return blocks * copies * (layers*rates.copy + rates.first)
 
+def _stress_total(rates:Rates, p:Mapping, n:int, blocks:int) -> float:
+    "The search for an ε, and every level of all stressors and attacks; what is not random is measured once."
+    levels, several = len(p["severities"]) - 1, len(p["seeds"])
+    times = [several if r else 1 for r in rates.random]
+    search = 10 * (blocks*rates.forward + n*rates.attack)
+    stress = levels * sum(k * (n*s + blocks*rates.forward) for k, s in zip(times, rates.stress))
+    return search + stress + levels * (n*rates.beside + blocks*rates.forward)
+
+# %% ../../nbs/api/run/12_estimate.ipynb #bf3b6a72
 def section_seconds(
     rates:Rates, # of `measure_rates`
     p:Mapping, # of `report_parameters`; its `n` counts, if there are so many
 ) -> dict[str, float]: # section -> seconds
     "How long each section takes."
-    part, n, layers = rates.parts, min(p["n"] or rates.seen, rates.seen), _chosen_number(p["layers"], rates)
-    levels, seeds = len(p["severities"]), len(p["seeds"])
-    found = dict(stress=n * (part["search"] + levels*seeds*(part["stress"] + part["attacks"])),
-                 filters=_filter_seconds(part, p, n, layers), page=_PAGE + _FIGURE*layers)
-    if p["accuracy_images"]: found["accuracy"] = p["accuracy_images"] * part["forward"]
-    return found | _beside_seconds(part, p, n, layers, rates)
+    n, layers = min(p["n"] or rates.seen, rates.seen), _chosen_number(p["layers"], rates)
+    blocks = -(-n // BLOCK)
+    found = dict(stress=_stress_total(rates, p, n, blocks), filters=_filter_seconds(rates, p, blocks, layers),
+                 page=_PAGE + _FIGURE*layers)
+    if p["accuracy_images"]: found["accuracy"] = p["accuracy_images"] / BLOCK * rates.forward
+    return found | _beside_seconds(rates, p, n, blocks, layers)
 
 # %% ../../nbs/api/run/12_estimate.ipynb #64206a0a
-def _beside_seconds(part:Mapping, p:Mapping, n:int, layers:int, rates:Rates) -> dict[str, float]:
+def _beside_seconds(rates:Rates, p:Mapping, n:int, blocks:int, layers:int) -> dict[str, float]:
     "The sections beside the fragility, those that are on."
-    found, norms = {}, min(layers, rates.norms)
-    if p["with_coverage"]: found["coverage"] = n * part["coverage"] * (2 if rates.norms else 1)
-    if p["with_batchnorm"] and "norm" in part:
-        sizes = len([k for k in (4, 16, 64, 256) if k <= n])
-        found["batchnorm"] = n * (part["norm"]*(norms + 1) + part["norms"]*max(sizes, 1))
-    if p["with_kernels"] and "kernel" in part and rates.kernels > 1:
-        found["kernels"] = n * (part["kernel"]*(rates.kernels + 1) + part["aimed"])
+    found, norms, once = {}, min(layers, rates.norms), blocks * rates.forward
+    if p["with_coverage"]: found["coverage"] = 4 * once
+    if p["with_batchnorm"] and rates.norms:
+        sizes = [k for k in (4, 16, 64, 256) if k <= n]
+        found["batchnorm"] = once * (10 + 8*norms + 8*len(sizes)) + 8 * sum(sizes) * rates.forward / BLOCK
+    if p["with_kernels"] and rates.kernels > 1:
+        found["kernels"] = blocks*rates.first*(rates.kernels + 5) + 6*n*rates.attack + 10*once
     if p["snapshots"]:
         few = dict(p) | dict(thresholds=p["landscape_thresholds"], control=0)
-        found["landscape"] = 4 * _filter_seconds(part, few, min(n, p["landscape_images"]), layers)
-    if p["with_retraining"]: # ten trainings of two epochs of at least as many images, and their sweeps
-        found["retraining"] = 10 * n * 2 * 4 * part["forward"] + 10 * _filter_seconds(part, p, n, rates.layers) / 4
+        found["landscape"] = 4 * _filter_seconds(rates, few, -(-min(n, p["landscape_images"]) // BLOCK), layers)
+    if p["with_retraining"]: # ten trainings of two epochs of as many images, and a sweep for each
+        sweep = _filter_seconds(rates, dict(p) | dict(thresholds=9, control=1), blocks, rates.layers)
+        found["retraining"] = 10 * (8*once + sweep)
     return found
 
 # %% ../../nbs/api/run/12_estimate.ipynb #ef88d4db

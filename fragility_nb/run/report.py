@@ -222,6 +222,7 @@ def _share_told(line:Mapping, of:str) -> str: # Markdown
     "An accuracy with its interval."
     return f"**{percent(line[f'{of}_accuracy'])}** ({percent_interval(line[f'{of}_low'], line[f'{of}_high'])})"
 
+# %% ../../nbs/api/run/08_report.ipynb #11621b9f
 @of_kind(epsilon="find_epsilon")
 def overview_table(
     line:Mapping, # of `result_summary`
