@@ -121,7 +121,7 @@ def _timed(layer:Layer, back:bool) -> str:
     b, given = draw(layer.weight[0]), draw(n, *layer.before)
     if back: given = draw(n, *inner, layer.weight[0]) if layer.linear else draw(n, layer.weight[0], *inner)
     if given.ndim == 4 and not layer.linear: given = given.contiguous(memory_format=torch.channels_last)
-    make = (lambda way: back_call(layer, way, w)) if back else (lambda way: forward_call(layer, way, w, b))
+    make = (lambda way: back_call(layer, way, w, n)) if back else (lambda way: forward_call(layer, way, w, b, n))
     with torch.no_grad(): return fastest({way: make(way) for way in _ways(layer, back)}, given)
 
 def _ways(layer:Layer, back:bool) -> list[str]: return back_ways(layer) if back else forward_ways(layer)

@@ -42,6 +42,13 @@ def layer_products(layer:Layer) -> int:
     if layer.linear: return math.prod(layer.weight) * math.prod(layer.before[:-1])
     return math.prod(layer.weight) * math.prod(layer.after)
 
+def needed_products(layer:Layer) -> int:
+    "Multiplications per image of taps that meet a pixel, which no way can leave out."
+    if layer.linear: return layer_products(layer)
+    sizes = [(layer.before[d+1], layer.after[d], layer.weight[d+2], layer.stride[d], layer.padding[d], layer.dilation[d])
+             for d in (0, 1)]
+    return math.prod(layer.weight[:2]) * math.prod(len(_taps(*size)) for size in sizes)
+
 def is_pointwise(layer:Layer) -> bool:
     "Whether a convolution looks at one pixel at a time."
     return layer.weight[2:] == (1, 1) and layer.padding == (0, 0) and layer.groups == 1
