@@ -273,8 +273,8 @@ def table(rows):
     for r in rows:
         bars = {k: r["bars"].get(k, 0) for k in columns}
         limits = {k: f" ≤{r['floors'][k]:5.1f}" if r["floors"].get(k) else "" for k in columns}
-        ratios = "".join(f"{r['ratios'][k]:>9.1f} " + f"(≥{bars[k]:4g}{limits[k]}){' ' if r['ratios'][k] >= bars[k] else '!'}"
-                         .rjust(17) for k in columns)
+        met = {k: " " if r["ratios"][k] >= bars[k] else "!" for k in columns}
+        ratios = "".join(f"{r['ratios'][k]:>9.1f} " + f"(≥{bars[k]:4g}{limits[k]}){met[k]}".rjust(17) for k in columns)
         share = "/".join(f"{r['ratios'][k] / r['floors'][k]:.0%}" for k in ("plain/fixed", "published/adaptive")
                          if r["floors"].get(k))
         alike = ["/".join(map(str, r["compared"][k].values())) for k in ("fixed", "adaptive")]
@@ -326,7 +326,8 @@ def main():
     for name in args.networks:
         rows.append(summary([measure(name, images, device, args, turn) for turn in range(args.rounds)]))
         print(table(rows[-1:]), flush=True)
-    facts = dict(device=str(device), processor=processor_name(), threads=torch.get_num_threads(), clock="processor" if args.cpu_time else "wall",
+    facts = dict(device=str(device), processor=processor_name(),
+                 threads=torch.get_num_threads(), clock="processor" if args.cpu_time else "wall",
                  torch=torch.__version__,
                  **{k: getattr(args, k) for k in ("images", "layers", "thresholds", "loop_thresholds", "rounds",
                                                   "filters", "batch_size")}, networks=rows)

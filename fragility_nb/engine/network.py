@@ -20,7 +20,8 @@ from ..models.attention import separate_attention
 from .graph import Untraceable, argument_nodes, bound_arguments, called_module, has_hooks
 from .graph import main_input, trace_graph
 from .steps import BatchNormStep, ConstantStep, GraphStep, NormFacts, OpaqueStep, PlainStep
-from .steps import PooledLinearStep, WeightedStep, last_uses, needed_steps, run_steps, spread_constants, work_in_place
+from .steps import PooledLinearStep, WeightedStep, last_uses, needed_steps, run_steps
+from .steps import spread_constants, work_in_place
 
 # %% ../../nbs/api/engine/04_network.ipynb #2a0b4352
 def inference_copy(

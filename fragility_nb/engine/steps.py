@@ -176,7 +176,7 @@ class WeightedStep(GraphStep):
         return ready_layer(self, w.to(self.dtype), None if b is None else b.to(self.dtype), shapes.get(self.reads[0]))
 
 # %% ../../nbs/api/engine/03_steps.ipynb #894e69e3
-def layer_of(step:WeightedStep, w:Tensor, before:Sequence[int]|None) -> Layer|None: # before: shape of the input per image
+def layer_of(step:WeightedStep, w:Tensor, before:Sequence[int]|None) -> Layer|None: # before: (C, h, w), or (…, C)
     "The shape of a step's layer, as far as ways are known for it."
     if before is None: return None
     if step.conv is F.linear: return Layer(tuple(w.shape), tuple(before), dtype=w.dtype) if before else None
@@ -293,7 +293,7 @@ def spread_constants(
     "Constants of up to four channels that only meet maps of one size, as maps."
     found = dict[str, Tensor]()
     for name, value in constants.items():
-        if not isinstance(value, Tensor) or value.ndim != 4 or value.shape[0] != 1 or value.shape[2:] != (1, 1): continue
+        if not isinstance(value, Tensor) or value.ndim != 4 or value.numel() != value.shape[1]: continue
         readers = [s for s in steps if name in s.reads and not all(r in constants for r in s.reads)]
         fits = all(isinstance(s, PlainStep) and s.plain and s.call in _PIXELWISE for s in readers)
         maps = {shapes.get(r, ()) for s in readers for r in s.reads if r not in constants}

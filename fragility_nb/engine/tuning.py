@@ -157,8 +157,8 @@ class LayerCall:
 
     def __call__(self, x:Tensor) -> Tensor:
         if not (self.tune and torch.is_grad_enabled() and x.requires_grad): return self.run(x)
-        if self.layer.dtype is not torch.float32: return forward_call(self.layer, usual_way(self.layer), self.w, self.b)(x)
-        return Product.apply(x, self.run, self.back, self.layer, self.w)
+        if self.layer.dtype is torch.float32: return Product.apply(x, self.run, self.back, self.layer, self.w)
+        return forward_call(self.layer, usual_way(self.layer), self.w, self.b)(x)
 
     @property
     def back(self) -> Callable: # gradient at the output -> gradient at the input
