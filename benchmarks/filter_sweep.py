@@ -18,6 +18,12 @@ image that the loops judged is compared: how many differ, and how many of these 
 to 1 part in 100,000). Networks are torchvision's and timm's with random weights; BatchNorm's statistics come from a few
 passes in training mode, and the labels are the unfiltered network's own predictions, so that each image whose class a
 filter changes is counted.
+
+Beside each of the engine's ratios stands in brackets the bar, then the largest ratio that products alone allow: the
+multiplications that no way can leave out (taps that meet a pixel; for a fixed attack what lies after the cut, for each
+threshold; for an adaptive one that, the gradient at the images and a second pass), at the highest rate that the
+processor showed, the best of a product and a convolution. The engine's share of that rate is its ratio over this one.
+Products of attention are not counted, so there the true limit is lower.
 """
 import argparse
 import copy
@@ -37,6 +43,10 @@ from fragility_nb.models.activations import find_layers
 from fragility_nb.data.sets import load_data
 from fragility_nb.engine.engine import EditEngine
 from fragility_nb.engine.job import Edits
+from fragility_nb.engine.network import Cut
+from fragility_nb.engine.steps import layer_call
+from fragility_nb.engine.tuning import processor_name
+from fragility_nb.engine.ways import needed_products, onednn_linear
 from fragility_nb.models.wrap import Normalized
 
 def from_timm(name, options, weights=None, num_classes=10):
@@ -50,9 +60,9 @@ NETWORKS = {"resnet18": zoo.resnet18, "resnet50": zoo.resnet50, "squeezenet1_1":
 TOKENS = {"vit_tiny": ("vit_tiny_patch16_224", dict(img_size=32, patch_size=4)), # timm's, for images of 32×32
           "convnext_tiny": ("convnext_tiny", dict(patch_size=2))}
 NETWORKS |= {name: partial(from_timm, *how) for name, how in TOKENS.items()}
-BARS = {"resnet18": (10, 3.5, 2.5), "resnet50": (10, 3.5, 2.5), "squeezenet1_1": (15, 4, 2.5),
-        "shufflenet_v2_x1_0": (10, 2.5, 2.5), "vgg11_bn": (6, 2.5, 2), "densenet121": (10, 3, 2.5),
-        "vit_tiny": (5, 2, 2), "convnext_tiny": (5, 2, 2)}
+BARS = {"resnet18": (15, 3.5, 3.5), "resnet50": (10, 3.5, 3), "squeezenet1_1": (18, 4, 3),
+        "shufflenet_v2_x1_0": (12, 2.5, 3.5), "vgg11_bn": (8, 2.5, 3), "densenet121": (12, 3, 3),
+        "vit_tiny": (5, 2, 2), "convnext_tiny": (5, 2, 2)} # published/fixed, plain/fixed, published/adaptive
 RATIOS = ("published/fixed", "plain/fixed", "published/adaptive", "fixed/bfloat16")
 WAYS = ("published", "plain", "fixed", "adaptive", "bfloat16")
 EPSILON = 2 / 255
@@ -148,6 +158,26 @@ def clock(device, f):
     return result, NOW[0]() - start
 
 
+def measured_peak(device):
+    "Multiplications per second, the best of a matrix product and a convolution."
+    n, c = (1024, 128) if device.type == "cpu" else (8192, 512)
+    a, b = (torch.randn(n, n, device=device) for _ in range(2))
+    x = torch.randn(16, c, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
+    w = torch.randn(c, c, 3, 3, device=device).contiguous(memory_format=torch.channels_last)
+    ways = [(n**3, lambda: F.linear(a, b)), (16 * (c*(3*32 - 2))**2, lambda: F.conv2d(x, w, padding=1))]
+    if device.type == "cpu": ways.append((n**3, lambda: onednn_linear(a, b, None)))
+    with torch.inference_mode(): return max(done / clock(device, f)[1] for _ in range(4) for done, f in ways)
+
+
+def needed(edit_engine, path):
+    "Multiplications per image that no way can leave out: before the cut at a layer, and after it."
+    network = edit_engine.network
+    layers = {s.name: layer_call(network.calls[s.name]) for s in network.steps}
+    counts = {name: needed_products(call.layer) if call else 0 for name, call in layers.items()}
+    after = sum(counts[s.name] for s in Cut(network, frozenset({path})).after)
+    return sum(counts.values()) - after, after
+
+
 def chosen_layers(net, n):
     "n layers, evenly spread from the first to the last."
     layers = find_layers(net)
@@ -188,6 +218,9 @@ def one_layer(layer, net, both, y, engines, device, args, turn):
         new, took["adaptive"] = clock(device, lambda: engine(engines["exact"], path, weights, x[None], y,
                                                              attack=FGSM()))
         took["published"], compared["adaptive"] = as_published * scale, compare(want, y, new[some])
+    before, after = needed(engines["exact"], path)
+    for k, each in dict(fixed=2*after, adaptive=2*after + before + after + before).items():
+        took[f"needed_{k}"] = len(y) * (len(weights)*each + (before if k == "adaptive" else 0))
     if "rough" in engines:
         low, took["bfloat16"] = clock(device, lambda: engine(engines["rough"], path, weights, both, y))
         off = float(abs(low.mean(-1) - got.mean(-1)).max()) # the unfiltered accuracy is 1 on clean images
@@ -200,17 +233,22 @@ def measure(name, images, device, args, turn):
     exact, startup = clock(device, lambda: warm(lambda: EditEngine(net, device=device), both, y))
     engines = dict(exact=exact)
     if args.bfloat16: engines["rough"] = warm(lambda: EditEngine(net, device=device, precision="bfloat16"), both, y)
+    peak, work = measured_peak(device), dict.fromkeys(("needed_fixed", "needed_adaptive"), 0.)
     seconds, off, per_layer = dict.fromkeys(WAYS, 0.), 0., []
     compared = dict(fixed=np.zeros(3, int), adaptive=np.zeros(3, int))
     for layer in chosen_layers(net, args.layers):
         took, alike, distance = one_layer(layer, net, both, y, engines, device, args, turn)
         off = max(off, distance)
         for k in WAYS: seconds[k] += took[k]
+        for k in work: work[k] += took[k]
         for k in alike: compared[k] += alike[k]
         per_layer.append(dict(layer=layer.name) | took)
         if args.verbose: print("  ", layer.name, *(f"{k} {v:.3f}" for k, v in took.items()), flush=True)
     ratios = {r: seconds[a] / seconds[b] if seconds[b] else 0. for r, (a, b) in ((r, r.split("/")) for r in RATIOS)}
-    return dict(network=name, seconds=seconds, startup=startup, ratios=ratios, bfloat16_off=off, layers=per_layer,
+    peak = max(peak, measured_peak(device))
+    floors = {r: seconds[a] / work[f"needed_{b}"] * peak for r, (a, b) in ((r, r.split("/")) for r in RATIOS[:3])}
+    return dict(network=name, seconds=seconds, startup=startup, ratios=ratios, floors=floors, peak=2*peak,
+                bfloat16_off=off, layers=per_layer,
                 compared={k: dict(zip(("differ", "ties", "of"), map(int, v))) for k, v in compared.items()})
 
 
@@ -220,23 +258,27 @@ def summary(runs):
     compared = {k: {w: sum(r["compared"][k][w] for r in runs) for w in ("differ", "ties", "of")}
                 for k in ("fixed", "adaptive")}
     return dict(network=runs[0]["network"], ratios={k: median(lambda r, k=k: r["ratios"][k]) for k in RATIOS},
-                seconds={k: median(lambda r, k=k: r["seconds"][k]) for k in WAYS},
+                floors={k: median(lambda r, k=k: r["floors"][k]) for k in RATIOS[:3]},
+                peak=median(lambda r: r["peak"]), seconds={k: median(lambda r, k=k: r["seconds"][k]) for k in WAYS},
                 startup=median(lambda r: r["startup"]),
                 bfloat16_off=max(r["bfloat16_off"] for r in runs), compared=compared,
                 bars=dict(zip(RATIOS, BARS[runs[0]["network"]])), rounds=runs)
 
 
 def table(rows):
-    "The summaries as text; bars in brackets."
+    "The summaries as text; in brackets the bar, and the largest ratio that products alone allow."
     columns = [r for r in RATIOS if any(row["ratios"][r] for row in rows)]
-    lines = [f"{'network':20}" + "".join(f"{k:>25}" for k in columns)
-             + f"{'start-up s':>12}{'unlike/ties/of: fixed':>24}{'adaptive':>18}"]
+    lines = [f"{'network':20}" + "".join(f"{k:>27}" for k in columns)
+             + f"{'start-up s':>12}{'share of peak':>16}{'unlike/ties/of: fixed':>24}{'adaptive':>18}"]
     for r in rows:
         bars = {k: r["bars"].get(k, 0) for k in columns}
-        ratios = "".join(f"{r['ratios'][k]:>15.1f} (≥ {bars[k]:>4g}){' ' if r['ratios'][k] >= bars[k] else '!'}"
-                         for k in columns)
+        limits = {k: f" ≤{r['floors'][k]:5.1f}" if r["floors"].get(k) else "" for k in columns}
+        met = {k: " " if r["ratios"][k] >= bars[k] else "!" for k in columns}
+        ratios = "".join(f"{r['ratios'][k]:>9.1f} " + f"(≥{bars[k]:4g}{limits[k]}){met[k]}".rjust(17) for k in columns)
+        share = "/".join(f"{r['ratios'][k] / r['floors'][k]:.0%}" for k in ("plain/fixed", "published/adaptive")
+                         if r["floors"].get(k))
         alike = ["/".join(map(str, r["compared"][k].values())) for k in ("fixed", "adaptive")]
-        lines.append(f"{r['network']:20}{ratios}{r['startup']:>12.2f}{alike[0]:>24}{alike[1]:>18}")
+        lines.append(f"{r['network']:20}{ratios}{r['startup']:>12.2f}{share:>16}{alike[0]:>24}{alike[1]:>18}")
     return "\n".join(lines)
 
 
@@ -278,12 +320,14 @@ def main():
     if args.cpu_time: NOW[0] = time.process_time
     device, images = torch.device(args.device), load_images(args.data, max(args.images, 400))
     args.images = min(args.images, len(images))
+    print(f"{processor_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}", flush=True)
     warnings.simplefilter("error", UserWarning) # a network that is not traced would be no comparison
     rows = []
     for name in args.networks:
         rows.append(summary([measure(name, images, device, args, turn) for turn in range(args.rounds)]))
         print(table(rows[-1:]), flush=True)
-    facts = dict(device=str(device), threads=torch.get_num_threads(), clock="processor" if args.cpu_time else "wall",
+    facts = dict(device=str(device), processor=processor_name(),
+                 threads=torch.get_num_threads(), clock="processor" if args.cpu_time else "wall",
                  torch=torch.__version__,
                  **{k: getattr(args, k) for k in ("images", "layers", "thresholds", "loop_thresholds", "rounds",
                                                   "filters", "batch_size")}, networks=rows)

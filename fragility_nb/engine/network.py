@@ -20,7 +20,8 @@ from ..models.attention import separate_attention
 from .graph import Untraceable, argument_nodes, bound_arguments, called_module, has_hooks
 from .graph import main_input, trace_graph
 from .steps import BatchNormStep, ConstantStep, GraphStep, NormFacts, OpaqueStep, PlainStep
-from .steps import PooledLinearStep, WeightedStep, last_uses, needed_steps, run_steps, work_in_place
+from .steps import PooledLinearStep, WeightedStep, last_uses, needed_steps, run_steps
+from .steps import spread_constants, work_in_place
 
 # %% ../../nbs/api/engine/04_network.ipynb #2a0b4352
 def inference_copy(
@@ -208,6 +209,7 @@ class StepNetwork:
         rows = lambda k: two[k].shape[0] == 2 and three[k].shape[0] == 3 and two[k].shape[1:] == three[k].shape[1:]
         shown = {k for k, v in two.items() if k not in self.constants and isinstance(v, Tensor) and v.ndim}
         self.batch_first = {k for k in shown if rows(k)}
+        self.constants |= spread_constants(self.steps, self.constants, self.shapes)
 
     def _look(self, images:Tensor) -> dict[str, Any]:
         "All values for a few images; prepares each step when the shape of its input is known."

@@ -147,7 +147,8 @@ class _AffineReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         y, s = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(g, y, 0) * s, None, None
+        back = torch.ops.aten.threshold_backward(g, y, 0)
+        return (back * s if g.requires_grad else back.mul_(s)), None, None
 
 # %% ../../nbs/api/engine/03_steps.ipynb #a9130c32
 class WeightedStep(GraphStep):
@@ -175,7 +176,7 @@ class WeightedStep(GraphStep):
         return ready_layer(self, w.to(self.dtype), None if b is None else b.to(self.dtype), shapes.get(self.reads[0]))
 
 # %% ../../nbs/api/engine/03_steps.ipynb #894e69e3
-def layer_of(step:WeightedStep, w:Tensor, before:Sequence[int]|None) -> Layer|None: # before: shape of the input per image
+def layer_of(step:WeightedStep, w:Tensor, before:Sequence[int]|None) -> Layer|None: # before: (C, h, w), or (…, C)
     "The shape of a step's layer, as far as ways are known for it."
     if before is None: return None
     if step.conv is F.linear: return Layer(tuple(w.shape), tuple(before), dtype=w.dtype) if before else None
@@ -213,6 +214,11 @@ def _pool_linear(x:Tensor, w:Tensor, b:Tensor|None, size:tuple) -> Tensor:
     return linear(F.adaptive_avg_pool2d(x, size).flatten(1), w, b)
 
 def _flat_linear(x:Tensor, call:Callable) -> Tensor: return call(x.flatten(1))
+
+def layer_call(call:Callable) -> LayerCall|None:
+    "The layer that a prepared function runs, if it is one whose shape is known."
+    inner = getattr(call, "keywords", {}).get("call", call)
+    return inner if isinstance(inner, LayerCall) else None
 
 # %% ../../nbs/api/engine/03_steps.ipynb #80390eac
 def run_steps(
@@ -274,4 +280,24 @@ def work_in_place(steps:Sequence[GraphStep]) -> dict[str, Callable]: # step -> i
         free = [i for i, n in enumerate(s.args) if n.name in made and len(n.users) == 1]
         if free and s.call is torch.relu: found[s.name] = torch.relu_
         elif free and _adds(s) and len(s.args) == 2: found[s.name] = _add_to_first if free[0] == 0 else _add_to_second
+    return found
+
+# %% ../../nbs/api/engine/03_steps.ipynb #stepspr2
+_PIXELWISE = (*_ADDITIONS, operator.sub, operator.mul, operator.truediv, torch.sub, torch.mul, torch.div)
+
+def spread_constants(
+    steps:Sequence[GraphStep],
+    constants:Mapping[str, Any], # values that do not depend on the images
+    shapes:Mapping[str, tuple[int, ...]], # value -> its shape per image
+) -> dict[str, Tensor]: # name -> (1, C, H, W), channels last
+    "Constants of up to four channels that only meet maps of one size, as maps."
+    found = dict[str, Tensor]()
+    for name, value in constants.items():
+        if not isinstance(value, Tensor) or value.ndim != 4 or value.numel() != value.shape[1]: continue
+        readers = [s for s in steps if name in s.reads and not all(r in constants for r in s.reads)]
+        fits = all(isinstance(s, PlainStep) and s.plain and s.call in _PIXELWISE for s in readers)
+        maps = {shapes.get(r, ()) for s in readers for r in s.reads if r not in constants}
+        size = next(iter(maps), ())
+        if not fits or len(maps) != 1 or len(size) != 3 or size[0] != value.shape[1] or size[0] > 4: continue
+        found[name] = value.expand(1, *size).contiguous(memory_format=torch.channels_last)
     return found

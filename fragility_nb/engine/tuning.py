@@ -121,7 +121,7 @@ def _timed(layer:Layer, back:bool) -> str:
     b, given = draw(layer.weight[0]), draw(n, *layer.before)
     if back: given = draw(n, *inner, layer.weight[0]) if layer.linear else draw(n, layer.weight[0], *inner)
     if given.ndim == 4 and not layer.linear: given = given.contiguous(memory_format=torch.channels_last)
-    make = (lambda way: back_call(layer, way, w)) if back else (lambda way: forward_call(layer, way, w, b))
+    make = (lambda way: back_call(layer, way, w, n)) if back else (lambda way: forward_call(layer, way, w, b, n))
     with torch.no_grad(): return fastest({way: make(way) for way in _ways(layer, back)}, given)
 
 def _ways(layer:Layer, back:bool) -> list[str]: return back_ways(layer) if back else forward_ways(layer)
@@ -157,8 +157,8 @@ class LayerCall:
 
     def __call__(self, x:Tensor) -> Tensor:
         if not (self.tune and torch.is_grad_enabled() and x.requires_grad): return self.run(x)
-        if self.layer.dtype is not torch.float32: return forward_call(self.layer, usual_way(self.layer), self.w, self.b)(x)
-        return Product.apply(x, self.run, self.back, self.layer, self.w)
+        if self.layer.dtype is torch.float32: return Product.apply(x, self.run, self.back, self.layer, self.w)
+        return forward_call(self.layer, usual_way(self.layer), self.w, self.b)(x)
 
     @property
     def back(self) -> Callable: # gradient at the output -> gradient at the input

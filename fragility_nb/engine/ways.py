@@ -7,7 +7,7 @@ __all__ = []
 
 # %% ../../nbs/api/engine/01_ways.ipynb #63e9f251
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -42,6 +42,11 @@ def layer_products(layer:Layer) -> int:
     if layer.linear: return math.prod(layer.weight) * math.prod(layer.before[:-1])
     return math.prod(layer.weight) * math.prod(layer.after)
 
+def needed_products(layer:Layer) -> int:
+    "Multiplications per image of taps that meet a pixel, which no way can leave out."
+    if layer.linear: return layer_products(layer)
+    return math.prod(layer.weight[:2]) * math.prod(len(_taps_along(layer, d)) for d in (0, 1))
+
 def is_pointwise(layer:Layer) -> bool:
     "Whether a convolution looks at one pixel at a time."
     return layer.weight[2:] == (1, 1) and layer.padding == (0, 0) and layer.groups == 1
@@ -62,20 +67,19 @@ def laid_out(w:Tensor, rows:int) -> Tensor: # as `onednn_linear` takes it
     return torch.ops.mkldnn._reorder_linear_weight(w.contiguous(), rows)
 
 # %% ../../nbs/api/engine/01_ways.ipynb #61c07bcc
-def _taps(size:int, out:int, kernel:int, stride:int, padding:int, dilation:int) -> list[tuple[int, int, int]]:
+def _taps_along(layer:Layer, d:int) -> list[tuple[int, int, int]]:
     "Along one axis: which output place, which input place and which tap of the kernel meet."
-    meet = [(o, o*stride + t*dilation - padding, t) for o in range(out) for t in range(kernel)]
-    return [(o, i, t) for o, i, t in meet if 0 <= i < size]
+    place = lambda o, t: o*layer.stride[d] + t*layer.dilation[d] - layer.padding[d]
+    meet = [(o, place(o, t), t) for o in range(layer.after[d]) for t in range(layer.weight[d+2])]
+    return [(o, i, t) for o, i, t in meet if 0 <= i < layer.before[d+1]]
 
 def dense_matrix(layer:Layer, w:Tensor) -> Tensor: # (H·W·C', h·w·C)
     "A convolution's weight (C', C, kh, kw) as one matrix, channels innermost."
     size, out = layer.before[1:], layer.after
     taps = w.permute(2, 3, 0, 1).contiguous() # (kh, kw, C', C)
     full = w.new_zeros(*out, len(w), *size, w.shape[1]) # (H, W, C', h, w, C)
-    rows, columns = (_taps(size[d], out[d], w.shape[d+2], layer.stride[d], layer.padding[d], layer.dilation[d])
-                     for d in (0, 1))
-    for r, i, a in rows:
-        for c, j, b in columns: full[r, c, :, i, j] = taps[a, b]
+    for r, i, a in _taps_along(layer, 0):
+        for c, j, b in _taps_along(layer, 1): full[r, c, :, i, j] = taps[a, b]
     return full.view(out[0]*out[1]*len(w), -1)
 
 # %% ../../nbs/api/engine/01_ways.ipynb #44af1896

@@ -203,6 +203,7 @@ class SweepOptions:
     precision:str="float32" # or "bfloat16"
     batch_size:int|None=None # images at once; matters with bn_mode="batch" (default there 100)
     memory:str|int="2GiB" # what may be taken above model and data
+    tune:bool=True # choose the way of each layer by measuring; False: the same ways on every machine
     device:torch.device|str|None=None # default: a GPU if there is one
     control:int=0 # r: random orders in which as many weights are removed
     control_match:str="sign" # as many of each "sign" as the filter removes, or only in "count"
@@ -338,7 +339,7 @@ class Evaluator:
         self.memory = parse_bytes(settings.memory)
         memory = self.memory - self.memory // 4 # the images have their quarter
         self.engine = EditEngine(model, bn_mode=str(settings.bn_mode), precision=settings.precision,
-                                 device=settings.device, memory=memory)
+                                 device=settings.device, memory=memory, tune=settings.tune)
         few = data.batch(0, 3)
         attack = attack_of(settings, self.model)
         self.fixed:Any = attack if settings.attack_mode == "fixed" else None

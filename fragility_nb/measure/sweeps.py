@@ -336,6 +336,7 @@ def filter_sweep(
     precision:str="float32", # "float32", or "bfloat16" where the device has it
     batch_size:int|None=None, # images at once; changes the result only with bn_mode="batch" (default there 100)
     memory:str|int="2GiB", # what the sweep may take above model and data
+    tune:bool=True, # run each layer in the way that is fastest on this machine; False: in the same way on every machine
     device:torch.device|str|None=None, # default: a GPU if there is one
     resume:str|os.PathLike|None=None, # folder for finished layers; a second call resumes there
     progress:bool=True, # show a progress bar
@@ -349,7 +350,7 @@ def filter_sweep(
     layers = _with_range(model, layers)
     options = SweepOptions(scope=scope, layers=layers, filters=filters, thresholds=thresholds, attack=attack,
                            epsilons=epsilons, attack_mode=attack_mode, bn_mode=bn_mode, alpha_range=alpha_range,
-                           tolerance=tolerance, precision=precision, batch_size=batch_size, memory=memory,
+                           tolerance=tolerance, precision=precision, batch_size=batch_size, memory=memory, tune=tune,
                            device=device, control=control, control_match=control_match, control_nodes=control_nodes,
                            published=published)
     data = match_data(model, data)
