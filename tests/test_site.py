@@ -80,7 +80,8 @@ def test_settings(site):
 def entries(contents):
     "All files of a sidebar or navbar, globs resolved."
     for item in [contents] if isinstance(contents, (str, dict)) else contents:
-        if isinstance(item, str): yield from sorted(p.relative_to(ROOT / "nbs").as_posix() for p in (ROOT / "nbs").glob(item))
+        nbs = ROOT / "nbs"
+        if isinstance(item, str): yield from sorted(p.relative_to(nbs).as_posix() for p in nbs.glob(item))
         elif "href" in item and "://" not in item["href"]: yield item["href"]
         if isinstance(item, dict) and "contents" in item: yield from entries(item["contents"])
 
@@ -89,7 +90,8 @@ def test_the_sidebar_has_every_page_once(site):
     root, _ = site
     website = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]
     listed = list(entries(website["sidebar"]["contents"]))
-    pages = [p.relative_to(root / "nbs").as_posix() for kind in ("ipynb", "qmd") for p in (root / "nbs").rglob(f"*.{kind}")]
+    nbs = root / "nbs"
+    pages = [p.relative_to(nbs).as_posix() for kind in ("ipynb", "qmd") for p in nbs.rglob(f"*.{kind}")]
     assert sorted(listed) == sorted(set(pages) - {"404.qmd", "reference/probes.qmd"})
     bar = website["navbar"]
     assert set(entries(bar["left"])) | set(entries(bar["right"])) <= set(pages)
@@ -148,7 +150,8 @@ def test_a_command_is_shown_as_its_help():
 
 
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
-PLACED = re.compile(r"!\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)(?:\{(?P<more>[^}]*)\})?")
+PLACED = re.compile(r"!\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)"
+                    r"(?:\{(?P<more>[^}]*)\})?")
 LINK = re.compile(r"(?<!!)\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<target>[^)\s]+)[^)]*\)")
 HOST = "https://fragility-nb.github.io/fragility_nb/"
 
@@ -185,8 +188,8 @@ def test_every_picture_has_a_text(read):
 
 def test_pictures_are_there(site, read):
     for page, (_, text, _) in read.items():
-        for m in PLACED.finditer(text):
-            if ":" not in m["target"]: assert (site[1] / page).parent.joinpath(m["target"]).exists(), (page, m["target"])
+        own = [m["target"] for m in PLACED.finditer(text) if ":" not in m["target"]]
+        assert [t for t in own if not (site[1] / page).parent.joinpath(t).exists()] == [], page
 
 
 def anchors(text):
@@ -229,8 +232,10 @@ def test_no_page_needs_another_server(site, read):
                 foreign = {*out.get("data", {})} & {"text/html", "application/javascript",
                                                     "application/vnd.jupyter.widget-view+json"}
                 assert not foreign, f"{path.name}: Quarto adds require.js for {foreign}"
-    fetched = re.compile(r"<(?:script|img|iframe|link)\b[^>]*(?:src|href)\s*=\s*[\"']?(?:https?:)?//|@import\s+url")
-    whole = [p.read_text(encoding="utf-8") for p in site[1].rglob("*.*") if p.suffix in (".ipynb", ".qmd", ".css", ".scss")]
+    fetched = re.compile(r"<(?:script|img|iframe|link)\b[^>]*(?:src|href)\s*=\s*[\"']?(?:https?:)?//"
+                         r"|@import\s+url")
+    whole = [p.read_text(encoding="utf-8") for p in site[1].rglob("*.*")
+             if p.suffix in (".ipynb", ".qmd", ".css", ".scss")]
     assert [m[0] for text in whole for m in fetched.finditer(text)] == []
 
 
@@ -386,8 +391,9 @@ def repository(tmp_path):
     for name in (*release.PLACES, "CHANGELOG.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
-    log = (tmp_path / "CHANGELOG.md").read_text(encoding="utf-8")
-    (tmp_path / "CHANGELOG.md").write_text(re.sub(r"(?m)^## .*$", "## 9.0.0 (in progress)", log, count=1), encoding="utf-8")
+    log = tmp_path / "CHANGELOG.md"
+    text = re.sub(r"(?m)^## .*$", "## 9.0.0 (in progress)", log.read_text(encoding="utf-8"), count=1)
+    log.write_text(text, encoding="utf-8")
     for words in (["init", "-q"], ["config", "user.email", "a@b.c"], ["config", "user.name", "a"], ["add", "-A"],
                   ["commit", "-q", "-m", "all"]): subprocess.run(["git", *words], cwd=tmp_path, check=True)
     return tmp_path
@@ -407,7 +413,8 @@ def test_a_dry_run_of_a_release_changes_nothing(repository):
 def test_a_release_writes_the_version_everywhere_and_tags(repository):
     release.release("9.0.0", repository, day="2030-01-02")
     assert release.current(repository) == "9.0.0"
-    assert release.git("tag", root=repository) == "v9.0.0" and release.git("status", "--porcelain", root=repository) == ""
+    assert release.git("tag", root=repository) == "v9.0.0"
+    assert release.git("status", "--porcelain", root=repository) == ""
     for name in release.PLACES: assert "9.0.0" in (repository / name).read_text(encoding="utf-8")
     with pytest.raises(SystemExit, match="there already"): release.release("9.0.0", repository)
     (repository / "settings.ini").write_text("", encoding="utf-8")
