@@ -157,7 +157,7 @@ HOST = "https://fragility-nb.github.io/fragility_nb/"
 
 
 def pages(processed):
-    "{page seen from the site's root: (its prose with what cells put out as prose, its code cells)}."
+    "{page seen from the site's root: (its prose, and what cells put out as prose; its code cells)}."
     found = {}
     for path in sorted([*processed.rglob("*.ipynb"), *processed.rglob("*.qmd")]):
         if path.suffix == ".qmd": prose, code = [path.read_text(encoding="utf-8")], []
@@ -167,8 +167,8 @@ def pages(processed):
             prose = ["".join(c["source"]) for c in cells if c["cell_type"] != "code"]
             prose += [site_pages.joined(o["data"]["text/markdown"]) for c in code for o in c.get("outputs", [])
                       if "text/markdown" in o.get("data", {})]
-        text = re.sub(r"^```.*?^```", "", "\n".join(prose), flags=re.MULTILINE | re.DOTALL)
-        found[path.relative_to(processed).as_posix()] = re.sub(r"`[^`\n]*`", "``", text), text, code
+        text = re.sub(r"^```.*?^```|\$\$.*?\$\$|\$[^$\n]+\$", "", "\n".join(prose), flags=re.MULTILINE | re.DOTALL)
+        found[path.relative_to(processed).as_posix()] = text, code
     return found
 
 
@@ -178,7 +178,7 @@ def read(site): return pages(site[1])
 
 def test_every_picture_has_a_text(read):
     without = {}
-    for page, (_, text, code) in read.items():
+    for page, (text, code) in read.items():
         shown = [c for c in code if any(k in o.get("data", {}) for o in c.get("outputs", []) for k in PICTURES)]
         bare = [c for c in shown if not re.search(r"^#\| fig-alt: .{15}", "".join(c["source"]), re.MULTILINE)]
         bare += [m for m in PLACED.finditer(text) if not m["text"] and "fig-alt=" not in (m["more"] or "")]
@@ -187,7 +187,7 @@ def test_every_picture_has_a_text(read):
 
 
 def test_pictures_are_there(site, read):
-    for page, (_, text, _) in read.items():
+    for page, (text, _) in read.items():
         own = [m["target"] for m in PLACED.finditer(text) if ":" not in m["target"]]
         assert [t for t in own if not (site[1] / page).parent.joinpath(t).exists()] == [], page
 
@@ -210,17 +210,38 @@ def output_of(page):
 
 def test_links_lead_somewhere(site, read):
     made, wrong = {output_of(page): page for page in read}, []
-    for page, (plain, text, _) in read.items():
+    for page, (text, _) in read.items():
         for target in {m["target"] for m in LINK.finditer(text)}:
             if target.startswith(HOST): target = "/" + target.removeprefix(HOST)
-            if re.match(r"[a-z]+:", target) or target not in plain and f"({target}" not in text: continue
+            if re.match(r"[a-z]+:", target): continue
             file, _, anchor = target.partition("#")
             at = (site[1] / file.lstrip("/")) if file.startswith("/") else (site[1] / page).parent / file
             name = at.resolve().relative_to(site[1].resolve()).as_posix() if file else page
             name = made.get(name, name)
             if name not in read and not (site[1] / name).exists(): wrong.append((page, target))
-            elif anchor and name in read and anchor not in anchors(read[name][1]): wrong.append((page, target))
+            elif anchor and name in read and anchor not in anchors(read[name][0]): wrong.append((page, target))
     assert wrong == []
+
+
+def test_every_public_name_is_documented(read):
+    "The build drops what a class or function makes of an error: then its page is silent."
+    bare = [(page, "".join(c["source"]).splitlines()[-1]) for page, (_, code) in read.items() for c in code
+            if re.search(r"^show_doc\(", "".join(c["source"]), re.MULTILINE)
+            and not any("text/markdown" in o.get("data", {}) for o in c.get("outputs", []))]
+    assert bare == []
+    titles = {a for text, _ in read.values() for a in anchors(text)}
+    assert [name for name in site_files.documented() if name.lower() not in titles] == []
+
+
+def test_no_link_inside_a_link(read):
+    assert [page for page, (text, _) in read.items() if re.search(r"\[\[`[^`]+`\]\([^)]*\)\]\(", text)] == []
+
+
+def test_commands_are_shown_as_their_help(read):
+    told = read["api/cli/02_training.ipynb"][1]
+    shown = "".join(site_pages.joined(o["data"].get("text/markdown", "")) for c in told for o in c.get("outputs", [])
+                    if "data" in o)
+    assert "Usage: fragility train" in shown
 
 
 def test_no_page_needs_another_server(site, read):
@@ -245,9 +266,9 @@ def test_pages_are_small(site):
     assert large == {}
 
 
-def test_examples_of_the_reference_say_where_names_come_from(read):
+def test_examples_of_the_reference_say_where_names_come_from(site, read):
     missing = {}
-    for page, (_, _, code) in read.items():
+    for page, (_, code) in read.items():
         if not page.startswith("api/"): continue
         sources = ["".join(c["source"]) for c in code]
         sources = [s for s in sources if "show_doc" not in s and "%%" not in s]
@@ -256,7 +277,11 @@ def test_examples_of_the_reference_say_where_names_come_from(read):
                  for a in [*n.posonlyargs, *n.args, *n.kwonlyargs, *filter(None, (n.vararg, n.kwarg))]}
         made |= {n.name for s in sources for n in ast.walk(site_pages.parsed(s)) if isinstance(n, (
             ast.FunctionDef, ast.ClassDef)) or isinstance(n, ast.ExceptHandler) and n.name}
-        rest = used - made - set(dir(builtins)) - {"get_ipython", "display"}
+        raw = json.loads((site[0] / "nbs" / page).read_text(encoding="utf-8"))["cells"]
+        hidden = [s for s in ("".join(c["source"]) for c in raw if c["cell_type"] == "code")
+                  if re.match(r"#\| *hide", s)]
+        set_up = {n.id for s in hidden for n in ast.walk(site_pages.parsed(s)) if isinstance(n, ast.Name)}
+        rest = used - made - set(dir(builtins)) - {"get_ipython", "display"} - set_up
         if rest: missing[page] = sorted(rest)
     assert missing == {}
 
@@ -271,8 +296,10 @@ def test_links_of_words():
 
 @pytest.mark.quick
 @pytest.mark.parametrize("source, prose, expected", [
-    ("plot_scores(scores);", "One row for each layer. More.", "One row for each layer."),
-    ("ax.imshow(x)", "## Look\n\nA **map**, [here](a.ipynb): see.", "A map, here."),
+    ("plot_scores(scores);", "A row for each layer, fragile ones first. More.",
+     "A row for each layer, fragile ones first."),
+    ("ax.imshow(x)", "## Look\n\nA **map** of all weights, [as they are](a.ipynb): see.",
+     "A map of all weights, as they are."),
     ("ax.imshow(x)", "", "Chapter."),
 ], ids=["function", "prose", "heading"])
 def test_text_of_a_picture(source, prose, expected):
