@@ -153,10 +153,11 @@ def imports_of(cells):
                 found |= {a.asname or a.name: (node.module, ast.unparse(a)) for a in names}
                 found |= {name: (node.module, name) for name in every if name not in found}
             elif isinstance(node, ast.Import):
-                found |= {a.asname or a.name.split(".")[0]: ("", ast.unparse(a)) for a in node.names}
+                found = {a.asname or a.name.split(".")[0]: ("", ast.unparse(a)) for a in node.names} | found
             elif re.match(r"#\s*\|\s*exporti?\b", source.lstrip()):
-                names = [node.name] if hasattr(node, "name") else [t.id for t in getattr(node, "targets", [])
-                                                                   if isinstance(t, ast.Name)]
+                targets = [*getattr(node, "targets", []), *filter(None, [getattr(node, "target", None)])]
+                names = [node.name] if hasattr(node, "name") else [n.id for t in targets for n in ast.walk(t)
+                                                                   if isinstance(n, ast.Name)]
                 found |= {n: (f"fragility_nb.{module}", n) for n in names}
     return found
 
@@ -164,7 +165,7 @@ def imports_of(cells):
 def used_and_made(sources):
     "Names that cells read, and names that they make."
     names = [n for s in sources for n in ast.walk(parsed(s)) if isinstance(n, ast.Name)]
-    made = {a.asname or a.name for s in sources for n in ast.walk(parsed(s))
+    made = {(a.asname or a.name).split(".")[0] for s in sources for n in ast.walk(parsed(s))
             if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
     return {n.id for n in names}, made | {n.id for n in names if isinstance(n.ctx, ast.Store)}
 
