@@ -1,6 +1,8 @@
 """What a user gets: the wheel holds every module and template and nothing else, and works without the work tree."""
 import configparser
+import re
 import sys
+import tarfile
 import zipfile
 from email import message_from_string
 
@@ -52,6 +54,25 @@ def metadata(wheel):
 def test_wheel_content(wheel):
     with zipfile.ZipFile(wheel) as archive: names = {n for n in archive.namelist() if ".dist-info/" not in n}
     assert names == MODULES | MARKERS | TEMPLATES | TABLES and TABLES
+
+
+def test_source_archive_holds_the_notebooks(built):
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive: names = {n.partition("/")[2] for n in archive.getnames()}
+    books = {p.relative_to(ROOT).as_posix() for p in (ROOT / "nbs").rglob("*.ipynb")
+             if ".ipynb_checkpoints" not in p.parts}
+    assert len(books) > 100 and books - names == set()
+    assert {"CITATION.cff", "CHANGELOG.md", "_quarto.yml", "nbs/references.bib", "nbs/images/index_1.png"} <= names
+    assert not [n for n in names if n.startswith(("nbs/reference/", "nbs/images/gallery", "nbs/gallery"))]
+
+
+def test_page_of_the_package_index(metadata):
+    urls = dict(line.split(", ") for line in metadata.get_all("Project-URL"))
+    assert {"Documentation", "Source", "Changelog", "Issues"} <= urls.keys()
+    assert all(url.startswith("https://") and SETTINGS["repo"] in url for url in urls.values())
+    assert "Typing :: Typed" in metadata.get_all("Classifier")
+    text = metadata.get_payload()
+    assert "pip install fragility_nb" in text and not re.search(r"\]\((?!https?://)", text)
 
 
 def test_there_are_templates():

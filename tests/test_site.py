@@ -80,7 +80,8 @@ def test_settings(site):
 def entries(contents):
     "All files of a sidebar or navbar, globs resolved."
     for item in [contents] if isinstance(contents, (str, dict)) else contents:
-        if isinstance(item, str): yield from sorted(p.relative_to(ROOT / "nbs").as_posix() for p in (ROOT / "nbs").glob(item))
+        nbs = ROOT / "nbs"
+        if isinstance(item, str): yield from sorted(p.relative_to(nbs).as_posix() for p in nbs.glob(item))
         elif "href" in item and "://" not in item["href"]: yield item["href"]
         if isinstance(item, dict) and "contents" in item: yield from entries(item["contents"])
 
@@ -89,7 +90,8 @@ def test_the_sidebar_has_every_page_once(site):
     root, _ = site
     website = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))["website"]
     listed = list(entries(website["sidebar"]["contents"]))
-    pages = [p.relative_to(root / "nbs").as_posix() for kind in ("ipynb", "qmd") for p in (root / "nbs").rglob(f"*.{kind}")]
+    nbs = root / "nbs"
+    pages = [p.relative_to(nbs).as_posix() for kind in ("ipynb", "qmd") for p in nbs.rglob(f"*.{kind}")]
     assert sorted(listed) == sorted(set(pages) - {"404.qmd", "reference/probes.qmd"})
     bar = website["navbar"]
     assert set(entries(bar["left"])) | set(entries(bar["right"])) <= set(pages)
@@ -148,13 +150,14 @@ def test_a_command_is_shown_as_its_help():
 
 
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
-PLACED = re.compile(r"!\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)(?:\{(?P<more>[^}]*)\})?")
+PLACED = re.compile(r"!\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)"
+                    r"(?:\{(?P<more>[^}]*)\})?")
 LINK = re.compile(r"(?<!!)\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<target>[^)\s]+)[^)]*\)")
 HOST = "https://fragility-nb.github.io/fragility_nb/"
 
 
 def pages(processed):
-    "{page seen from the site's root: (its prose with what cells put out as prose, its code cells)}."
+    "{page seen from the site's root: (its prose, and what cells put out as prose; its code cells)}."
     found = {}
     for path in sorted([*processed.rglob("*.ipynb"), *processed.rglob("*.qmd")]):
         if path.suffix == ".qmd": prose, code = [path.read_text(encoding="utf-8")], []
@@ -164,8 +167,8 @@ def pages(processed):
             prose = ["".join(c["source"]) for c in cells if c["cell_type"] != "code"]
             prose += [site_pages.joined(o["data"]["text/markdown"]) for c in code for o in c.get("outputs", [])
                       if "text/markdown" in o.get("data", {})]
-        text = re.sub(r"^```.*?^```", "", "\n".join(prose), flags=re.MULTILINE | re.DOTALL)
-        found[path.relative_to(processed).as_posix()] = re.sub(r"`[^`\n]*`", "``", text), text, code
+        text = re.sub(r"^```.*?^```|\$\$.*?\$\$|\$[^$\n]+\$", "", "\n".join(prose), flags=re.MULTILINE | re.DOTALL)
+        found[path.relative_to(processed).as_posix()] = text, code
     return found
 
 
@@ -175,7 +178,7 @@ def read(site): return pages(site[1])
 
 def test_every_picture_has_a_text(read):
     without = {}
-    for page, (_, text, code) in read.items():
+    for page, (text, code) in read.items():
         shown = [c for c in code if any(k in o.get("data", {}) for o in c.get("outputs", []) for k in PICTURES)]
         bare = [c for c in shown if not re.search(r"^#\| fig-alt: .{15}", "".join(c["source"]), re.MULTILINE)]
         bare += [m for m in PLACED.finditer(text) if not m["text"] and "fig-alt=" not in (m["more"] or "")]
@@ -184,9 +187,9 @@ def test_every_picture_has_a_text(read):
 
 
 def test_pictures_are_there(site, read):
-    for page, (_, text, _) in read.items():
-        for m in PLACED.finditer(text):
-            if ":" not in m["target"]: assert (site[1] / page).parent.joinpath(m["target"]).exists(), (page, m["target"])
+    for page, (text, _) in read.items():
+        own = [m["target"] for m in PLACED.finditer(text) if ":" not in m["target"]]
+        assert [t for t in own if not (site[1] / page).parent.joinpath(t).exists()] == [], page
 
 
 def anchors(text):
@@ -207,17 +210,38 @@ def output_of(page):
 
 def test_links_lead_somewhere(site, read):
     made, wrong = {output_of(page): page for page in read}, []
-    for page, (plain, text, _) in read.items():
+    for page, (text, _) in read.items():
         for target in {m["target"] for m in LINK.finditer(text)}:
             if target.startswith(HOST): target = "/" + target.removeprefix(HOST)
-            if re.match(r"[a-z]+:", target) or target not in plain and f"({target}" not in text: continue
+            if re.match(r"[a-z]+:", target): continue
             file, _, anchor = target.partition("#")
             at = (site[1] / file.lstrip("/")) if file.startswith("/") else (site[1] / page).parent / file
             name = at.resolve().relative_to(site[1].resolve()).as_posix() if file else page
             name = made.get(name, name)
             if name not in read and not (site[1] / name).exists(): wrong.append((page, target))
-            elif anchor and name in read and anchor not in anchors(read[name][1]): wrong.append((page, target))
+            elif anchor and name in read and anchor not in anchors(read[name][0]): wrong.append((page, target))
     assert wrong == []
+
+
+def test_every_public_name_is_documented(read):
+    "The build drops what a class or function makes of an error: then its page is silent."
+    bare = [(page, "".join(c["source"]).splitlines()[-1]) for page, (_, code) in read.items() for c in code
+            if re.search(r"^show_doc\(", "".join(c["source"]), re.MULTILINE)
+            and not any("text/markdown" in o.get("data", {}) for o in c.get("outputs", []))]
+    assert bare == []
+    titles = {a for text, _ in read.values() for a in anchors(text)}
+    assert [name for name in site_files.documented() if name.lower() not in titles] == []
+
+
+def test_no_link_inside_a_link(read):
+    assert [page for page, (text, _) in read.items() if re.search(r"\[\[`[^`]+`\]\([^)]*\)\]\(", text)] == []
+
+
+def test_commands_are_shown_as_their_help(read):
+    told = read["api/cli/02_training.ipynb"][1]
+    shown = "".join(site_pages.joined(o["data"].get("text/markdown", "")) for c in told for o in c.get("outputs", [])
+                    if "data" in o)
+    assert "Usage: fragility train" in shown
 
 
 def test_no_page_needs_another_server(site, read):
@@ -229,8 +253,10 @@ def test_no_page_needs_another_server(site, read):
                 foreign = {*out.get("data", {})} & {"text/html", "application/javascript",
                                                     "application/vnd.jupyter.widget-view+json"}
                 assert not foreign, f"{path.name}: Quarto adds require.js for {foreign}"
-    fetched = re.compile(r"<(?:script|img|iframe|link)\b[^>]*(?:src|href)\s*=\s*[\"']?(?:https?:)?//|@import\s+url")
-    whole = [p.read_text(encoding="utf-8") for p in site[1].rglob("*.*") if p.suffix in (".ipynb", ".qmd", ".css", ".scss")]
+    fetched = re.compile(r"<(?:script|img|iframe|link)\b[^>]*(?:src|href)\s*=\s*[\"']?(?:https?:)?//"
+                         r"|@import\s+url")
+    whole = [p.read_text(encoding="utf-8") for p in site[1].rglob("*.*")
+             if p.suffix in (".ipynb", ".qmd", ".css", ".scss")]
     assert [m[0] for text in whole for m in fetched.finditer(text)] == []
 
 
@@ -240,9 +266,9 @@ def test_pages_are_small(site):
     assert large == {}
 
 
-def test_examples_of_the_reference_say_where_names_come_from(read):
+def test_examples_of_the_reference_say_where_names_come_from(site, read):
     missing = {}
-    for page, (_, _, code) in read.items():
+    for page, (_, code) in read.items():
         if not page.startswith("api/"): continue
         sources = ["".join(c["source"]) for c in code]
         sources = [s for s in sources if "show_doc" not in s and "%%" not in s]
@@ -251,7 +277,11 @@ def test_examples_of_the_reference_say_where_names_come_from(read):
                  for a in [*n.posonlyargs, *n.args, *n.kwonlyargs, *filter(None, (n.vararg, n.kwarg))]}
         made |= {n.name for s in sources for n in ast.walk(site_pages.parsed(s)) if isinstance(n, (
             ast.FunctionDef, ast.ClassDef)) or isinstance(n, ast.ExceptHandler) and n.name}
-        rest = used - made - set(dir(builtins)) - {"get_ipython", "display"}
+        raw = json.loads((site[0] / "nbs" / page).read_text(encoding="utf-8"))["cells"]
+        hidden = [s for s in ("".join(c["source"]) for c in raw if c["cell_type"] == "code")
+                  if re.match(r"#\| *hide", s)]
+        set_up = {n.id for s in hidden for n in ast.walk(site_pages.parsed(s)) if isinstance(n, ast.Name)}
+        rest = used - made - set(dir(builtins)) - {"get_ipython", "display"} - set_up
         if rest: missing[page] = sorted(rest)
     assert missing == {}
 
@@ -266,8 +296,10 @@ def test_links_of_words():
 
 @pytest.mark.quick
 @pytest.mark.parametrize("source, prose, expected", [
-    ("plot_scores(scores);", "One row for each layer. More.", "One row for each layer."),
-    ("ax.imshow(x)", "## Look\n\nA **map**, [here](a.ipynb): see.", "A map, here."),
+    ("plot_scores(scores);", "A row for each layer, fragile ones first. More.",
+     "A row for each layer, fragile ones first."),
+    ("ax.imshow(x)", "## Look\n\nA **map** of all weights, [as they are](a.ipynb): see.",
+     "A map of all weights, as they are."),
     ("ax.imshow(x)", "", "Chapter."),
 ], ids=["function", "prose", "heading"])
 def test_text_of_a_picture(source, prose, expected):
@@ -386,8 +418,9 @@ def repository(tmp_path):
     for name in (*release.PLACES, "CHANGELOG.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
-    log = (tmp_path / "CHANGELOG.md").read_text(encoding="utf-8")
-    (tmp_path / "CHANGELOG.md").write_text(re.sub(r"(?m)^## .*$", "## 9.0.0 (in progress)", log, count=1), encoding="utf-8")
+    log = tmp_path / "CHANGELOG.md"
+    text = re.sub(r"(?m)^## .*$", "## 9.0.0 (in progress)", log.read_text(encoding="utf-8"), count=1)
+    log.write_text(text, encoding="utf-8")
     for words in (["init", "-q"], ["config", "user.email", "a@b.c"], ["config", "user.name", "a"], ["add", "-A"],
                   ["commit", "-q", "-m", "all"]): subprocess.run(["git", *words], cwd=tmp_path, check=True)
     return tmp_path
@@ -407,7 +440,8 @@ def test_a_dry_run_of_a_release_changes_nothing(repository):
 def test_a_release_writes_the_version_everywhere_and_tags(repository):
     release.release("9.0.0", repository, day="2030-01-02")
     assert release.current(repository) == "9.0.0"
-    assert release.git("tag", root=repository) == "v9.0.0" and release.git("status", "--porcelain", root=repository) == ""
+    assert release.git("tag", root=repository) == "v9.0.0"
+    assert release.git("status", "--porcelain", root=repository) == ""
     for name in release.PLACES: assert "9.0.0" in (repository / name).read_text(encoding="utf-8")
     with pytest.raises(SystemExit, match="there already"): release.release("9.0.0", repository)
     (repository / "settings.ini").write_text("", encoding="utf-8")

@@ -7,14 +7,18 @@ import json
 import re
 import textwrap
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
+import public_names
 from execnb.nbio import mk_cell
 from nbdev.process import Processor
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = re.compile(r"\[`(?P<name>\w+)`\]\((?:[^()\s]*/)?api/cli/[^)\s]*\)")
-FOREIGN = {"fastcore", "nbdev", "IPython"}
+OURS = re.compile(r"\[`(?P<name>[\w.]+)`\]"
+                  r"\((?P<page>(?:[^()\s]*/)?api/(?P<folder>\w+)/[^)#\s]*\.html)#[^)\s]*\)")
+TWICE = re.compile(r"\[\[(?P<name>`[^`]+`)\]\((?P<page>[^()\s]+)\)\]\([^()\s]+\)")
+FOREIGN = {"nbdev", "IPython"}
 WIDTH = 88
 TORCH = "https://pytorch.org/docs/stable"
 ELSEWHERE = {  # a name of another library, as prose writes it -> its page
@@ -35,9 +39,30 @@ def joined(text):
     return text if isinstance(text, str) else "".join(text)
 
 
+@cache
+def public():
+    "The documented names, and those of the front door."
+    found = [name for package in public_names.DOCS for path in public_names.modules(package)
+             for name in public_names.public_names(path)]
+    text = (ROOT / "fragility_nb" / "__init__.pyi").read_text(encoding="utf-8").split("__all__ = ")[1]
+    return set(found), set(re.findall(r'"(\w+)"', text))
+
+
+def own_link(m):
+    "A link as nbdev makes it: whole if the name is documented, to its page if it has no title there, or none."
+    head, (documented, front) = m["name"].partition(".")[0], public()
+    if m["folder"] == "cli" or head not in documented | front: return f"`{m['name']}`"
+    return m[0] if m["name"] in documented else f"[`{m['name']}`]({m['page']})"
+
+
+def own_links(text):
+    "Prose in which a name has one link, and words that are no names of ours for the reader have none."
+    return OURS.sub(own_link, TWICE.sub(r"[\g<name>](\g<page>)", text))
+
+
 def link(text):
-    "Prose in which a command's name is no function, and names of other libraries lead to their pages."
-    text = OURS.sub(r"`\g<name>`", text)
+    "Prose with its own links mended, and names of other libraries leading to their pages."
+    text = own_links(text)
     return NAMED.sub(lambda m: f"[`{m['name']}`]({ELSEWHERE[m['name']]})", text)
 
 
@@ -45,8 +70,8 @@ def true_links(cell):
     "A word such as `run` is a command of ours, or just a word: no link to the code of the command line."
     if cell.cell_type == "markdown": cell.source = link(cell.source)
     for out in cell.get("outputs", []):
-        if "text/markdown" in out.get("data", {}): out.data["text/markdown"] = OURS.sub(
-            r"`\g<name>`", joined(out.data["text/markdown"]))
+        if "text/markdown" in out.get("data", {}):
+            out.data["text/markdown"] = own_links(joined(out.data["text/markdown"]))
 
 
 @cache
@@ -88,8 +113,9 @@ def sentence(text):
 def picture_text(source, prose, heading):
     "What stands for a picture: what its function draws, and the sentence that leads to it."
     drawn = [first_lines()[n] for n in called(source) if n.startswith(("plot_", "explore_")) and first_lines().get(n)]
-    parts = [*dict.fromkeys(plain(d) for d in drawn[:2]), sentence(prose) or plain(heading)]
-    return " ".join(p.rstrip(".:") + "." for p in parts if p)[:300] or "Figure."
+    said = sentence(prose)
+    parts = [*dict.fromkeys(plain(d) for d in drawn[:2]), *([] if len(said) > 30 else [plain(heading)]), said]
+    return " ".join(p.rstrip(".:?") + "." for p in dict.fromkeys(parts) if p)[:300]
 
 
 def pictures(cell):
@@ -108,7 +134,8 @@ class AltTexts(Processor):
             self.heading = headings[-1] if headings else self.heading
         n = pictures(cell) if cell.cell_type == "code" else 0
         if not n or re.search(r"^#\|\s*fig-alt:", cell.source, re.MULTILINE): return
-        text = picture_text(cell.source, self.prose, self.heading or str(getattr(self.nb, "frontmatter_", "")))
+        title = str(getattr(self.nb, "frontmatter_", {}).get("title", "Figure"))
+        text = picture_text(cell.source, self.prose, ": ".join(dict.fromkeys(filter(None, (title, self.heading)))))
         texts = [text] if n == 1 else [f"{text} Picture {i + 1} of {n}." for i in range(n)]
         value = json.dumps(texts[0] if n == 1 else texts, ensure_ascii=False)
         cell.source = f"#| fig-alt: {value}\n{cell.source}"
@@ -121,12 +148,16 @@ def imports_of(cells):
         module = (re.findall(r"^#\s*\|\s*default_exp\s+(\S+)", source, re.MULTILINE) or [module])[0]
         for node in parsed(source).body:
             if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] not in FOREIGN:
-                found |= {a.asname or a.name: (node.module, ast.unparse(a)) for a in node.names if a.name != "*"}
+                names = [a for a in node.names if a.name != "*"]
+                every = [] if names else getattr(import_module(node.module), "__all__", [])
+                found |= {a.asname or a.name: (node.module, ast.unparse(a)) for a in names}
+                found |= {name: (node.module, name) for name in every if name not in found}
             elif isinstance(node, ast.Import):
-                found |= {a.asname or a.name.split(".")[0]: ("", ast.unparse(a)) for a in node.names}
+                found = {a.asname or a.name.split(".")[0]: ("", ast.unparse(a)) for a in node.names} | found
             elif re.match(r"#\s*\|\s*exporti?\b", source.lstrip()):
-                names = [node.name] if hasattr(node, "name") else [t.id for t in getattr(node, "targets", [])
-                                                                   if isinstance(t, ast.Name)]
+                targets = [*getattr(node, "targets", []), *filter(None, [getattr(node, "target", None)])]
+                names = [node.name] if hasattr(node, "name") else [n.id for t in targets for n in ast.walk(t)
+                                                                   if isinstance(n, ast.Name)]
                 found |= {n: (f"fragility_nb.{module}", n) for n in names}
     return found
 
@@ -134,7 +165,7 @@ def imports_of(cells):
 def used_and_made(sources):
     "Names that cells read, and names that they make."
     names = [n for s in sources for n in ast.walk(parsed(s)) if isinstance(n, ast.Name)]
-    made = {a.asname or a.name for s in sources for n in ast.walk(parsed(s))
+    made = {(a.asname or a.name).split(".")[0] for s in sources for n in ast.walk(parsed(s))
             if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names}
     return {n.id for n in names}, made | {n.id for n in names if isinstance(n.ctx, ast.Store)}
 

@@ -4,9 +4,12 @@ nbdev's own renderer drops the stars of a signature, so that its calls fail, and
 `settings.ini` names this one; `make docs` puts this folder on the path.
 """
 import ast
+import functools
 import inspect
 import re
 import textwrap
+from functools import cache
+from importlib import import_module
 
 from fragility_nb.core.docments import parsed_definition, parts_of, source_of
 from nbdev.doclinks import NbdevLookup
@@ -106,10 +109,44 @@ def command_help(thing):
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
+@cache
+def homes():
+    "{name: modules of the package that define it}."
+    from fragility_nb._modidx import d
+    found = {}
+    for module, names in d["syms"].items():
+        for name in names: found.setdefault(name.removeprefix(module + "."), []).append(module)
+    return found
+
+
+def exact(page, thing):
+    "A page of source code, at the line where something begins."
+    try: return f"{page.partition('#')[0]}#L{inspect.getsourcelines(inspect.unwrap(thing))[1]}"
+    except (OSError, TypeError): return page.partition("#")[0]
+
+
+def named(thing):
+    "The parameters of a function that have a type."
+    return getattr(thing, "__annotations__", ())
+
+
+def original(sym):
+    """What the package itself holds of that name.
+
+    The site's build runs export cells once more, and of a class made there Python finds no source.
+    """
+    name, module = getattr(sym, "__qualname__", ""), getattr(sym, "__module__", "") or ""
+    if module.startswith("fragility_nb") or module not in ("__main__", "builtins"): return sym
+    for home in homes().get(name, []):
+        found = functools.reduce(lambda thing, part: getattr(thing, part, None), name.split("."), import_module(home))
+        if isinstance(found, type) or list(named(found)) == list(named(sym)): return found
+    return sym
+
+
 class SiteRenderer:
     "What `show_doc` gives the site for a symbol."
     def __init__(self, sym, name=None, title_level=3):
-        self.sym, self.level = sym, title_level
+        self.sym, self.level = original(sym), title_level
         self.name = name or getattr(sym, "__qualname__", str(sym))
 
     def body(self, lookup):
@@ -130,5 +167,5 @@ class SiteRenderer:
         lookup = NbdevLookup()
         module, name = getattr(self.sym, "__module__", ""), getattr(self.sym, "__qualname__", self.name)
         source = lookup.code(f"{module}.{name}") or lookup.code(name)
-        link = f'[source]({source}){{.source-link target="_blank"}}\n\n' if source and "#LNone" not in source else ""
+        link = f'[source]({exact(source, self.sym)}){{.source-link target="_blank"}}\n\n' if source else ""
         return f"---\n\n{link}{'#'*self.level} {self.name}\n\n{self.body(lookup)}\n"

@@ -174,7 +174,7 @@ def panel_points(ax:Axes) -> tuple[float, float]: # width, height
     "How large a panel is, in points of text."
     figure:Any = ax.figure
     box = ax.get_position()
-    return box.width*figure.get_figwidth()*72, box.height*figure.get_figheight()*72
+    return box.width*figure.bbox.width*72/figure.dpi, box.height*figure.bbox.height*72/figure.dpi
 
 # %% ../../nbs/api/figures/00_style.ipynb #25fb7c6e
 def dress_axes(

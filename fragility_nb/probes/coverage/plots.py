@@ -7,21 +7,19 @@ __all__ = ['criterion_label', 'plot_growth', 'plot_coverage_map', 'plot_generate
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #9cac96c1
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ...core.checks import check_number, checked
 from ...core.results import check_kind
 from ...figures.style import COLOURS, SERIES, chosen_names, dress_axes, signed_text, checked_plot
-from ...figures.style import spread_apart, text_points
+from ...figures.style import panel_points, spread_apart, text_points
 from ...figures.style import given_axes
 
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #407854be
@@ -216,8 +214,8 @@ def plot_sources(
 # %% ../../../nbs/api/probes/coverage/08_plots.ipynb #534cb6cd
 def _label_points(ax:Axes, x:np.ndarray, y:np.ndarray, names:Sequence[str]) -> None:
     "A name to the right of each point; names of points below each other are moved apart."
-    (low, high), figure = ax.get_ylim(), cast(Figure, ax.figure)
-    line = text_points(1.3) / (ax.get_position().height * figure.get_figheight() * 72) * (high - low)
+    low, high = ax.get_ylim()
+    line = text_points(1.3) / panel_points(ax)[1] * (high - low)
     order = np.argsort(x, kind="stable")
     for column in np.split(order, np.flatnonzero(np.diff(x[order]) > 0.12) + 1): # a name is about this wide
         for i, at in zip(column, spread_apart(y[column].tolist(), line)):
