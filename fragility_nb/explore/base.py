@@ -90,24 +90,6 @@ _STYLE = """<style>
 .fragility-explorer pre {padding: 0 4px}
 </style>"""
 
-# %% ../../nbs/api/explore/00_base.ipynb #aea8d740
-_CELLS_STYLE = """<style>
-.fragility-stage {position: relative; width: fit-content; max-width: 100%; overflow: hidden; margin: 0}
-.fragility-stage > .widget-image {margin: 0}
-.fragility-cells {position: absolute; cursor: pointer; margin: 0}
-.fragility-cells .widget-slider {
-    margin: 0 !important; padding: 0 !important; min-width: 0 !important; min-height: 0 !important; flex: 1 1 0}
-.fragility-cells .slider-container, .fragility-cells .noUi-target {
-    width: 100% !important; height: 100% !important; min-width: 0 !important;
-    margin: 0 !important; padding: 0 !important;
-    border: none !important; background: none !important; box-shadow: none !important}
-.fragility-cells .slider-container:focus-within:has(:focus-visible) {outline: 2px solid #555; outline-offset: -2px}
-.fragility-cells .widget-vslider .noUi-base::before {content: ''; position: absolute; inset: -100% 0 0 0}
-.fragility-cells .widget-hslider .noUi-base::before {content: ''; position: absolute; inset: 0 0 0 -100%}
-.fragility-cells .noUi-connects {background: none !important}
-.fragility-cells .noUi-handle {opacity: 0; pointer-events: none}
-</style>"""
-
 # %% ../../nbs/api/explore/00_base.ipynb #0925ddf8
 _WORDS = dict(description_width="64px") # room for a control's label
 
@@ -267,7 +249,7 @@ class Explorer(_Saved):
         self.message, self.drawn = widgets.HTML(), 0
         self._waiting:asyncio.TimerHandle|None = None # the drawing that is on its way
         for c in self.controls.values(): c.observe(self._changed, "value")
-        style = widgets.HTML(_STYLE + _CELLS_STYLE, layout=widgets.Layout(display="none"))
+        style = widgets.HTML(_STYLE, layout=widgets.Layout(display="none"))
         self.stage = widgets.Box([self.picture])
         self.stage.add_class("fragility-stage")
         self.view = widgets.VBox([style, _rows(self.controls.values()), self.stage, *below,
@@ -315,56 +297,3 @@ class Explorer(_Saved):
         still = {k: bundle.pop(k) for k in ("image/png",) if k in bundle} | {"text/plain": bundle["text/plain"]}
         display(still, raw=True, metadata={"needs_background": "light"})
         if _WIDGETS in bundle: display(bundle, raw=True)
-
-# %% ../../nbs/api/explore/00_base.ipynb #46c11c02
-class Cells:
-    "Cells of a picture, chosen by click and by key: unseen sliders over its columns, or its rows if these are fewer."
-    def __init__(self,
-        rows:Sequence[str], # names, from the top
-        columns:Sequence[str], # names, from the left
-        box:tuple[float, float, float, float], # left, bottom, width, height of all cells, as shares of the picture
-        choose:Callable[[int, int], object], # is given the row and the column that were chosen
-    ):
-        self.upright, self.choose, self.silent = len(columns) <= len(rows), choose, False
-        lines, across = (columns, rows) if self.upright else (rows, columns)
-        self.none = n = len(across) # the place that is no cell
-        share = n/(n + 0.5) # places lie in the middle of their cells, the last one half a cell beyond
-        layout = widgets.Layout(**({"height": f"{100*share}%"} if self.upright else {"width": f"{100*share}%"}))
-        look = dict(orientation="vertical" if self.upright else "horizontal", readout=False, behavior="snap",
-                    layout=layout)
-        self.sliders = [widgets.IntSlider(self._turn(n), min=0, max=n, tooltip=f"{name}: click a cell", **look)
-                        for name in lines]
-        for s in self.sliders: s.observe(self._moved, "value")
-        self.view = _laid_over(self.sliders, self.upright, box, share)
-
-    def _turn(self, place:int) -> int: # upright sliders count from below
-        return self.none - place if self.upright else place
-
-    def show(self,
-        row:int, # of the chosen cell, from the top
-        column:int, # from the left
-    ) -> None:
-        "Puts the sliders where the chosen cell is."
-        line, place = (column, row) if self.upright else (row, column)
-        self.silent = True
-        try:
-            for i, s in enumerate(self.sliders): s.value = self._turn(place if i == line else self.none)
-        finally: self.silent = False
-
-    def _moved(self, change) -> None:
-        place, line = self._turn(change["new"]), self.sliders.index(change["owner"])
-        if not self.silent and place < self.none: self.choose(*((place, line) if self.upright else (line, place)))
-
-    def close(self) -> None:
-        "Takes the sliders away."
-        for w in (*self.sliders, self.view): w.close()
-
-def _laid_over(sliders:list, upright:bool, box:tuple[float, float, float, float], share:float) -> widgets.Box:
-    "The sliders, laid over the cells and half a cell more."
-    left, bottom, width, height = (100*v for v in box)
-    wide, high, flow = (width, height/share, "row") if upright else (width/share, height, "column")
-    layout = widgets.Layout(left=f"{left}%", top=f"{100 - bottom - height}%", width=f"{wide}%", height=f"{high}%",
-                            overflow="hidden", flex_flow=flow, align_items="flex-end")
-    view = widgets.Box(sliders, layout=layout)
-    view.add_class("fragility-cells")
-    return view

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['Shown', 'scores_spec']
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #93b87f9d
+# %% ../../nbs/api/explore/07_score_chart.ipynb #9ea37aca
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import to_hex
@@ -80,14 +81,14 @@ def _signs() -> str:
     words = SIGNS | dict(more="+", less="−")
     return "{" + ", ".join(f"{k}: '{v}'" for k, v in words.items()) + "}[datum.label]"
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #6fb756c7
+# %% ../../nbs/api/explore/07_score_chart.ipynb #25152d1a
 def _cell_param(shown:Shown, state:Mapping) -> dict:
     "The cell that is chosen: by click, or by menu."
     at = dict(layer=state["layer"]) | (
         dict(k=shown.first.kinds.index(state["kind"])) if shown.by_kind else dict(e=shown.epochs.index(state["epoch"])))
     name, other, words = ("score", "k", shown.first.kinds) if shown.by_kind else ("epoch", "e", shown.columns)
-    bind = dict(layer=dict(input="select", options=shown.layers, name="layer "))
-    bind[other] = dict(input="select", options=list(range(len(words))), labels=words, name=f"{name} ")
+    bind:dict[str, Any] = dict(layer=dict(input="select", options=shown.layers, name="layer "))
+    bind[other] = dict(input="select", options=[*range(len(words))], labels=words, name=f"{name} ")
     return dict(name="cell", value=[at], bind=bind,
                 select=dict(type="point", fields=["layer", other], on="click", clear=False, toggle=False))
 
@@ -97,20 +98,20 @@ def _columns_of(shown:Shown) -> list[dict]:
     if shown.by_kind: return [*several, dict(flatten=["ks"], **{"as": ["k"]}), calc("x", f"datum.m*{n} + datum.k")]
     return [calc("k", "kind"), calc("x", f"datum.m*{n} + datum.e")]
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #8faacb49
+# %% ../../nbs/api/explore/07_score_chart.ipynb #ce46dc4a
 def _landscape_size(shown:Shown) -> tuple[float, float]: # pixels of a cell
     "How large a cell is: many layers and epochs get small ones."
     columns = (len(shown.columns) + 1)*len(shown.blocks) - 1
     room = 260 if len(shown.blocks) == 1 else 520
-    return min(room/columns, 58 if shown.by_kind else 26), max(min(18., 480/len(shown.layers)), 3.2)
+    return min(room/columns, 72 if shown.by_kind else 26), max(min(18., 480/len(shown.layers)), 3.2)
 
 def _x_axis(shown:Shown) -> dict:
     "The columns, block after block."
     n = len(shown.columns) + 1
     domain = [b*n + c for b in range(len(shown.blocks)) for c in range(n)][:-1]
     title = "score" if shown.by_kind else "epoch"
-    axis = dict(labelExpr=f"columns[datum.value % {n}] || ''", title=title, labelAngle=0, labelOverlap="greedy",
-                ticks=False, domain=False)
+    axis = dict(labelExpr=f"columns[datum.value % {n}] || ''", title=title, labelAngle=0, ticks=False,
+                domain=False, labelOverlap=False if shown.by_kind else "greedy")
     return dict(field="x", type="ordinal", scale=dict(domain=domain, padding=0), axis=axis)
 
 def _y_axis(shown:Shown) -> dict:
@@ -118,7 +119,7 @@ def _y_axis(shown:Shown) -> dict:
     axis = dict(title=None, ticks=False, domain=False, labelOverlap="greedy", labelLimit=110)
     return dict(field="layer", type="nominal", scale=dict(domain=shown.layers, padding=0), sort=None, axis=axis)
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #e3cf6b99
+# %% ../../nbs/api/explore/07_score_chart.ipynb #730e5ecb
 def _colour(shown:Shown) -> dict:
     "One scale for all kinds, filters and models, so that they can be compared."
     steps = np.linspace(-1, 1, 9)
@@ -131,13 +132,13 @@ def _colour(shown:Shown) -> dict:
 def _letters(shown:Shown, width:float, height:float) -> list[dict]:
     "The labels as letters, where there is room, and a star where the word depends on the baseline."
     if min(width, 2*height) < 13: return []
-    star = "(datum.m != {} && datum.label != datum.labelO ? '*' : '')".format(shown.gap)
+    star = f"(datum.m != {shown.gap} && datum.label != datum.labelO ? '*' : '')"
     word = calc("sign", _signs() + (f" + {star}" if len(shown.first.by) > 1 else ""))
     light = dict(condition=dict(test=f"abs(datum.score) > {0.55*shown.top:.4f}", value="white"), value="#222")
     mark = TEXT | dict(fontSize=min(11, round(height*0.62), round(width*0.42)), aria=False)
     return [dict(transform=[word], mark=mark, encoding=dict(text=dict(field="sign"), color=light))]
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #fd48f9cf
+# %% ../../nbs/api/explore/07_score_chart.ipynb #bf32292d
 def _titles(shown:Shown) -> list[dict]:
     "The name of each block over it."
     if len(shown.blocks) < 2: return []
@@ -151,7 +152,8 @@ def _rects(shown:Shown, state:Mapping) -> list[dict]:
     tip = [dict(field="layer"), dict(field="column", title="score" if shown.by_kind else "epoch"),
            dict(field="told", title="score"), *([dict(field="other", title="other baseline")] if len(shown.first.by) > 1
                                                 else [])]
-    pale = dict(condition=dict(test="datum.label == 'undecided'", value=0.62), value=1)
+    told = min(_landscape_size(shown)) >= 13 # by letters
+    pale = dict(value=1) if told else dict(condition=dict(test="datum.label == 'undecided'", value=0.6), value=1)
     chosen = "datum.layer == cell_layer && " + ("datum.k == cell_k" if shown.by_kind else "datum.e == cell_e")
     frame = dict(type="rect", filled=False, stroke="#111", strokeWidth=2.5, aria=False)
     return [dict(mark=dict(type="rect", cursor="pointer"), params=[_cell_param(shown, state)],
@@ -171,14 +173,15 @@ def _landscape(shown:Shown, state:Mapping) -> dict:
                 height=round(height*len(shown.layers)), encoding=dict(x=_x_axis(shown), y=_y_axis(shown)),
                 layer=[*_rects(shown, state), *_letters(shown, width, height), *_titles(shown)])
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #fd138519
+# %% ../../nbs/api/explore/07_score_chart.ipynb #e805e482
 def _main_fields(shown:Shown) -> list[dict]:
     "The curve whose area is the score, and what it is compared with."
     both = "adversarial" in shown.first.stresses
     main = "(datum.k == 0 ? datum.c_clean : datum.c_adversarial)" if both else "datum.c_clean"
     floor = "datum.c_baseline"
     if len(shown.first.by) > 1:
-        random = "(datum.k == 0 ? datum.c_clean_random : datum.c_adversarial_random)" if both else "datum.c_clean_random"
+        random = "datum.c_clean_random"
+        if both: random = f"(datum.k == 0 ? {random} : datum.c_adversarial_random)"
         floor = f"(base == 1 ? {random} : datum.c_baseline)"
     if both: floor = f"(datum.k == 2 ? datum.c_clean : {floor})"
     made = [calc("main", main), calc("floor", floor), calc("under", "min(datum.main, datum.floor)"),
@@ -267,7 +270,7 @@ def _response(shown:Shown) -> dict:
     return dict(data=dict(name="cells"), transform=_curve_fields(shown), width=300, height=220, title=title,
                 encoding=dict(x=x), layer=[*curves, _brush_layer(shown)])
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #02d00893
+# %% ../../nbs/api/explore/07_score_chart.ipynb #9afb7639
 def _key(shown:Shown) -> dict:
     "The scores of the chosen cell: of each kind, or of each model."
     one, kinds = len(shown.subjects) == 1, shown.first.kinds
@@ -279,7 +282,8 @@ def _key(shown:Shown) -> dict:
     mark = "(datum.k == datum.now ? '▸ ' : '   ')" if one else "''"
     words = calc("words", f"{mark} + datum.name + ': S = ' + {_told()}")
     y = dict(field="name", type="nominal", sort=None, scale=dict(domain=names), axis=None)
-    return dict(data=dict(name="cells"), transform=[*_chosen_cell(shown), *each, *_score_fields(shown, "datum.k"), words],
+    fields = [*_chosen_cell(shown), *each, *_score_fields(shown, "datum.k"), words]
+    return dict(data=dict(name="cells"), transform=fields,
                 width=300, height=16*len(names), mark=TEXT | dict(align="left", x=0, fontWeight="bold"),
                 encoding=dict(y=y, text=dict(field="words"), color=hue))
 
@@ -304,7 +308,7 @@ def _numbers(shown:Shown) -> dict:
                 height=dict(step=16), mark=TEXT | dict(fontSize=size),
                 encoding=dict(x=x, y=y, text=dict(field="v", format=".2f")))
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #f3af7647
+# %% ../../nbs/api/explore/07_score_chart.ipynb #5d0b9e23
 def _menus(shown:Shown, state:Mapping) -> list[dict]:
     "Menus and the slider; what has no choice has no menu."
     options = options_of(shown.first)
@@ -314,7 +318,7 @@ def _menus(shown:Shown, state:Mapping) -> list[dict]:
     kind = [] if shown.by_kind else [menu("kind", "score", "kind", options["kind"])]
     return [*kind, menu("filter", "filter", "filter", filters),
             menu("init", "initialisation", "init", [str(i) for i in options["init"]]),
-            menu("base", "baseline", "baseline", ["share of weights left", "random removal"][:len(options["baseline"])]),
+            menu("base", "baseline", "baseline", ["share of weights left", "random removal"][:len(shown.first.by)]),
             slider_param("band", "band τ", (0, 0.2), 0.005, state["band"])]
 
 def _description(shown:Shown) -> str:
@@ -323,7 +327,7 @@ def _description(shown:Shown) -> str:
     return (f"Scores of {who}: a landscape of {of}; choose a cell by click or menu to see its response curves, scores "
             f"and numbers. The slider changes the band that counts as robust.")
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #e8638e14
+# %% ../../nbs/api/explore/07_score_chart.ipynb #3cf6c7ea
 def scores_spec(
     shown:Shown, # the models
     state:Mapping, # the settings to begin with
@@ -334,7 +338,7 @@ def scores_spec(
     below = [dict(_numbers(shown), title=dict(text="Numbers of the chosen thresholds" + thin, fontSize=12))]
     right = dict(vconcat=[_key(shown), _response(shown)], spacing=4)
     top = dict(hconcat=[_landscape(shown, state), right], spacing=26) if len(shown.blocks) == 1 else None
-    rows = [top] if top else [_landscape(shown, state), right]
+    rows = [top] if top else [_landscape(shown, state), dict(hconcat=[_response(shown), _key(shown)], spacing=10)]
     body = dict(vconcat=[*rows, *below], datasets=dict(cells=shown.rows), resolve=dict(scale=dict(color="independent")))
     title = "Scores of " + " and ".join(shown.blocks[:len(shown.subjects)])
     return whole_spec(body, title, _description(shown), [*params, *_menus(shown, state)],

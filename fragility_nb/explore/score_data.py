@@ -6,7 +6,9 @@
 __all__ = ['SCORES', 'MOST', 'point_scores', 'with_epoch', 'filters_of', 'curve_errors', 'Subject', 'options_of', 'scores_of',
            'series_of', 'subject_rows', 'curve_packing', 'why_no_difference', 'paired_differences']
 
-# %% ../../nbs/api/explore/06_score_data.ipynb #111e4648
+# %% ../../nbs/api/explore/06_score_data.ipynb #4fa909ff
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
 
@@ -78,7 +80,7 @@ def _by_baseline(result:xr.Dataset, scores:xr.Dataset|None, band:float) -> dict[
     return {"published": found, "random": synaptic_scores(result, baseline="random", ci=found.attrs.get("ci", 0.95),
                                                           band=band)}
 
-# %% ../../nbs/api/explore/06_score_data.ipynb #c2b57979
+# %% ../../nbs/api/explore/06_score_data.ipynb #f52f567f
 def _spread(result:xr.Dataset, right:xr.DataArray, ratio:xr.DataArray) -> xr.DataArray:
     "Standard error of accuracy / unfiltered accuracy, over images that both share (delta method)."
     ref = result.reference_correct
@@ -94,7 +96,7 @@ def curve_errors(
     if "correct" not in result: return None
     relative = relative_performance(result).relative
     single = _spread(result, result.correct, relative.sel(filter=result["filter"]))
-    some = result.correct.isel(filter=combined_filters(result["filter"].values)).astype(np.float32).mean("filter")
+    some = result.correct.isel(filter=combined_filters(list(result["filter"].values))).astype(np.float32).mean("filter")
     mean = _spread(result, some, relative.sel(filter="combined", drop=True))
     return xr.concat([single, mean.expand_dims(filter=["combined"])], "filter").transpose(*relative.dims)
 
@@ -216,8 +218,8 @@ def curve_packing(most:float) -> Packed:
     "How curves up to `most` become text."
     return Packed(0., most/7000, 2)
 
-# %% ../../nbs/api/explore/06_score_data.ipynb #6d9f92a0
-def _score_of(flat:np.ndarray, part:list[int]) -> object:
+# %% ../../nbs/api/explore/06_score_data.ipynb #61960dac
+def _score_of(flat:np.ndarray, part:list[int]) -> Callable:
     "A function of areas (stress, layer, filter, epoch) and unfiltered accuracies that gives scores with the combined."
     def score(area, ref):
         ratio = safe_ratio(area, ref)
@@ -233,7 +235,7 @@ def _drawn(result:xr.Dataset, n_boot:int, seed:int) -> tuple[np.ndarray, np.ndar
     flat = ((1 - result.removed/result.weights) * w).sum("threshold")
     flat = flat.broadcast_like(result.epoch).transpose("layer", "filter", "epoch").values
     ref = result.reference_correct.transpose("sample", "stress", "epoch").values[:, :, None, None]
-    score = _score_of(flat, combined_filters(result["filter"].values))
+    score = _score_of(flat, combined_filters(list(result["filter"].values)))
     return score(area.mean(0), ref.mean(0, dtype=float)), score_draws(score, area, ref, n_boot, seed)
 
 # %% ../../nbs/api/explore/06_score_data.ipynb #e2a03b7b

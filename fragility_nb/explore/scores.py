@@ -106,7 +106,7 @@ def scores_table(
         told[f"label_{other}"] = words.values.astype(str)
     return pd.DataFrame(told)
 
-# %% ../../nbs/api/explore/10_scores.ipynb #9b723674
+# %% ../../nbs/api/explore/10_scores.ipynb #cd35ce1f
 class ScoresExplorer(View):
     "Filter sweeps under the hand; settings: kind, filter, init, layer, epoch, baseline, band."
     name, call = "scores", "explore_scores"
@@ -116,8 +116,12 @@ class ScoresExplorer(View):
         subjects:Mapping[str, Subject], # by the name of the model
         state:Mapping, # all settings
     ):
-        self.shown:Shown|None = Shown(subjects)
+        self.shown:Any = Shown(subjects)
         super().__init__(sources, state)
+
+    def close(self) -> None:
+        super().close()
+        self.shown = None
 
     def _spec(self) -> dict: return scores_spec(self.shown, self.state)
     def _figure(self) -> Figure: return _scores_figure(self.shown, self.state)
@@ -130,7 +134,7 @@ class ScoresExplorer(View):
         if len(tables) == 1: return tables[0]
         return pd.concat([t.assign(model=name) for t, name in zip(tables, shown.blocks)], ignore_index=True)
 
-# %% ../../nbs/api/explore/10_scores.ipynb #dbe73ca9
+# %% ../../nbs/api/explore/10_scores.ipynb #94ca7382
 def _named(result, other) -> tuple[dict[str, Any], dict[str, Any]]:
     "The results by the name of the model, and by the name of the argument."
     if isinstance(result, Mapping) and not isinstance(result, (xr.Dataset, xr.DataTree)):
@@ -141,12 +145,16 @@ def _named(result, other) -> tuple[dict[str, Any], dict[str, Any]]:
     if len(set(names)) < len(names): names = [f"{n} ({c})" for n, c in zip(names, "ab")]
     return dict(zip(names, several)), dict(zip(("result", "other"), several))
 
+def _values(s:xr.Dataset, k:str) -> list:
+    "What stands on an axis; nothing where there is none."
+    if k not in s.dims: return []
+    return s[k].values.round(9).tolist() if k == "threshold" else list(map(str, s[k].values))
+
 def _alike(sweeps:Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     "Sweeps that can stand on common axes: the same filters, thresholds, stresses and initialisations."
     first, *rest = sweeps.values()
     for k in ("filter", "threshold", "stress", "init"):
-        values = lambda s: s[k].values.round(9).tolist() if k == "threshold" else list(map(str, s[k].values))
-        told = [values(s) if k in s.dims else [] for s in (first, *rest)]
+        told = [_values(s, k) for s in (first, *rest)]
         bad = next((t for t in told if t != told[0]), None)
         if bad is not None: raise ValueError(f"Expected results with the same `{k}`, but got {told[0]} and {bad}.")
     if all("control_correct" in s for s in sweeps.values()): return dict(sweeps)

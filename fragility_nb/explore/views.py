@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DIGITS', 'VEGA', 'TEXT', 'Packed', 'pack_numbers', 'unpack_expr', 'digits_param', 'view_config', 'whole_spec', 'calc',
            'menu_param', 'slider_param', 'vega_script', 'page_script', 'chart_html', 'view_page', 'live_notebook',
-           'table_html', 'png_of', 'View']
+           'table_html', 'png_of', 'loading_lines', 'View']
 
 # %% ../../nbs/api/explore/01_views.ipynb #45d560a6
 import copy
@@ -92,7 +92,7 @@ def view_config() -> dict: # `config` of a Vega-Lite chart
                 legend=words | dict(orient="top", symbolStrokeWidth=2), header=words,
                 title=dict(anchor="start", fontSize=14, fontWeight="normal", subtitleFontSize=11, offset=8))
 
-# %% ../../nbs/api/explore/01_views.ipynb #4b4bb18c
+# %% ../../nbs/api/explore/01_views.ipynb #98ad2ae7
 def whole_spec(
     body:Mapping, # what is drawn: a mark and its encoding, or `hconcat`, `concat`, …
     title:str, # what it is, in a few words
@@ -105,8 +105,8 @@ def whole_spec(
     shown = dict(actions=dict(export=True, source=False, compiled=False, editor=False),
                  renderer="canvas" if canvas else "svg")
     return {"$schema": "https://vega.github.io/schema/vega-lite/v5.json", "description": description,
-            "title": dict(text=title, fontSize=16), "usermeta": dict(embedOptions=shown, width=width), "params": list(params),
-            "config": view_config(), **body}
+            "title": dict(text=title, fontSize=16), "usermeta": dict(embedOptions=shown, width=width),
+            "params": list(params), "config": view_config(), **body}
 
 # %% ../../nbs/api/explore/01_views.ipynb #96c71824
 def calc(
@@ -279,17 +279,32 @@ class _Data:
         "The same for print: a figure of what was chosen."
         with rc_context(screen_style()): return self._figure()
 
-# %% ../../nbs/api/explore/01_views.ipynb #e9af75cd
+# %% ../../nbs/api/explore/01_views.ipynb #dc4c4a9d
+def loading_lines(
+    name:str, # of the variable
+    source, # a result, or images
+    folder:str|Path|None=None, # where to save it for this; default: it is loaded from where it was
+) -> list[str]: # Python
+    "Code that gives a result, or images, in an empty notebook."
+    if not isinstance(source, (xr.Dataset, xr.DataTree)):
+        return [f"{name} = load_data({str(getattr(source, 'name', name))!r}) # the images of the result"]
+    path = None if isinstance(source, xr.DataTree) else source.encoding.get("source")
+    if folder is not None: path = save_result(source, free_path(Path(folder)/f"{name}.nc"))
+    said = "" if path else f" # of save_result({name}, {name + '.nc'!r})"
+    return [f"{name} = load_result({str(path or name + '.nc')!r}){said}"]
+
+# %% ../../nbs/api/explore/01_views.ipynb #6b7b45a0
 class _Coded(_Data):
     "What is chosen, as code."
     def _loaded(self, folder:str|Path|None) -> list[str]:
-        "A line for each result: where it was loaded from, or where it is saved now."
-        lines = []
-        for name, result in self.sources.items():
-            path = result.encoding.get("source")
-            if folder is not None: path = save_result(result, free_path(Path(folder)/f"{name}.nc"))
-            said = "" if path else f" # of save_result({name}, {name + '.nc'!r})"
-            lines.append(f"{name} = load_result({str(path or name + '.nc')!r}){said}")
+        "Lines that load what this was made from."
+        lines:list[str] = []
+        for name, source in self.sources.items():
+            if not isinstance(source, Mapping) or isinstance(source, (xr.Dataset, xr.DataTree)):
+                lines += loading_lines(name, source, folder)
+                continue
+            for i, one in enumerate(source.values()): lines += loading_lines(f"{name}_{i}", one, folder)
+            lines.append(f"{name} = {{{', '.join(f'{k!r}: {name}_{i}' for i, k in enumerate(source))}}}")
         return lines
 
     def code(self,
@@ -297,13 +312,16 @@ class _Coded(_Data):
     ) -> str: # Python
         "Code that makes this very view in an empty notebook."
         settings = "".join(f", {k}={v!r}" for k, v in self.state.items())
-        made = f"explorer = {self.call}({', '.join(self.sources)}{settings})"
-        names = f"from fragility_nb import {self.call}, load_result"
-        return "\n".join([names, "", *self._loaded(folder), made, "explorer"])
+        given = ", ".join(f"scores={k}" if k == "scores" else k for k in self.sources)
+        made = f"explorer = {self.call}({given}{settings})"
+        loaded = self._loaded(folder)
+        known = ", ".join(n for n in ("load_data", "load_result") if any(f"{n}(" in line for line in loaded))
+        names = [f"from fragility_nb import {known}", f"from fragility_nb.explore import {self.call}"]
+        return "\n".join([*names, "", *loaded, made, "explorer"])
 
     def __repr__(self): return f"{self.call}({', '.join(f'{k}={v!r}' for k, v in self.state.items())})"
 
-# %% ../../nbs/api/explore/01_views.ipynb #8d51b994
+# %% ../../nbs/api/explore/01_views.ipynb #5ef23153
 class _Kept(_Coded):
     "What is chosen, as files."
     def page(self) -> str: # HTML
@@ -331,7 +349,7 @@ class _Kept(_Coded):
             raise
         return path
 
-# %% ../../nbs/api/explore/01_views.ipynb #95e67c72
+# %% ../../nbs/api/explore/01_views.ipynb #9f68125a
 def _as_output(bundle:Mapping, facts:Mapping) -> dict:
     "A bundle as an output of a notebook; it lives, so it needs no still."
     data = {k: v for k, v in bundle.items() if k != "image/png"}
@@ -355,7 +373,7 @@ class _Lively:
         self.sources:dict[str, Any] = {}
         self.__dict__.pop("spec", None)
 
-# %% ../../nbs/api/explore/01_views.ipynb #4cf7fa1b
+# %% ../../nbs/api/explore/01_views.ipynb #2478816d
 class View(_Kept, _Lively):
     "A chart that needs no kernel. It shows itself in a notebook; `.view` is a widget for tabs and boxes."
     def __init__(self,

@@ -231,6 +231,12 @@ def _is_noise(output) -> bool:
 
 def _is_for_the_page(cell) -> bool: return "remove-cell" not in cell["metadata"].get("tags", [])
 
+def _alive(nb):
+    "The notebook with its charts alive; one without charts needs nothing of them."
+    if not any("vnd.vegalite" in k for c in nb.cells for o in c.get("outputs", []) for k in o.get("data", {})): return nb
+    from fragility_nb.explore.views import live_notebook
+    return live_notebook(nb)
+
 def _headings(cell) -> list[str]:
     return re.findall(r"^#+ (.+)$", cell.source, re.M) if cell.cell_type == "markdown" else []
 
@@ -257,7 +263,7 @@ def notebook_page(
         if cell.cell_type == "code": cell.outputs = [o for o in cell.outputs if not _is_noise(o)]
     titles = [re.search(r"^# (.+)$", c.source, re.M) for c in nb.cells if c.cell_type == "markdown"]
     title = next((t[1] for t in titles if t), Path(notebook).stem)
-    page, _ = _exporter(code).from_notebook_node(nb, {"metadata": {"name": title}})
+    page, _ = _exporter(code).from_notebook_node(_alive(nb), {"metadata": {"name": title}})
     above = iter(_figure_titles(nb, title))
     page = re.sub("No description has been provided for this image",
                   lambda _: html.escape(f"Figure: {next(above, title)}"), page)
