@@ -2,7 +2,7 @@
 from . import base, breaking, coverage, live, live_batchnorm, runs, score_chart, score_data, scores, views
 from .base import figure_png, check_result, one_of_a_cell, Explorer
 from .views import (
-    DIGITS, VEGA, TEXT, Packed, pack_numbers, unpack_expr, digits_param, view_config, whole_spec, calc,
+    DIGITS, VEGA, TEXT, Packed, pack_numbers, unpack_expr, digits_param, view_config, whole_spec, literal, calc,
     menu_param, slider_param, vega_script, page_script, chart_html, view_page, live_notebook, table_html, png_of,
     loading_lines, View,
 )
@@ -24,7 +24,7 @@ from .breaking import (
 
 __all__ = [
     "figure_png", "check_result", "one_of_a_cell", "Explorer", "DIGITS", "VEGA", "TEXT", "Packed", "pack_numbers",
-    "unpack_expr", "digits_param", "view_config", "whole_spec", "calc", "menu_param", "slider_param",
+    "unpack_expr", "digits_param", "view_config", "whole_spec", "literal", "calc", "menu_param", "slider_param",
     "vega_script", "page_script", "chart_html", "view_page", "live_notebook", "table_html", "png_of",
     "loading_lines", "View", "CoverageExplorer", "explore_coverage", "run_table", "RunsExplorer", "explore_runs",
     "LiveExplorer", "attribute", "StressExplorer", "explore_stress", "warn_of_another", "KernelsExplorer",

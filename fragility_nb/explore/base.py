@@ -9,7 +9,7 @@ __all__ = ['figure_png', 'check_result', 'one_of_a_cell', 'Explorer']
 import asyncio
 import html
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 

@@ -6,7 +6,7 @@
 __all__ = ['MOST_IMAGES', 'thumbnail', 'Breaks', 'breaks_of', 'breaks_table', 'breaking_spec', 'BreakingExplorer',
            'explore_breaking']
 
-# %% ../../nbs/api/explore/11_breaking.ipynb #7e4ed3af
+# %% ../../nbs/api/explore/11_breaking.ipynb #63ce42b2
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ from PIL import Image
 from ..core.checks import check_choice, check_number, checked, unknown_name
 from ..core.results import check_single
 from .base import check_result
-from .views import TEXT, Packed, View, calc, digits_param, menu_param, pack_numbers
+from .views import TEXT, Packed, View, calc, digits_param, literal, menu_param, pack_numbers
 from .views import slider_param, unpack_expr, whole_spec
 from ..figures.style import COLOURS, pretty_name
 
@@ -70,13 +70,13 @@ class Breaks:
         "Right before, and wrong there."
         return self.before & ~self.right
 
-# %% ../../nbs/api/explore/11_breaking.ipynb #d6b15f8c
+# %% ../../nbs/api/explore/11_breaking.ipynb #b242f42d
 def _of_filters(r:xr.Dataset, stress:str) -> Breaks:
     "Of a filter sweep of one network, under one of its stresses."
     check_single(r, "result", ("epoch", "init", "epsilon"))
     r = r.sel(stress=check_choice("stress", stress, [str(s) for s in r.stress.values]))
     order = ("layer", "filter", "threshold", "sample")
-    get = lambda k: r[k].transpose(*order).values if k in r else None
+    get:Any = lambda k: r[k].transpose(*order).values if k in r else None
     return Breaks("layer", [str(v) for v in r.layer.values], [str(v) for v in r["filter"].values], "threshold",
                   r.threshold.values.tolist(), r.reference_correct.values, get("correct"), get("pred"), get("margin"),
                   r.label.values, r.sample.values)
@@ -223,7 +223,7 @@ def _case_bars(breaks:Breaks, levels:np.ndarray, state:Mapping) -> dict:
                 mark=dict(type="bar", cursor="pointer"), width=90, height=max(60, min(16*len(breaks.cases), 420)),
                 encoding=dict(x=x, y=y, color=colour, tooltip=[dict(field="case"), dict(field="count")]))
 
-# %% ../../nbs/api/explore/11_breaking.ipynb #310b4801
+# %% ../../nbs/api/explore/11_breaking.ipynb #71986efa
 def _image_fields(breaks:Breaks, levels:np.ndarray) -> list[dict]:
     "What each image answers in the chosen case; only those that are wrong there, in order, a page of them."
     n, each = len(breaks.cases)*len(breaks.sets)*len(levels), f"set*{len(levels)} + level"
@@ -241,7 +241,7 @@ def _image_fields(breaks:Breaks, levels:np.ndarray) -> list[dict]:
 
 def _words(breaks:Breaks, classes:Sequence[str]) -> list[dict]:
     "Answer before and after, in words."
-    names = f"{[str(c) for c in classes]!r}"
+    names = literal([str(c) for c in classes])
     after = f"(datum.code > 1 ? {names}[datum.code - 2] : '?')" if breaks.pred is not None else "'?'"
     words = calc("words", "datum.before + ' → ' + datum.after")
     return [calc("before", f"{names}[datum.label]"), calc("after", after), words]

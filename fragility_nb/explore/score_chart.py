@@ -5,21 +5,22 @@
 # %% auto #0
 __all__ = ['Shown', 'scores_spec']
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #9ea37aca
+# %% ../../nbs/api/explore/07_score_chart.ipynb #208ead49
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.colors import to_hex
 
+from ..measure.differences import same_images
 from ..figures.plots import LANDSCAPE, SIGNS
 from ..figures.style import COLOURS, SERIES
 from .score_data import SCORES, Subject, curve_packing, options_of, paired_differences
 from .score_data import subject_rows, why_no_difference
-from .views import TEXT, calc, digits_param, menu_param, pack_numbers, slider_param
+from .views import TEXT, calc, digits_param, literal, menu_param, pack_numbers, slider_param
 from .views import unpack_expr, whole_spec
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #21dba5f8
+# %% ../../nbs/api/explore/07_score_chart.ipynb #58970023
 class Shown:
     "The models of a view, their rows and how to read them."
     def __init__(self,
@@ -33,7 +34,8 @@ class Shown:
         self.rows, self.facts = [row for rows, _ in read for row in rows], read[0][1]
         if len(self.subjects) == 2: self.why = why_no_difference(*self.subjects)
         if not self.why:
-            self.gap, self.blocks = 2, [*self.blocks, " − ".join(self.blocks[::-1])]
+            other = "" if same_images(*(s.result for s in self.subjects)) else " (other images)"
+            self.gap, self.blocks = 2, [*self.blocks, " − ".join(self.blocks[::-1]) + other]
             self.rows += _gap_rows(*self.subjects)
         self.layers = list(dict.fromkeys(layer for s in self.subjects for layer in s.layers))
         self.epochs = max((s.epochs for s in self.subjects), key=len)
@@ -173,7 +175,7 @@ def _landscape(shown:Shown, state:Mapping) -> dict:
                 height=round(height*len(shown.layers)), encoding=dict(x=_x_axis(shown), y=_y_axis(shown)),
                 layer=[*_rects(shown, state), *_letters(shown, width, height), *_titles(shown)])
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #e805e482
+# %% ../../nbs/api/explore/07_score_chart.ipynb #c28365a8
 def _main_fields(shown:Shown) -> list[dict]:
     "The curve whose area is the score, and what it is compared with."
     both = "adversarial" in shown.first.stresses
@@ -185,7 +187,7 @@ def _main_fields(shown:Shown) -> list[dict]:
         floor = f"(base == 1 ? {random} : datum.c_baseline)"
     if both: floor = f"(datum.k == 2 ? datum.c_clean : {floor})"
     made = [calc("main", main), calc("floor", floor), calc("under", "min(datum.main, datum.floor)"),
-            calc("over", "max(datum.main, datum.floor)"), calc("model", f"{shown.blocks!r}[datum.m]")]
+            calc("over", "max(datum.main, datum.floor)"), calc("model", f"{literal(shown.blocks)}[datum.m]")]
     if "clean_low" not in shown.facts["series"]: return made
     ends = {k: f"(datum.k == 0 ? datum.c_clean_{k} : datum.c_adversarial_{k})" if both else f"datum.c_clean_{k}"
             for k in ("low", "high")}
@@ -270,13 +272,13 @@ def _response(shown:Shown) -> dict:
     return dict(data=dict(name="cells"), transform=_curve_fields(shown), width=300, height=220, title=title,
                 encoding=dict(x=x), layer=[*curves, _brush_layer(shown)])
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #9afb7639
+# %% ../../nbs/api/explore/07_score_chart.ipynb #7e797e8f
 def _key(shown:Shown) -> dict:
     "The scores of the chosen cell: of each kind, or of each model."
     one, kinds = len(shown.subjects) == 1, shown.first.kinds
     names = kinds if one else shown.blocks
     every = [calc("ks", f"sequence({len(kinds)})"), dict(flatten=["ks"], **{"as": ["k"]})] if one else []
-    each = [calc("now", "datum.k"), *every, calc("name", f"{names!r}[datum.{'k' if one else 'm'}]")]
+    each = [calc("now", "datum.k"), *every, calc("name", f"{literal(names)}[datum.{'k' if one else 'm'}]")]
     hues = [_HUES[k] for k in names] if one else [SERIES[i % len(SERIES)] for i in range(len(names))]
     hue = dict(field="name", type="nominal", legend=None, scale=dict(domain=names, range=hues))
     mark = "(datum.k == datum.now ? '▸ ' : '   ')" if one else "''"

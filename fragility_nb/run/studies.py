@@ -233,7 +233,8 @@ def _is_for_the_page(cell) -> bool: return "remove-cell" not in cell["metadata"]
 
 def _alive(nb):
     "The notebook with its charts alive; one without charts needs nothing of them."
-    if not any("vnd.vegalite" in k for c in nb.cells for o in c.get("outputs", []) for k in o.get("data", {})): return nb
+    outputs = [o.get("data", {}) for c in nb.cells for o in c.get("outputs", [])]
+    if not any("vnd.vegalite" in kind for data in outputs for kind in data): return nb
     from fragility_nb.explore.views import live_notebook
     return live_notebook(nb)
 
@@ -261,9 +262,10 @@ def notebook_page(
     nb.cells = [c for c in nb.cells if code or _is_for_the_page(c)]
     for cell in nb.cells:
         if cell.cell_type == "code": cell.outputs = [o for o in cell.outputs if not _is_noise(o)]
+    nb = _alive(nb)
     titles = [re.search(r"^# (.+)$", c.source, re.M) for c in nb.cells if c.cell_type == "markdown"]
     title = next((t[1] for t in titles if t), Path(notebook).stem)
-    page, _ = _exporter(code).from_notebook_node(_alive(nb), {"metadata": {"name": title}})
+    page, _ = _exporter(code).from_notebook_node(nb, {"metadata": {"name": title}})
     above = iter(_figure_titles(nb, title))
     page = re.sub("No description has been provided for this image",
                   lambda _: html.escape(f"Figure: {next(above, title)}"), page)
