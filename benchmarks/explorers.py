@@ -1,4 +1,4 @@
-"""How long a change of a control takes until its picture is encoded: 21 × 10 and 150 × 20 cells, live explorers."""
+"""How long a change of a control takes until its picture is encoded. Of charts: tests/test_views_browser.py."""
 import argparse
 import json
 import sys
@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]/"tests"))
-from explorer_results import coverage, landscape, reports  # noqa: E402
+from explorer_results import coverage, reports  # noqa: E402
 
 from fragility_nb.explore.runs import explore_runs
 from fragility_nb.explore.coverage import explore_coverage
-from fragility_nb.explore.scores import explore_scores  # noqa: E402
 
 
 def moves_of(explorer, name, n):
@@ -41,9 +40,6 @@ def live():
 
 def explorers():
     "Name, explorer, controls."
-    for size in ((21, 10), (150, 20)):
-        controls = ("layer", "epoch", "kind", "filter", "band")
-        yield "scores {} × {}".format(*size), explore_scores(landscape(*size)), controls
     yield "coverage", explore_coverage(coverage()), ("criterion", "layer")
     yield "runs", explore_runs(reports()), ("model", "x", "kind")
     yield from live()

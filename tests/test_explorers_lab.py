@@ -2,13 +2,10 @@
 import re
 
 import nbformat
-import numpy as np
 import pytest
 from conftest import ROOT
-from explorer_results import landscape
 from lab import browser, chromium, failures, lab, opened, put, run_cells, save, shot, wait_until  # noqa: F401
 from nbformat.sign import NotebookNotary
-from PIL import Image
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +16,7 @@ from fragility_nb import *
 model, data = create_model("cnn3"), load_data("digits").take(range(100))
 fit(model, load_data("digits", "train"), epochs=2, lr=3e-3, progress=False)
 kernels = kernel_dropout(model, data, progress=False)"""
-EXPLORERS = dict(scores="explore_scores(landscape(21, 10, samples=60))", coverage="explore_coverage(coverage())",
+EXPLORERS = dict(coverage="explore_coverage(coverage())",
                  runs="explore_runs(reports())",
                  stress="explore_stress(model, data, [GaussianNoise(), GaussianBlur()], severity=2.5)",
                  kernels="explore_kernels(kernels, model, data)",
@@ -35,9 +32,6 @@ FRAMES = """image => { const sizes = window.sizes = []; const look = () => { con
     sizes.push(box.width + 'x' + box.height); if (sizes.length < 400) requestAnimationFrame(look) }; look() }"""
 BYTES = """async image => { try { const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
     return bytes.length + ':' + bytes.reduce((sum, b) => (31*sum + b) | 0, 7) } catch { return null } }"""
-
-# the landscape in the figure, names being 14 letters long
-BOX = 0.035 + 0.0066*14, 0.12, 0.45 - 0.035 - 0.0066*14, 0.77
 
 
 @pytest.fixture(scope="module")
@@ -138,30 +132,6 @@ def test_quick_moves_end_at_the_last(page, name):
     assert picture(page, name) == last and place() == end and page.complaints == []
 
 
-def test_a_cell_is_chosen_by_click(page):
-    left, bottom, width, height = BOX
-    where = explorer(page, "scores").locator("img.widget-image")
-    where.scroll_into_view_if_needed()
-    readouts = explorer(page, "scores").locator(".widget-hslider:visible .widget-readout")
-
-    def click(row, column):
-        box = where.bounding_box()
-        across, down = left + width*(column + 0.5)/10, 1 - bottom - height + height*(row + 0.5)/21
-        page.mouse.click(box["x"] + box["width"]*across, box["y"] + box["height"]*down)
-    layers = landscape(21, 1, samples=1).layer.values
-    for cell in ((0, 9), (20, 0), (7, 4), (8, 4), (7, 4)):
-        changes(page, "scores", lambda cell=cell: click(*cell))
-        assert readouts.nth(0).text_content() == layers[cell[0]] and readouts.nth(1).text_content() == str(cell[1])
-    explorer(page, "scores").locator(".fragility-cells .noUi-handle").nth(4).focus()
-    changes(page, "scores", lambda: page.keyboard.press("ArrowRight"))  # keys continue from there
-    assert readouts.nth(0).text_content() == layers[6]
-    shot(page, "clicked")
-    assert page.complaints == []
-
-
-def pixels(path): return np.asarray(Image.open(path).convert("RGB"))
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_buttons_write_files_and_code(lab, page, name):  # noqa: F811 (fixtures)
     press = lambda word: explorer(page, name).get_by_role("button", name=word).click()  # noqa: E731
@@ -173,25 +143,7 @@ def test_buttons_write_files_and_code(lab, page, name):  # noqa: F811 (fixtures)
         assert file.stat().st_size > size
     press("show code")
     code = explorer(page, name).locator("textarea")
-    wait_until(lambda: code.is_visible() and code.input_value(), SOON, "the code")
-    *lines, last = code.input_value().splitlines()
-    if name != "scores": return  # test_explorers.py runs the code of all
-    space = dict(result=eval(EXPLORERS[name].partition("(")[2][:-1]))
-    exec("\n".join(lines), space)
-    eval(last, space).savefig(lab.root/"again.png", dpi=100)
-    assert np.array_equal(pixels(lab.root/"again.png"), pixels(lab.root/f"{name}.png"))
-
-
-def test_a_row_of_the_table_is_chosen_by_click(page):
-    explorer(page, "scores").get_by_text("table of layers").click()
-    rows = explorer(page, "scores").locator(".widget-select select")
-    wait_until(lambda: rows.locator("option").count() == 21, 10, "the rows")
-    changes(page, "scores", lambda: rows.locator("option").nth(5).click())
-    shown_layer = lambda: explorer(page, "scores").locator(".widget-readout").first.text_content()  # noqa: E731
-    assert shown_layer() in rows.locator("option").nth(5).text_content()
-    changes(page, "scores", lambda: rows.press("End"))  # JupyterLab keeps the arrows up and down for its cells
-    assert shown_layer() in rows.locator("option").last.text_content()
-    shot(page, "table")
+    wait_until(lambda: code.is_visible() and code.input_value(), SOON, "the code")  # test_explorers.py runs it
 
 
 def test_next_failing_image(page):
@@ -207,8 +159,8 @@ def test_reopened_and_restarted(lab, browser, page):  # noqa: F811 (fixtures)
     assert failures(notebook) == [] and not [o for c in notebook.cells for o in c.outputs if o.output_type == "stream"]
     page.reload()  # the kernel lives on, and so do the widgets
     shown(page)
-    step(page, "scores", "ArrowLeft")
-    settled(page, "scores")
+    step(page, "stress", "ArrowLeft")
+    settled(page, "stress")
     page.close()
     lab.stop()
 

@@ -232,6 +232,13 @@ def _is_noise(output) -> bool:
 
 def _is_for_the_page(cell) -> bool: return "remove-cell" not in cell["metadata"].get("tags", [])
 
+def _alive(nb):
+    "The notebook with its charts alive; one without charts needs nothing of them."
+    outputs = [o.get("data", {}) for c in nb.cells for o in c.get("outputs", [])]
+    if not any("vnd.vegalite" in kind for data in outputs for kind in data): return nb
+    from fragility_nb.explore.views import live_notebook
+    return live_notebook(nb)
+
 def _headings(cell) -> list[str]:
     return re.findall(r"^#+ (.+)$", cell.source, re.M) if cell.cell_type == "markdown" else []
 
@@ -256,6 +263,7 @@ def notebook_page(
     nb.cells = [c for c in nb.cells if code or _is_for_the_page(c)]
     for cell in nb.cells:
         if cell.cell_type == "code": cell.outputs = [o for o in cell.outputs if not _is_noise(o)]
+    nb = _alive(nb)
     titles = [re.search(r"^# (.+)$", c.source, re.M) for c in nb.cells if c.cell_type == "markdown"]
     title = next((t[1] for t in titles if t), Path(notebook).stem)
     page, _ = _exporter(code).from_notebook_node(nb, {"metadata": {"name": title}})
