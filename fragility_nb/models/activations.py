@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
-from ..core.checks import as_list, check_number, unknown_name, warn_user, checked
+from ..core.checks import as_list, check_number, unknown_name, checked
 from ..data.images import ImageData
 from ..data.sets import pick_device
 from .wrap import check_network, evaluating, follow, home

@@ -24,7 +24,7 @@ from .estimate import Estimate, estimate_if_long, estimate_report, forward_secon
 from .machine import check_kernel
 from .parameters import check_named, check_parameters, check_template, find_template, plain_value
 from .parameters import report_source, training_folders, training_params
-from .studies import is_done, run_owned, run_study
+from .studies import is_done, run_owned
 
 # %% ../../nbs/api/run/13_model_runs.ipynb #a0d369bd
 def _or_anew(folder:Path, train:Callable[[], Any]) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...core.checks import as_list, check_choice, check_number, unknown_name, warn_user, checked
+from ...core.checks import as_list, check_choice, check_number, unknown_name, checked
 from ...data.convert import as_data
 from ...data.images import ImageData
 from ...models.wrap import copy_model, evaluating, follow, home, is_closed, model_name, short_name
