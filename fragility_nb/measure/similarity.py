@@ -8,6 +8,7 @@ __all__ = ['landscape_similarity', 'score_convergence', 'similarity_matrix']
 # %% ../../nbs/api/measure/13_similarity.ipynb #250a5a09
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -166,7 +167,7 @@ def similarity_matrix(
     sides = [_check_scores(s, f"scores[{name!r}]", filter) for name, s in scores.items()]
     kinds = [k for k in sides[0].kind.values if all(k in s.kind.values for s in sides)]
     found = {k: np.full((len(sides), len(sides), len(kinds)), np.nan) for k in _TOLD}
-    how = dict(filter=filter, align=align, ci=ci, permutations=permutations, seed=seed)
+    how:Any = dict(filter=filter, align=align, ci=ci, permutations=permutations, seed=seed)
     for (i, a), (j, b) in itertools.combinations(enumerate(scores.values()), 2):
         one = landscape_similarity(a, b, **how).sel(kind=kinds)
         for k in _TOLD: found[k][i, j] = found[k][j, i] = one[k]
