@@ -14,10 +14,11 @@ analysis      ResNet-18 at 32 pixels, its 21 layers and all together, 3 filters,
 training      20 epochs of ResNet-18 on CIFAR-10, or on as many random images of its size. Bar: 120 s
 
 Peak is measured, not taken from a data sheet: the best of a product of large matrices and of a convolution, in float32
-without TensorFloat-32, in TensorFloat-32 and in bfloat16. A share is the FLOP that a task needs at least, by its seconds
-and by that peak. They are counted with PyTorch's FlopCounterMode: a layer that is filtered costs what is computed from it
-to the logits, once for clean and once for attacked images; "adaptive" costs that again for the gradient, a gradient of
-what comes before, and a whole pass of the attacked images; a training step costs three passes.
+without TensorFloat-32, in TensorFloat-32 and in bfloat16. A share is the FLOP that a task needs at least, by its
+seconds and by that peak. They are counted with PyTorch's FlopCounterMode: a layer that is filtered costs what is
+computed from it to the logits, once for clean and once for attacked images; "adaptive" costs that once for the clean
+images, again for the gradient, the gradient of what comes before, and a whole pass of the attacked images; a training
+step costs three passes.
 """
 import argparse
 import json

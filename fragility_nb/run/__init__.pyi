@@ -33,7 +33,7 @@ from .probe_words import (
     coverage_sentence, recalibration_sentence, kernels_sentence, retraining_sentence, coverage_columns,
     kernels_text, targeting_text, frozen_text, gain_table,
 )
-from .demo import DEMO_SIZES, run_demo
+from .demo import run_demo
 
 __all__ = [
     "cpu_count", "thread_share", "list_gpus", "pick_gpus", "kernel_interpreter", "check_kernel", "WorkerDied",
@@ -53,5 +53,5 @@ __all__ = [
     "minimal_text", "model_card", "save_model_card", "compare_results", "comparison_markdown", "save_comparison",
     "training_words", "inits_text", "inits_table", "run_model", "summary_table", "coverage_sentence",
     "recalibration_sentence", "kernels_sentence", "retraining_sentence", "coverage_columns", "kernels_text",
-    "targeting_text", "frozen_text", "gain_table", "DEMO_SIZES", "run_demo",
+    "targeting_text", "frozen_text", "gain_table", "run_demo",
 ]
