@@ -22,7 +22,7 @@ FEW_THREADS := OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS)
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help demo quick claims claims-quick test lab bench docs readme export clean install release
+.PHONY: help demo quick claims claims-quick test lab bench gpu docs readme export clean install release
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -76,8 +76,11 @@ lab: $(STAMP) ## open the notebooks in JupyterLab
 	  --LabApp.default_url=/lab/tree/nbs/index.ipynb
 
 bench: $(STAMP) ## the measured comparisons in benchmarks/
-	@found=; for script in benchmarks/*.py; do [ -e "$$script" ] || continue; found=1; echo "== $$script"; python "$$script"; done; \
+	@found=; for script in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do [ -e "$$script" ] || continue; found=1; echo "== $$script"; python "$$script"; done; \
 	[ -n "$$found" ] || echo "There are no benchmarks yet (benchmarks/*.py)."
+
+gpu: $(STAMP) ## on a machine with a graphics card: its tests and benchmarks, in one table and runs/gpu.json
+	@python benchmarks/gpu.py --json runs/gpu.json
 
 export: $(STAMP) ## notebooks to modules, clean notebooks, table of public names, README
 	@nbdev_export

@@ -39,6 +39,7 @@ def test_everything_is_there(demo):
     assert "cnn3 against cnn7" in page and "data:image/png;base64" in page
     assert re.search("cnn7 (is (more|less) fragile than|and cnn3 cannot be told apart)", page)
     assert "differences are paired" in page and "The images are not shown" not in page
+    assert printed.splitlines()[0] == f"made {out / 'images.png'}" and (out / "images.png").is_file()
     for words in ("clean accuracy", "accuracy at ε", "noise AUC", "blur AUC", "most fragile layer",
                   "fragile / robust / antifragile / undecided", "comparison.html"):
         assert words in printed, printed

@@ -363,9 +363,10 @@ def test_names_are_listed():
     assert list_models()[:2] == ["cnn<depth>", "timm:<name>"] and set(ZOO) < set(list_models())
 
 
-TF32 = {"the default": "", "old names": "torch.backends.cuda.matmul.allow_tf32 = True; torch.backends.cudnn.allow_tf32 = False",
+TF32 = {"the default": "",
+        "old names": "b.cuda.matmul.allow_tf32 = True; b.cudnn.allow_tf32 = False",
         "one word": "torch.set_float32_matmul_precision('high')",
-        "new names": "torch.backends.cuda.matmul.fp32_precision = 'tf32'; torch.backends.cudnn.conv.fp32_precision = 'ieee'"}
+        "new names": "b.cuda.matmul.fp32_precision = 'tf32'; b.cudnn.conv.fp32_precision = 'ieee'"}
 
 
 @pytest.mark.parametrize("chosen", TF32)
@@ -375,6 +376,7 @@ def test_float32_means_float32_and_the_users_choice_comes_back(chosen):
 import torch
 from fragility_nb.models.wrap import no_autocast
 if {chosen == "new names"} and not hasattr(torch.backends.cudnn, "conv"): raise SystemExit("as it was")
+b = torch.backends
 {TF32[chosen]}
 places = [torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv", torch.backends.cudnn)]
 def flags(): return [getattr(p, "fp32_precision", None) or p.allow_tf32 for p in places]
