@@ -266,8 +266,8 @@ def areas_of_images(
     over:str, # the dimension that is summed over
 ) -> np.ndarray: # (sample, stress, layer, …)
     "Weighted sums, a layer at a time: whole, the products take 20 times the room of the answers."
-    some = lambda k: weights.isel(layer=[k]) if "layer" in weights.dims else weights
-    each = [(answers.isel(layer=[k]).compute() * some(k)).sum(over) for k in range(answers.sizes["layer"])]
+    some = lambda a, k: a.isel(layer=slice(k, k + 1)) if "layer" in a.dims else a
+    each = [(some(answers, k).compute() * some(weights, k)).sum(over) for k in range(answers.sizes["layer"])]
     dims = ("sample", "stress", "draw", "layer", "filter")
     return xr.concat(each, "layer").transpose(*dims, missing_dims="ignore").values
 
@@ -338,7 +338,8 @@ def synaptic_scores(
 
 # %% ../../nbs/api/measure/04_scores.ipynb #2786fac0
 def _one_scored(result:xr.Dataset, settings:dict) -> dict[str, np.ndarray]: # (kind, layer, filter) each
-    "Scores and bounds of one snapshot."
+    "Scores and bounds of one snapshot; only answers may stay in a file."
+    result = result.assign({k: v.compute() for k, v in result.items() if k not in ("correct", "control_correct")})
     w = xr.DataArray(area_weights(result.sizes["threshold"], settings["rule"]), dims="threshold")
     flat = ((1 - result.removed / result.weights) * w).sum("threshold") # area under the baseline
     flat = flat.transpose("layer", "filter").values
