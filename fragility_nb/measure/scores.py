@@ -22,7 +22,7 @@ from ..core.results import check_kind, check_single, provenance
 from .simultaneous import lowest_set, simultaneous_interval, spread_of
 from ..stress.path import between_nodes
 
-# %% ../../nbs/api/measure/04_scores.ipynb #96835ce9
+# %% ../../nbs/api/measure/04_scores.ipynb #d2a66b99
 def _counts(n:int, n_boot:int, seed:int) -> Iterator[np.ndarray]: # (up to 100, n)
     "How often each image is in each bootstrap draw; 100 draws at a time."
     rng = np.random.default_rng([seed, n])
@@ -33,6 +33,7 @@ def _kept_counts(n:int, n_boot:int, seed:int) -> list[np.ndarray]:
     "The same, kept for the next snapshot."
     return [counts.astype(np.uint16) for counts in _counts(n, n_boot, seed)]
 
+# %% ../../nbs/api/measure/04_scores.ipynb #96835ce9
 @checked
 def resampled_means(
     x:np.ndarray, # (n, m): m quantities of each of n images
@@ -257,7 +258,7 @@ def _interval_over(result:xr.Dataset, baseline:str) -> str:
               "another order would have come out is not known. Call `filter_sweep` with `control=2` or more.")
     return "images"
 
-# %% ../../nbs/api/measure/04_scores.ipynb #d4a8803f
+# %% ../../nbs/api/measure/04_scores.ipynb #61b6978e
 _Both = tuple[np.ndarray, np.ndarray] # scores (kind, layer, filter), and those of each bootstrap draw (B, kind, …)
 
 def areas_of_images(
@@ -271,6 +272,7 @@ def areas_of_images(
     dims = ("sample", "stress", "draw", "layer", "filter")
     return xr.concat(each, "layer").transpose(*dims, missing_dims="ignore").values
 
+# %% ../../nbs/api/measure/04_scores.ipynb #d4a8803f
 def _over_images(result:xr.Dataset, w:xr.DataArray, flat:np.ndarray, ref:np.ndarray, baseline:str, n_boot:int,
                  seed:int) -> _Both:
     "Scores from every image's answers."
