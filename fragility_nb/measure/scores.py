@@ -343,8 +343,7 @@ def _one_scored(result:xr.Dataset, settings:dict) -> dict[str, np.ndarray]: # (k
     "Scores and bounds of one snapshot; only answers may stay in a file."
     result = result.assign({k: v.compute() for k, v in result.items() if k not in ("correct", "control_correct")})
     w = xr.DataArray(area_weights(result.sizes["threshold"], settings["rule"]), dims="threshold")
-    flat = ((1 - result.removed / result.weights) * w).sum("threshold") # area under the baseline
-    flat = flat.transpose("layer", "filter").values
+    flat = ((1 - result.removed / result.weights) * w).sum("threshold").transpose("layer", "filter").values
     ref = result.reference_correct.transpose("sample", "stress").values[:, :, None, None]
     guess = at_chance(ref.mean(0), result.attrs.get("num_classes")) # (kind, 1, 1)
     more:dict[str, np.ndarray] = {}
