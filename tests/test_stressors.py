@@ -99,13 +99,44 @@ def test_corruptions_are_their_twins_on_large_images(name):
 @pytest.mark.parametrize("shape", [(3, 37, 90), (3, 8, 8), (3, 64, 50), (1, 31, 44)], ids=str)
 @pytest.mark.parametrize("quality", [7, 25, 80, 95, 100])
 def test_jpeg_is_libjpeg(shape, quality):
-    "Without a file, nearly to the last bit: Pillow's pixels, at any border; what differs lay between two steps."
+    "Pillow's pixels to the bit, by either codec, at any border."
+    from fragility_nb.stress.corruptions import _by_pillow, _codec
     x = photographs(96)[:, :shape[0], 20:20 + shape[1], :shape[2]].contiguous()
     stressor = type("Fixed", (STRESSORS["jpeg"],), dict(at=lambda self, severity: (quality,)))("imagenet")
     ours = stressor.perturb(x, 1, None).permute(0, 2, 3, 1).numpy()
     twin = np.stack([twins.jpeg(i if len(x[0]) == 3 else i[..., 0], quality, None).reshape(i.shape)
                      for i in x.permute(0, 2, 3, 1).double().numpy()])
-    assert np.abs(ours - twin).mean() < 0.001 and (np.abs(ours - twin) < 1.5/255).mean() > 0.95
+    np.testing.assert_array_equal(np.round(ours*255), np.round(twin*255))
+    levels = (x[0]*255).round().byte()
+    assert torch.equal(_by_pillow(levels, quality), _codec()(levels, quality))
+
+
+def test_jpeg_has_no_slope():
+    x = photographs(16).requires_grad_()
+    apply_stress(STRESSORS["jpeg"]("cifar"), x, 2).sum().backward()
+    assert (x.grad == 0).all()
+
+
+@pytest.mark.parametrize("n, share", [(224, .6), (224, .4), (224, .25), (33, .95), (30, .9), (6, .5), (7, .2), (5, .1)])
+def test_pixelate_is_pils_box_filter(n, share):
+    "In floats: Pillow's own arithmetic, without its rounding to whole levels; no pixel lies just between two boxes."
+    from PIL import Image
+    x = photographs(n, 1)
+    stressor = type("Fixed", (STRESSORS["pixelate"],), dict(at=lambda self, severity: (share,)))("imagenet")
+    (h, w), ours = x.shape[2:], stressor.perturb(x, 1, None)[0]
+    small = [Image.fromarray(c.numpy()).resize((max(1, int(w*share + 1e-9)), max(1, int(h*share + 1e-9))),
+                                               Image.Resampling.BOX) for c in x[0]]
+    pil = np.stack([np.asarray(c.resize((w, h), Image.Resampling.NEAREST)) for c in small])
+    np.testing.assert_allclose(ours, pil, atol=1e-6)
+
+
+@pytest.mark.parametrize("border", ["mirror", "reflect", "nearest"])
+@pytest.mark.parametrize("sigma", [3.5, 6, 16])
+def test_long_blurs_of_large_images_are_scipys(sigma, border):
+    "Some outputs at a time, or all of them."
+    x = photographs(224, 1)[:, :, :150]
+    twin = ndimage.gaussian_filter(x.double().numpy(), (0, 0, sigma, sigma), mode=border, truncate=4)
+    np.testing.assert_allclose(gaussian_filter(x, sigma, border), twin, atol=1e-5)
 
 
 def test_distances_from_edges_are_opencvs():

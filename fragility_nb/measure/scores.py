@@ -22,7 +22,7 @@ from ..core.results import check_kind, check_single, provenance
 from .simultaneous import lowest_set, simultaneous_interval, spread_of
 from ..stress.path import between_nodes
 
-# %% ../../nbs/api/measure/04_scores.ipynb #96835ce9
+# %% ../../nbs/api/measure/04_scores.ipynb #d2a66b99
 def _counts(n:int, n_boot:int, seed:int) -> Iterator[np.ndarray]: # (up to 100, n)
     "How often each image is in each bootstrap draw; 100 draws at a time."
     rng = np.random.default_rng([seed, n])
@@ -33,6 +33,7 @@ def _kept_counts(n:int, n_boot:int, seed:int) -> list[np.ndarray]:
     "The same, kept for the next snapshot."
     return [counts.astype(np.uint16) for counts in _counts(n, n_boot, seed)]
 
+# %% ../../nbs/api/measure/04_scores.ipynb #96835ce9
 @checked
 def resampled_means(
     x:np.ndarray, # (n, m): m quantities of each of n images
@@ -257,7 +258,7 @@ def _interval_over(result:xr.Dataset, baseline:str) -> str:
               "another order would have come out is not known. Call `filter_sweep` with `control=2` or more.")
     return "images"
 
-# %% ../../nbs/api/measure/04_scores.ipynb #d4a8803f
+# %% ../../nbs/api/measure/04_scores.ipynb #61b6978e
 _Both = tuple[np.ndarray, np.ndarray] # scores (kind, layer, filter), and those of each bootstrap draw (B, kind, …)
 
 def areas_of_images(
@@ -266,11 +267,12 @@ def areas_of_images(
     over:str, # the dimension that is summed over
 ) -> np.ndarray: # (sample, stress, layer, …)
     "Weighted sums, a layer at a time: whole, the products take 20 times the room of the answers."
-    some = lambda k: weights.isel(layer=[k]) if "layer" in weights.dims else weights
-    each = [(answers.isel(layer=[k]).compute() * some(k)).sum(over) for k in range(answers.sizes["layer"])]
+    some = lambda a, k: a.isel(layer=slice(k, k + 1)) if "layer" in a.dims else a
+    each = [(some(answers, k).compute() * some(weights, k)).sum(over) for k in range(answers.sizes["layer"])]
     dims = ("sample", "stress", "draw", "layer", "filter")
     return xr.concat(each, "layer").transpose(*dims, missing_dims="ignore").values
 
+# %% ../../nbs/api/measure/04_scores.ipynb #d4a8803f
 def _over_images(result:xr.Dataset, w:xr.DataArray, flat:np.ndarray, ref:np.ndarray, baseline:str, n_boot:int,
                  seed:int) -> _Both:
     "Scores from every image's answers."
@@ -338,10 +340,10 @@ def synaptic_scores(
 
 # %% ../../nbs/api/measure/04_scores.ipynb #2786fac0
 def _one_scored(result:xr.Dataset, settings:dict) -> dict[str, np.ndarray]: # (kind, layer, filter) each
-    "Scores and bounds of one snapshot."
+    "Scores and bounds of one snapshot; only answers may stay in a file."
+    result = result.assign({k: v.compute() for k, v in result.items() if k not in ("correct", "control_correct")})
     w = xr.DataArray(area_weights(result.sizes["threshold"], settings["rule"]), dims="threshold")
-    flat = ((1 - result.removed / result.weights) * w).sum("threshold") # area under the baseline
-    flat = flat.transpose("layer", "filter").values
+    flat = ((1 - result.removed / result.weights) * w).sum("threshold").transpose("layer", "filter").values
     ref = result.reference_correct.transpose("sample", "stress").values[:, :, None, None]
     guess = at_chance(ref.mean(0), result.attrs.get("num_classes")) # (kind, 1, 1)
     more:dict[str, np.ndarray] = {}

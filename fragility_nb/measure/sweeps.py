@@ -499,7 +499,7 @@ def filter_landscape(
     *,
     attack:Attack|None=None, # the same ε at every epoch; default: clean images only
     resume:str|os.PathLike|None=None, # folder for finished layers of finished snapshots; a second call resumes there
-    # a netCDF file that takes each snapshot's answers as it is done; the result stays in it (`load_result(..., lazy=True)`)
+    # a netCDF file that takes each snapshot's answers as it is done; the result reads them from there
     out:str|os.PathLike|None=None,
     progress:bool=True, # show a progress bar
     **options, # the other options of `filter_sweep`: scope, layers, filters, thresholds, tolerance, …

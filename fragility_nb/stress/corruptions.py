@@ -121,7 +121,7 @@ def _affine(x:Tensor, moved:Tensor) -> Tensor:
     to = lambda k: back[:, 0, k, None, None]*right + back[:, 1, k, None, None]*down + back[:, 2, k, None, None]
     return _sample(x, to(0), to(1), corners=True)
 
-# %% ../../nbs/api/stress/03_corruptions.ipynb #13c00041
+# %% ../../nbs/api/stress/03_corruptions.ipynb #c2f2c27a
 @lru_cache(maxsize=64)
 def _boxes(n:int, m:int, device:str) -> tuple[Tensor, Tensor, Tensor]:
     """Shrinking n pixels to m by PIL's box filter.
@@ -134,6 +134,7 @@ def _boxes(n:int, m:int, device:str) -> tuple[Tensor, Tensor, Tensor]:
     on = lambda t: torch.tensor(t, device=device)
     return on(pixel), on(box.searchsorted(np.arange(m))), on(back)
 
+# %% ../../nbs/api/stress/03_corruptions.ipynb #13c00041
 @lru_cache(maxsize=64)
 def _shifts(n:int, m:int, device:str) -> list[tuple[int, Tensor]]:
     "Shrinking and enlarging again as a sum of shifted pixels: how far, and the weights at the places that have one."

@@ -175,7 +175,7 @@ def _filtered(x:Tensor, spectrum:Tensor, size:tuple[int, ...]) -> Tensor:
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         return torch.from_numpy(np.concatenate(list(pool.map(some, (part.numpy() for part in x.split(few))))))
 
-# %% ../../nbs/api/stress/01_noise_blur.ipynb #8261742a
+# %% ../../nbs/api/stress/01_noise_blur.ipynb #12fcd071
 def _tapped(x:Tensor, disk:Tensor) -> Tensor:
     "Images (N, C, H + 2r, W + 2r) convolved with a disk (2r + 1, 2r + 1), (N, C, H, W)."
     r = len(disk)//2
@@ -188,6 +188,7 @@ def _tapped(x:Tensor, disk:Tensor) -> Tensor:
             if v and j: total.add_(rows[..., r - j:r - j + w], alpha=v)
     return total
 
+# %% ../../nbs/api/stress/01_noise_blur.ipynb #8261742a
 def _defocus(x:Tensor, radius:float, alias:float) -> Tensor:
     "Images blurred by a disk, mirrored at the border."
     disk, (h, w) = _disk(radius, alias, str(x.device)), x.shape[-2:]

@@ -330,7 +330,7 @@ def _box(x:Tensor) -> Tensor:
     rows = (wide[:, :, :h] + wide[:, :, 1:h + 1]).add_(wide[:, :, 2:])
     return (rows[..., :w] + rows[..., 1:w + 1]).add_(rows[..., 2:]).mul_(1/9)
 
-# %% ../../nbs/api/stress/02_weather.ipynb #7847d33b
+# %% ../../nbs/api/stress/02_weather.ipynb #391a5769
 def _slopes(x:Tensor) -> tuple[Tensor, Tensor]:
     "Sobel's slopes to the right and down, with a margin of zeros, (N, 1, H + 2, W + 2); the edge goes on beyond it."
     wide, (h, w) = pad_border(x, 1, 1, "nearest"), x.shape[-2:]
@@ -339,6 +339,7 @@ def _slopes(x:Tensor) -> tuple[Tensor, Tensor]:
     gy = (down[..., :w] + down[..., 2:]).add_(down[..., 1:-1], alpha=2)
     return F.pad(gx, (1, 1, 1, 1)), F.pad(gy, (1, 1, 1, 1))
 
+# %% ../../nbs/api/stress/02_weather.ipynb #7847d33b
 def _edges(x:Tensor, low:float=50., high:float=150.) -> Tensor:
     "Canny's edges (N, 1, H, W) of images in 0 … 255, as OpenCV's: Sobel, thinned across the edge, two thresholds."
     gx, gy = _slopes(x)
