@@ -109,7 +109,7 @@ def test_what_is_asked_for_is_what_takes_time():
     text = Estimate(dict(filters=12000.), 3*2**30, change, least).text
     assert "about 3 h 20 min on this machine" in text() and "memory about 3.0 GiB" in text()
     assert f"--thresholds {change['thresholds']}" in text(command=True)
-    assert [duration(v) for v in (1, 600, 7170, 3e5)] == ["10 s", "10 min", "2 h", "3.5 days"]
+    assert [duration(v) for v in (1, 600, 7140, 12000, 3e5)] == ["10 s", "10 min", "2 h", "3 h 20 min", "3.5 days"]
 
 
 def test_an_estimate_is_within_a_factor_of_the_report(net, tmp_path):
