@@ -43,10 +43,9 @@ class EditEngine:
         self.budget = Budget.of(pick_device(device), memory, precision, stack)
         self.net = inference_copy(model, self.budget.device)
         if bn_mode == "batch": use_batch_statistics(self.net)
-        self.by_batch = by_batch(self.net) # whether an image's answer depends on the others of its batch
-        self.network = _cuttable(self.net, self.budget, tune)
-        self._shape:tuple[int, ...] = () # of the images that the network was measured at
+        self.by_batch, self.network = by_batch(self.net), _cuttable(self.net, self.budget, tune)
         self._cuts, self._store = dict[frozenset[str], Cut](), BoundaryStore()
+        self._shape:tuple[int, ...] = () # of the images that the network was measured at
 
     @property
     def traced(self) -> bool:
@@ -74,7 +73,7 @@ class EditEngine:
     ) -> int: # a multiple of 32
         "How many images may pass the whole network at once, with the tape of a gradient, within `memory`."
         network = self._ready(images)
-        return BLOCK if network is None else tape_rows(network, self.budget)
+        return BLOCK if network is None else max(BLOCK, tape_rows(network, self.budget))
 
     def _passes(self, job:Job) -> Tensor: # bool (distinct edits, S·N)
         "The way through the network that fits the job."
@@ -95,7 +94,8 @@ class EditEngine:
 # %% ../../nbs/api/engine/07_engine.ipynb #b5f4216e
 def _cuttable(net:nn.Module, budget:Budget, tune:bool) -> StepNetwork|None:
     "The network as steps, or `None` and a warning."
-    try: return StepNetwork(net, budget.dtype, tune and budget.device.type == "cpu", budget.memory // 8)
+    tune = tune and budget.device.type == "cpu" and not by_batch(net) # by the batch, a last bit decides much
+    try: return StepNetwork(net, budget.dtype, tune, budget.memory // 8)
     except Untraceable as e:
         _announce(e)
         return None

@@ -91,7 +91,7 @@ def _keep(machine:str, layer:str, way:str, ways:Sequence[str]) -> str: # the cho
     "Adds a choice to the file, unless another process was first."
     found = _kept()
     first = found.setdefault(machine, {}).get(layer)
-    if first in ways: return first
+    if first is not None and first in ways: return first
     found[machine][layer] = way
     with contextlib.suppress(OSError), write_atomic(ways_file()) as path:
         path.write_text(json.dumps(found, indent=0), encoding="utf-8")

@@ -141,7 +141,8 @@ def forward_call(
         more, b = dict(shape=(*layer.after, len(w))), None if b is None else b.repeat(math.prod(layer.after))
     if form == "pixels": more = dict(stride=layer.stride)
     if rows and library == "onednn": m = laid_out(m, rows * (math.prod(layer.after) if form == "pixels" else 1))
-    return partial(dict(flat=linear, pixels=pointwise, dense=_dense)[form], w=m, b=b, library=LINEAR[library], **more)
+    call:Callable = linear if form == "flat" else pointwise if form == "pixels" else _dense
+    return partial(call, w=m, b=b, library=LINEAR[library], **more)
 
 # %% ../../nbs/api/engine/01_ways.ipynb #72e8368d
 def back_ways(layer:Layer) -> list[str]: # the usual one first
