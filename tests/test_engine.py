@@ -1,5 +1,6 @@
 """The engine against the plain loop: the same images right, whatever the network, the attack and the BatchNorm mode."""
 import copy
+import json
 import resource
 import threading
 import time
@@ -17,7 +18,9 @@ from fragility_nb.models.activations import find_layers
 from fragility_nb.stress.attacks import FGSM, PGD
 from fragility_nb.engine.engine import EditEngine
 from fragility_nb.engine.job import Edits
-from fragility_nb.engine.ways import pointwise
+from fragility_nb.engine import tuning
+from fragility_nb.engine.tuning import LayerCall
+from fragility_nb.engine.ways import Layer, back_ways, pointwise
 from fragility_nb.models.wrap import Normalized, model_hash
 from fragility_nb.models.create import create_model
 
@@ -615,3 +618,97 @@ def test_cuda(name):
     for layer in spread(net, 4):
         agree(engine.evaluate(masks(layer), x[None], y), plain_logits(net, masks(layer), [x]), y, 1e-4)
         assert engine.evaluate(masks(layer), x[None], y, attack=FGSM(0.02)).shape == (3, 2, N)
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    "A folder for choices, and none remembered."
+    monkeypatch.setenv("FRAGILITY_CACHE", str(tmp_path))
+    monkeypatch.setattr(tuning, "_KNOWN", {})
+    return tmp_path
+
+STEM = Layer((32, 3, 7, 7), (3, 32, 32), (2, 2), (3, 3))
+BLOCK = Layer((64, 32, 1, 1), (32, 8, 8))
+
+@pytest.mark.quick
+@pytest.mark.parametrize("layer", [STEM, BLOCK, Layer((64, 64), (6, 64)),
+                                   Layer((64, 64, 3, 3), (64, 1, 1), padding=(1, 1))],
+                         ids=["stem", "pointwise", "linear", "tiny"])
+def test_choices_are_kept(own_cache, monkeypatch, layer):
+    ways = tuning.chosen_way(layer), tuning.chosen_way(layer, back=True)
+    kept, = json.loads((own_cache/"ways.json").read_text()).values()
+    assert list(kept.values()) == list(ways[-len(kept):]) and not list(own_cache.glob(".ways*"))
+    def never(*_): raise AssertionError("measured again")
+    monkeypatch.setattr(tuning, "_timed", never)
+    assert (tuning.chosen_way(layer), tuning.chosen_way(layer, back=True)) == ways
+    monkeypatch.setattr(tuning, "_KNOWN", {}) # as another process of this machine
+    assert (tuning.chosen_way(layer), tuning.chosen_way(layer, back=True)) == ways
+
+@pytest.mark.quick
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": 3}', None, "folder"],
+                         ids=["half", "list", "number", "bytes", "folder"])
+def test_a_broken_cache_is_no_error(own_cache, text):
+    path = own_cache/"ways.json"
+    if text == "folder": path.mkdir()
+    else: path.write_bytes(b"\xff\xfe\x00") if text is None else path.write_text(text)
+    assert tuning.chosen_way(STEM, back=True) in back_ways(STEM)
+    assert tuning.chosen_way(STEM, back=True) in back_ways(STEM)
+
+@pytest.mark.quick
+def test_an_unwritable_cache_is_no_error(own_cache, monkeypatch):
+    (own_cache/"file").write_text("")
+    monkeypatch.setenv("FRAGILITY_CACHE", str(own_cache/"file"/"below"))
+    assert tuning.chosen_way(STEM, back=True) in back_ways(STEM)
+
+@pytest.mark.quick
+def test_an_unknown_way_is_measured_anew(own_cache):
+    tuning.chosen_way(STEM, back=True)
+    path = own_cache/"ways.json"
+    path.write_text(path.read_text().replace(tuning._KNOWN.popitem()[1], "of a later version"))
+    assert tuning.chosen_way(STEM, back=True) in back_ways(STEM)
+    assert "of a later version" not in path.read_text()
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name, layer", [("stem", STEM), ("pointwise", BLOCK)])
+def test_a_wrong_way_is_never_taken(own_cache, monkeypatch, name, layer):
+    "However fast it is."
+    right = tuning.forward_call
+    def quick_and_wrong(layer, way, w, b, rows=0):
+        if way == tuning.usual_way(layer): return right(layer, way, w, b, rows)
+        return lambda x: x.new_ones(len(x), layer.weight[0], *layer.after)
+    monkeypatch.setattr(tuning, "forward_call", quick_and_wrong)
+    monkeypatch.setattr(tuning, "forward_ways", lambda layer: [tuning.usual_way(layer), "wrong"])
+    assert tuning.chosen_way(layer) == tuning.usual_way(layer)
+
+def test_tuned_and_not_give_the_same_answers(own_cache):
+    x, attack = images(), FGSM(2/255)
+    for name in ("squeezenet1_1", "resnet18"):
+        net = settled(named(name), x)
+        y, layer = own_labels(net, x), find_layers(net)[3]
+        tuned, fixed = (EditEngine(net, device="cpu", tune=t) for t in (True, False))
+        assert (tuned.evaluate(masks(layer), x[None], y) == fixed.evaluate(masks(layer), x[None], y)).all()
+        some, others = (e.evaluate(masks(layer), x[None], y, attack=attack) for e in (tuned, fixed))
+        assert (some != others).sum() <= 2 # a gradient that is nearly 0
+
+@pytest.mark.quick
+def test_a_gradient_of_the_gradient():
+    layer, w = Layer((16, 3, 3, 3), (3, 8, 8), padding=(1, 1)), torch.randn(16, 3, 3, 3, dtype=torch.float32)
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    def twice(f):
+        g, = torch.autograd.grad(f(x).square().sum(), x, create_graph=True)
+        return torch.autograd.grad(g.square().sum(), x)[0]
+    got, want = twice(LayerCall(layer, w, None, tune=True)), twice(lambda z: F.conv2d(z, w, padding=1))
+    assert torch.allclose(got, want, rtol=1e-3, atol=1e-2 * float(want.abs().max()))
+
+
+@pytest.mark.skipif(not __import__("os").path.exists("/proc/self/statm"), reason="reads /proc")
+def test_memory_bound_of_large_images_under_attack():
+    "The tape of 32 photographs would take four times the memory that is allowed."
+    x = images(224, 32)
+    net = settled(named("squeezenet1_1"), x[:8])
+    y, edits = own_labels(net, x), masks(find_layers(net)[5], 1)
+    engine = EditEngine(net, device="cpu", memory="128MiB")
+    want = engine.evaluate(edits, x[None, :4], y[:4], attack=FGSM(2/255))
+    with Peak() as peak: got = engine.evaluate(edits, x[None], y, attack=FGSM(2/255))
+    assert peak.most <= 128 * 2**20, f"{peak.most / 2**20:.0f} MiB"
+    assert (got[:, :, :4] != want).sum() <= 1

@@ -82,8 +82,10 @@ class Budget:
         "Images at once."
         limit = min(_CACHE, self.memory / 4) if self.device.type == "cpu" else self.memory / 4
         return _blocks_of(limit, peak, 2**16)
-    def rows_with_gradient(self, tape:int) -> int: # tape: bytes kept per image; a multiple of 32
-        "Images at once when a gradient is needed."
+    def rows_with_gradient(self, tape:int) -> int: # tape: bytes kept per image; a multiple of 32, or 16, 8, 4, 2, 1
+        "Images at once when a gradient is needed; fewer than 32 where large images leave no other choice."
+        fitting = int(self.memory / 4 / max(tape, 1))
+        if fitting < BLOCK: return 2**max(fitting.bit_length() - 1, 0)
         return _blocks_of(self.memory / 4, tape, 128 if self.device.type == "cpu" else 2**16)
     def rows_stored(self, edge:int, total:int) -> int: # edge: bytes at the cut per image; total: of images
         "Images whose values at the cut are kept at one time."
@@ -186,10 +188,10 @@ class Job:
         size = min(fitting, -(-(asked or fitting) // BLOCK) * BLOCK)
         return [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
 
-    def rows_of(self, batch:slice) -> Tensor: # (n, C, H, W), channels last
-        "A batch of images on the device; filled up to a multiple of 32 unless BatchNorm looks at the batch."
+    def rows_of(self, batch:slice, unit:int=BLOCK) -> Tensor: # (n, C, H, W), channels last
+        "A batch of images on the device; filled up to a multiple of `unit` unless BatchNorm looks at the batch."
         x = self.images[batch].to(self.device, torch.float32)
-        if not self.by_batch: x = fill_up(x, -(-len(x) // BLOCK) * BLOCK)
+        if not self.by_batch: x = fill_up(x, -(-len(x) // unit) * unit)
         return x.contiguous(memory_format=torch.channels_last)
 
     def judge(self, logits:Tensor, batch:slice) -> Tensor: # (n,) bool; with `answers` int32, of `pack_answers`

@@ -159,9 +159,9 @@ class _Batch:
     leaf:Tensor # the images, as the tape begins
     edge:dict[str, Tensor] # the values at the cut, as it ends
 
-def _taped(network:StepNetwork, place:Cut, job:Job, batch:slice) -> _Batch:
+def _taped(network:StepNetwork, place:Cut, job:Job, batch:slice, unit:int) -> _Batch: # unit: of filling up
     "A batch, run to the cut; with a tape if the attack asks for the gradient."
-    x, tape = job.rows_of(batch), getattr(job.attack, "step", None) is not None
+    x, tape = job.rows_of(batch, unit), getattr(job.attack, "step", None) is not None
     steps = needed_steps([s for s in network.steps if s.name not in network.constants], *place.boundary)
     leaf, keep = (x.clone() if x.is_inference() else x.detach()).requires_grad_(tape), set(place.boundary)
     with torch.set_grad_enabled(tape):
@@ -212,7 +212,7 @@ def _made(job:Job, net:nn.Module, x:Tensor, y:Tensor, batch:slice) -> Tensor: # 
     raise ValueError(f"Expected the attack `{attack!r}` to stay in [0, 1], but it returns NaN or infinity.")
 
 # %% ../../nbs/api/engine/06_passes.ipynb #passtape
-def tape_rows(network:StepNetwork, budget:Budget) -> int: # a multiple of 32
+def tape_rows(network:StepNetwork, budget:Budget) -> int: # a multiple of 32, or less than 32
     "How many images may pass the whole network at once with the tape of a gradient."
     return budget.rows_with_gradient(image_bytes(network.shapes, *(s.name for s in network.steps)))
 
@@ -243,8 +243,9 @@ def attacked_passes(
     "Which images are right: clean ones, and adversarial ones made on each edited network."
     done = torch.zeros(len(job.first), 2, job.n, dtype=job.dtype, device=budget.device)
     step, prepared = getattr(job.attack, "step", None), _Prepared(network, job, budget)
-    for batch in job.batches(0, job.n, _attack_rows(job, tape_rows(network, budget))):
-        b = _taped(network, place, job, batch)
+    fitting = _attack_rows(job, tape_rows(network, budget))
+    for batch in job.batches(0, job.n, fitting):
+        b = _taped(network, place, job, batch, BLOCK if hasattr(job.attack, "block") else min(fitting, BLOCK))
         for i in range(len(job.first)):
             calls = prepared[i]
             with broken_gradients(job.n, range(batch.start, batch.stop)):

@@ -40,13 +40,7 @@ def machine_key() -> str:
     return f"{processor_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 # %% ../../nbs/api/engine/02_tuning.ipynb #a712f9bd
-_FAR = {torch.float32: 1e-4, torch.bfloat16: 5e-2} # of the largest number: what the order of a sum may change
 _GAIN = 0.97 # of the usual way's time, at most
-
-def alike(answer:Tensor, usual:Tensor) -> bool:
-    "Whether two answers differ by rounding only."
-    if answer.shape != usual.shape or answer.dtype != usual.dtype: return False
-    return bool((answer - usual).abs().max() <= _FAR[usual.dtype] * usual.abs().max())
 
 def fastest(
     calls:Mapping[str, Callable[[Tensor], Tensor]], # way -> function; the usual way first
@@ -65,6 +59,12 @@ def fastest(
     return best if took[best] < _GAIN * took[usual] else usual
 
 # %% ../../nbs/api/engine/02_tuning.ipynb #99ce3c8c
+_FAR = {torch.float32: 1e-4, torch.bfloat16: 5e-2} # of the largest number: what the order of a sum may change
+def alike(answer:Tensor, usual:Tensor) -> bool:
+    "Whether two answers differ by rounding only."
+    if answer.shape != usual.shape or answer.dtype != usual.dtype: return False
+    return bool((answer - usual).abs().max() <= _FAR[usual.dtype] * usual.abs().max())
+
 def _seconds(call:Callable, given:Tensor, clock:Callable[[], float]) -> float:
     start = clock()
     call(given)

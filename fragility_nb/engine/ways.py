@@ -109,6 +109,11 @@ def usual_way(layer:Layer, back:bool=False) -> str:
     else: form = "dense linear" if is_tiny(layer) else "direct"
     return "autograd" if back else form
 
+def _matrix(layer:Layer, form:str, w:Tensor) -> Tensor: # (out, in)
+    "A layer's weight as the matrix of a product."
+    if form == "pixels": return w.flatten(1)
+    return dense_matrix(layer, w) if form == "dense" else w
+
 def forward_ways(layer:Layer) -> list[str]: # the usual one first
     "Ways to run a layer on a CPU."
     forms = ["flat"] if layer.linear else []
@@ -118,11 +123,6 @@ def forward_ways(layer:Layer) -> list[str]: # the usual one first
     return sorted(found, key=lambda way: way != usual_way(layer))
 
 # %% ../../nbs/api/engine/01_ways.ipynb #a09cc7c9
-def _matrix(layer:Layer, form:str, w:Tensor) -> Tensor: # (out, in)
-    "A layer's weight as the matrix of a product."
-    if form == "pixels": return w.flatten(1)
-    return dense_matrix(layer, w) if form == "dense" else w
-
 def forward_call(
     layer:Layer,
     way:str, # one of `forward_ways`
@@ -141,7 +141,8 @@ def forward_call(
         more, b = dict(shape=(*layer.after, len(w))), None if b is None else b.repeat(math.prod(layer.after))
     if form == "pixels": more = dict(stride=layer.stride)
     if rows and library == "onednn": m = laid_out(m, rows * (math.prod(layer.after) if form == "pixels" else 1))
-    return partial(dict(flat=linear, pixels=pointwise, dense=_dense)[form], w=m, b=b, library=LINEAR[library], **more)
+    call:Callable = linear if form == "flat" else pointwise if form == "pixels" else _dense
+    return partial(call, w=m, b=b, library=LINEAR[library], **more)
 
 # %% ../../nbs/api/engine/01_ways.ipynb #72e8368d
 def back_ways(layer:Layer) -> list[str]: # the usual one first
@@ -206,6 +207,7 @@ def _phases(layer:Layer, w:Tensor) -> Callable: # g -> gradient at the input
         return F.pixel_shuffle(y, 2)[:, :, :h, :v]
     return back
 
+# %% ../../nbs/api/engine/01_ways.ipynb #f1db64d5
 def back_call(layer:Layer, way:str, w:Tensor, rows:int=0) -> Callable: # g -> gradient at the input
     "The gradient at a layer's input as a function of the one at its output; way: of `back_ways`."
     form, _, library = way.partition(" ")
