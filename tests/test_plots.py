@@ -486,3 +486,14 @@ print(len(axs), [m for m in sys.modules if m.split(".")[0] in ("torch", "torchvi
 """
     assert python(code, cwd=tmp_path) == "8 []"
     assert len(list(tmp_path.glob("*.png"))) == 8
+
+
+@pytest.mark.quick
+def test_a_panel_of_a_subfigure_has_its_own_size():
+    from fragility_nb.figures.style import panel_points
+    figure = plt.figure(figsize=(8, 4))
+    for part in (figure, figure.subfigures(1, 2)[1]):
+        ax = part.subplots()
+        ax.set_position([0, 0, 1, 1])
+        assert panel_points(ax) == pytest.approx((576 if part is figure else 288, 288))
+    plt.close(figure)

@@ -355,7 +355,7 @@ def test_every_figure_and_explorer_is_in_the_gallery():
     for _, code, picture in found.values():
         assert code.strip() and picture.startswith(b"\x89PNG")
     page = site_files.gallery_page(names, found)
-    assert page.count("fig-alt=") == len(found) and page.count(":::: {.gallery}") == 2
+    assert page.count("fig-alt=") == page.count("::: {.entry}") == len(found) and page.count(":::: {.gallery}") == 2
 
 
 METHODS = sorted((ROOT / "nbs" / "methods").glob("[0-9]*.ipynb"))

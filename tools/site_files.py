@@ -54,13 +54,12 @@ def title_of(notebook):
 
 
 def documented(root=ROOT):
-    "{name: (notebook, first line of its docstring)} of all public functions and classes."
+    "{name: (notebook, how its docstring begins)} of all public functions and classes."
     found = {}
     for package in public_names.DOCS:
         for path in public_names.modules(package, root):
             tree = ast.parse(path.read_text(encoding="utf-8"))
-            docs = {n.name: (ast.get_docstring(n) or "").partition("\n")[0] for n in tree.body
-                    if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+            docs = {n.name: site_pages.opening(n) for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
             found |= {name: (notebook_of(path), docs[name]) for name in public_names.public_names(path) if name in docs}
     return found
 
@@ -72,13 +71,13 @@ def cell_of(text):
 
 def subject(package, names, root=ROOT):
     "The page of a sub-package: what it is for, its notebooks in reading order, its names."
-    rows = ["| page | |", "|:--|:--|"]
+    rows = ["| page | |", "|:---|:-------|"]
     paths = public_names.modules(package, root)
     for path in paths:
         title, about = title_of(root / "nbs" / notebook_of(path))
         rows.append(f"| [{title}](../{notebook_of(path)}) | {cell_of(about)} |")
     own = {notebook_of(path) for path in paths}
-    listed = ["| name | |", "|:--|:--|"] + [f"| [`{n}`](../{nb}#{n.lower()}) | {cell_of(doc)} |"
+    listed = ["| name | |", "|:---|:-------|"] + [f"| [`{n}`](../{nb}#{n.lower()}) | {cell_of(doc)} |"
                                             for n, (nb, doc) in sorted(names.items()) if nb in own]
     intro = f"{INTRO[package]}\n\n" if package in INTRO else ""
     return (front(f"fragility_nb.{package}", public_names.DOCS[package]) + intro + "## In reading order\n\n"
@@ -91,7 +90,7 @@ def index(names):
             sorted(names.items(), key=lambda item: item[0].lower())]
     subjects = [f"- [{p}]({p}.qmd): {doc}" for p, doc in public_names.DOCS.items() if p in INTRO]
     return (front("Reference", "By subject, and the index of all functions and classes.") + "\n".join(subjects)
-            + "\n\n## Index\n\n| name | |\n|:--|:--|\n" + "\n".join(rows) + "\n")
+            + "\n\n## Index\n\n| name | |\n|:---|:-------|\n" + "\n".join(rows) + "\n")
 
 
 def png_of(cell):
@@ -132,7 +131,7 @@ def gallery_page(names, items):
             if not name.startswith(start): continue
             home, doc = names[name]
             text = site_pages.plain(doc)
-            parts.append(f"::: {{}}\n### [`{name}`]({home}#{name.lower()})\n\n![](images/gallery/{name}.png)"
+            parts.append(f"::: {{.entry}}\n### [`{name}`]({home}#{name.lower()})\n\n![](images/gallery/{name}.png)"
                          f"{{fig-alt={json.dumps(text, ensure_ascii=False)}}}\n\n{cell_of(doc)}\n\n"
                          f"```python\n{code.strip()}\n```\n\n[From this page]({page})\n:::\n")
         parts.append("::::\n")

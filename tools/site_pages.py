@@ -74,14 +74,19 @@ def true_links(cell):
             out.data["text/markdown"] = own_links(joined(out.data["text/markdown"]))
 
 
+def opening(node):
+    "The first paragraph of a docstring, as one line."
+    return " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
+
+
 @cache
 def first_lines():
-    "{name: first line of its docstring} of the package's functions and classes, without importing it."
+    "{name: how its docstring begins} of the package's functions and classes, without importing it."
     found = {}
     for path in (ROOT / "fragility_nb").rglob("[!_]*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                found[node.name] = (ast.get_docstring(node) or "").partition("\n")[0]
+                found[node.name] = opening(node)
     return found
 
 

@@ -72,13 +72,13 @@ def linked(kind, lookup):
 
 def parameter_table(parts, types, lookup):
     "One row for each parameter."
-    rows = ["| parameter | type | default | |", "|---|---|---|---|"]
+    rows = ["| parameter | type | default | |", "|:-----|:-----|:----|:-------------|"]  # widths, in parts
     for part in parts:
         kind = types.get(part.name.lstrip("*"), "")
         default = "" if part.default is None else f"`{cell(part.default)}`"
         rows.append(f"| `{part.name}` | {cell(linked(kind, lookup)) if kind else ''} | {default} | "
                     f"{lookup.linkify(cell(part.comment)) if part.comment else ''} |")
-    return "\n".join(rows) + "\n{.parameters}"
+    return "\n".join(rows) + "\n\n: {.parameters}"
 
 
 def plain_doc(thing):
