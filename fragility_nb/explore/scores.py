@@ -160,7 +160,15 @@ def _alike(sweeps:Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     if all("control_correct" in s for s in sweeps.values()): return dict(sweeps)
     return {n: s.drop_vars([v for v in s.data_vars if str(v).startswith("control_")]) for n, s in sweeps.items()}
 
-# %% ../../nbs/api/explore/10_scores.ipynb #ae88d75d
+# %% ../../nbs/api/explore/10_scores.ipynb #45e0bfc0
+def _scores_by_name(scores, results:Mapping) -> Mapping[str, Any]:
+    "Scores that came along, by the name of the model."
+    if scores is None or isinstance(scores, xr.Dataset): return {next(iter(results)): scores}
+    if not isinstance(scores, Mapping) or not set(scores) <= set(results) or not len(scores):
+        raise TypeError(f"Expected `scores` of `synaptic_scores`, or a dict of them with the names of `result`, but got "
+                        f"{type(scores).__name__}.")
+    return scores
+
 def _settings(shown:Mapping[str, Subject], start:Mapping) -> dict:
     "All settings: those that were given, checked, and the first of each other."
     options = options_of(next(iter(shown.values())))
@@ -180,7 +188,7 @@ def explore_scores(
     "Landscape, responses, intervals and labels of a filter sweep under the hand; of two, their difference, too."
     results, sources = _named(result, other)
     if scores is not None: sources["scores"] = scores
-    if isinstance(scores, xr.Dataset) or scores is None: scores = {next(iter(results)): scores}
+    scores = _scores_by_name(scores, results)
     name = lambda i, k: f"result[{k!r}]" if "other" not in sources and len(results) > 1 else ("result", "other")[i]
     sweeps = _alike({k: filters_of(r, name(i, k)) for i, (k, r) in enumerate(results.items())})
     subjects = {k: Subject(r, scores.get(k), start.get("band", 0.01)) for k, r in sweeps.items()}
