@@ -249,6 +249,8 @@ ALLOWED = {
     ("run.section_switches", "sections", "empty"): "a report without sections",
     ("run.time_left", "axes", "empty"): "a study without axes",
     ("explore.check_result", "needs", "empty"): "needs no more than its kind has",
+    ("explore.view_page", "parts", "unknown"): "any HTML", ("explore.view_page", "parts", "empty"): "an empty page",
+    ("explore.live_notebook", "source", "*"): "an address as a page reads it",
     ("explore.warn_of_another", "result", "*"): "a result without a hash is of no known network",
     **{(name, parameter, "*"): "any text" for name, parameter in (
         ("core.put_aside", "occasion"), ("core.provenance", "kind"), ("core.text_digest", "text"),

@@ -110,7 +110,7 @@ _READ = dict(filter_sweep=_of_filters, stress_sweep=_of_stress, kernel_dropout=_
 _NEEDS = dict(filter_sweep=("correct", "reference_correct"), kernel_dropout=("correct", "reference_correct"),
               stress_sweep=("correct", "pred", "margin"), differential=("seed_answer", "answer"))
 
-# %% ../../nbs/api/explore/11_breaking.ipynb #baf2ca03
+# %% ../../nbs/api/explore/11_breaking.ipynb #edb5cf9a
 @checked
 def breaks_of(
     result:xr.Dataset, # of `filter_sweep` (better with keep="answers"), `stress_sweep`, `kernel_dropout`, …
@@ -119,6 +119,7 @@ def breaks_of(
     "Which images were right before and are wrong in which case; of `generate_differential`, too."
     kind = str(result.attrs.get("kind"))
     check_choice("kind of `result`", kind, _READ)
+    check_choice("stress", stress, ("clean", "adversarial"))
     check_result(result, kind, needs=_NEEDS[kind])
     return _READ[kind](result, stress)
 

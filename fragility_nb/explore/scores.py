@@ -160,12 +160,12 @@ def _alike(sweeps:Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     if all("control_correct" in s for s in sweeps.values()): return dict(sweeps)
     return {n: s.drop_vars([v for v in s.data_vars if str(v).startswith("control_")]) for n, s in sweeps.items()}
 
-# %% ../../nbs/api/explore/10_scores.ipynb #45e0bfc0
+# %% ../../nbs/api/explore/10_scores.ipynb #342859bb
 def _scores_by_name(scores, results:Mapping) -> Mapping[str, Any]:
     "Scores that came along, by the name of the model."
     if scores is None or isinstance(scores, xr.Dataset): return {next(iter(results)): scores}
     if not isinstance(scores, Mapping) or not set(scores) <= set(results) or not len(scores):
-        raise TypeError(f"Expected `scores` of `synaptic_scores`, or a dict of them with the names of `result`, but got "
+        raise TypeError(f"Expected `scores` of `synaptic_scores`, or a dict of them with `result`'s names, but got "
                         f"{type(scores).__name__}.")
     return scores
 
