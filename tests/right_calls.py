@@ -584,6 +584,10 @@ MORE_CALLS = {
     "explore.explore_kernels": lambda: dict(result=dropped(), model=model(), data=data()),
     "explore.explore_runs": lambda: dict(runs=dict(a=filtered())),
     "explore.explore_scores": lambda: dict(result=filtered()),
+    "explore.explore_breaking": lambda: dict(result=stressed(), data=data()),
+    "explore.breaks_of": lambda: dict(result=filtered()),
+    "explore.view_page": lambda: dict(parts=["a"], title="a page"),
+    "explore.live_notebook": lambda: dict(notebook=empty_notebook()),
     "explore.explore_stress": lambda: dict(model=model(), data=few(), stressors=noise()),
     "explore.figure_png": lambda: dict(figure=empty_figure()),
     "explore.point_scores": lambda: dict(result=filtered()),
@@ -740,6 +744,11 @@ def outputs(): return get("probes.find_outputs")(model(), images()[:1])
 
 
 @cache
+def empty_notebook():
+    import nbformat
+    return nbformat.v4.new_notebook()
+
+
 def empty_figure():
     import matplotlib.pyplot as plt
     figure, _ = plt.subplots()

@@ -17,10 +17,16 @@ MOVE = """async ([name, values]) => { const view = document.querySelector('.frag
     return took }"""
 
 
-@pytest.fixture(scope="module", params=list(SOON), ids=lambda s: f"{s[0]}x{s[1]}")
-def made(request, tmp_path_factory):
-    explorer = explore_scores(landscape(*request.param, samples=50), kind="clean")
-    return request.param, explorer, explorer.save(tmp_path_factory.mktemp("views")/"scores.html")
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    explorer = explore_scores(landscape(21, 10, samples=50))
+    return explorer, explorer.save(tmp_path_factory.mktemp("views")/"scores.html")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    explorer = explore_scores(landscape(150, 20, samples=50))
+    return explorer, explorer.save(tmp_path_factory.mktemp("views")/"scores.html")
 
 
 def opened(browser, path, size=(1280, 720), scheme="light", zoom=1.):  # noqa: F811 (fixtures)
@@ -36,8 +42,9 @@ def opened(browser, path, size=(1280, 720), scheme="light", zoom=1.):  # noqa: F
     return page, faults
 
 
-def test_answers_soon(browser, made):  # noqa: F811 (fixtures)
-    size, explorer, path = made
+@pytest.mark.parametrize("size", list(SOON), ids=["small", "large"])
+def test_answers_soon(browser, request, size):  # noqa: F811 (fixtures)
+    explorer, path = request.getfixturevalue(request.node.callspec.id)
     page, faults = opened(browser, path)
     layers = explorer.shown.layers
     moves = dict(band=[0.02*i for i in range(1, 8)], cell_layer=layers[:7], kind=[1, 2, 0, 1, 2, 0, 1])
@@ -46,13 +53,6 @@ def test_answers_soon(browser, made):  # noqa: F811 (fixtures)
     assert max(took.values()) <= SOON[size], took
     assert faults == [] and path.stat().st_size < 2.9e6
     page.context.close()
-
-
-@pytest.fixture
-def small(made):
-    size, explorer, path = made
-    if size != (21, 10): pytest.skip("one size is enough")
-    return explorer, path
 
 
 def test_a_click_shows_another_layer(browser, small):  # noqa: F811 (fixtures)
@@ -88,9 +88,12 @@ def test_a_drag_chooses_thresholds(browser, small):  # noqa: F811 (fixtures)
     page, faults = opened(browser, small[1])
     numbers = lambda: sum(w.replace(".", "").isdigit() for w in page.evaluate(WORDS))  # noqa: E731
     before = numbers()
-    page.evaluate("""async () => { const view = document.querySelector('.fragility-view').view;
-        const name = Object.keys(view.getState({signals: n => n.startsWith('brush')}).signals).find(n => n == 'brush_x');
-        await view.signal(name, [30, 120]).runAsync() }""")
+    box = page.locator("svg .mark-line path").first.bounding_box()
+    page.mouse.move(box["x"] + 0.1*box["width"], box["y"] + 0.8*box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.4*box["width"], box["y"] + 0.8*box["height"], steps=3)
+    page.mouse.up()
+    page.wait_for_timeout(500)
     assert numbers() < before - 40 and faults == []
     page.context.close()
 

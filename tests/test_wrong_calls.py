@@ -251,6 +251,8 @@ ALLOWED = {
     ("run.section_switches", "sections", "empty"): "a report without sections",
     ("run.time_left", "axes", "empty"): "a study without axes",
     ("explore.check_result", "needs", "empty"): "needs no more than its kind has",
+    ("explore.view_page", "parts", "unknown"): "any HTML", ("explore.view_page", "parts", "empty"): "an empty page",
+    ("explore.live_notebook", "source", "*"): "an address as a page reads it",
     ("explore.warn_of_another", "result", "*"): "a result without a hash is of no known network",
     **{(name, parameter, "*"): "any text" for name, parameter in (
         ("core.put_aside", "occasion"), ("core.provenance", "kind"), ("core.text_digest", "text"),
@@ -294,7 +296,7 @@ EXCEPTIONS = {
         "run.inside_brackets",
     "an error or a warning": "core.CannotDescribe models.StopTraining stress.AttackWarning run.WorkerDied",
     "what others derive from": "stress.Stressor stress.Corruption probes.Criterion probes.Constraint run.Engine "
-        "explore.Explorer explore.LiveExplorer",
+        "explore.Explorer explore.LiveExplorer explore.View",
     "without settings": "probes.NBC probes.SNAC probes.Light",
     "made by the package, for itself": "models.Layer probes.Output probes.UnitReader probes.Units stress.FilterPlan "
         "stress.ControlPlan core.Option core.plain_network data.ClassOrder models.attention_parts models.is_attention "
@@ -307,7 +309,7 @@ EXCEPTIONS = {
         "models.is_own_code models.model_question models.network_titles models.open_model models.sizes_of "
         "run.report_source",
     "made by explore_…, which is called": "explore.BatchNormExplorer explore.CoverageExplorer explore.KernelsExplorer "
-        "explore.RunsExplorer explore.ScoresExplorer explore.StressExplorer",
+        "explore.RunsExplorer explore.ScoresExplorer explore.StressExplorer explore.BreakingExplorer explore.Breaks",
     "a colour map": "figures.LANDSCAPE", "a type": "core.F", "options go to slurm_options": "run.slurm_script",
 }
 
