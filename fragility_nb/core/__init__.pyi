@@ -7,8 +7,8 @@ from .identity import (
     plain_network, describe_structure, describe, changed_fields, description_changes, Rows, row_digests,
 )
 from .results import (
-    SCHEMA, write_atomic, provenance, chunk_shape, save_result, check_single, check_kind, of_kind, load_result,
-    Near, question_folder, PartStore,
+    SCHEMA, write_atomic, provenance, save_result, check_single, check_kind, of_kind, load_result, Near,
+    question_folder, PartStore,
 )
 from .streams import CounterStreams, poisson_quantile
 from .docments import help_text
@@ -23,9 +23,8 @@ __all__ = [
     "user_cache", "file_digests", "folder_digest", "remember_folders", "remembered", "text_digest",
     "CannotDescribe", "code_digest", "as_array", "plain_network", "describe_structure", "describe",
     "changed_fields", "description_changes", "Rows", "row_digests", "SCHEMA", "write_atomic", "provenance",
-    "chunk_shape", "save_result", "check_single", "check_kind", "of_kind", "load_result", "Near",
-    "question_folder", "PartStore", "CounterStreams", "poisson_quantile", "help_text", "OPTIONS", "BUILD",
-    "TRAINING", "Option", "check_option", "find_option", "check_options", "own_folder", "owner_of", "free_path",
-    "time_name", "put_aside", "write_kept", "title_of", "own_files", "code_digest_of", "check_code", "load_code",
-    "takes", "call_code", "read_options",
+    "save_result", "check_single", "check_kind", "of_kind", "load_result", "Near", "question_folder", "PartStore",
+    "CounterStreams", "poisson_quantile", "help_text", "OPTIONS", "BUILD", "TRAINING", "Option", "check_option",
+    "find_option", "check_options", "own_folder", "owner_of", "free_path", "time_name", "put_aside", "write_kept",
+    "title_of", "own_files", "code_digest_of", "check_code", "load_code", "takes", "call_code", "read_options",
 ]

@@ -1,7 +1,7 @@
 # Made by tools/public_names.py.
 from . import (
-    card, cluster, collect, comparison, dask_engine, demo, gate, grid, in_memory, machine, model_runs, parameters,
-    probe_words, report, studies, study_files, trained,
+    card, cluster, collect, comparison, dask_engine, demo, estimate, gate, grid, in_memory, machine, model_runs,
+    parameters, pictures, probe_words, report, studies, study_files, trained,
 )
 from .machine import cpu_count, thread_share, list_gpus, pick_gpus, kernel_interpreter, check_kernel
 from .cluster import WorkerDied, Engine, LocalEngine, stop_on_interrupt
@@ -22,17 +22,19 @@ from .report import (
 )
 from .comparison import (
     load_reports, report_group, comparison_table, verdict_sentence, layers_sentence, beside_sentence,
-    layer_differences, differences_table, images_of, disagreements, disagreement_rows, telling_stress,
-    difference_sentence, place_sentence, best_trainings, minimal_text,
+    layer_differences, layers_beside, differences_table, telling_stress, difference_sentence, place_sentence,
+    best_trainings, minimal_text,
 )
 from .card import model_card, save_model_card
 from .gate import compare_results, comparison_markdown, save_comparison
-from .trained import training_words, inits_text, inits_table
-from .model_runs import run_model, summary_table
+from .estimate import Estimate, estimate_report, estimate_if_long
+from .model_runs import run_model, estimate_run, summary_table
 from .probe_words import (
     coverage_sentence, recalibration_sentence, kernels_sentence, retraining_sentence, coverage_columns,
-    kernels_text, targeting_text, frozen_text, gain_table,
+    kernels_text, targeting_text, frozen_text, gain_table, left_out_lines,
 )
+from .pictures import images_of, disagreements, disagreement_rows, separations, separation_rows
+from .trained import training_words, inits_text, inits_table
 from .demo import run_demo
 
 __all__ = [
@@ -48,10 +50,12 @@ __all__ = [
     "check_report", "label_counts", "overview_table", "clean_scores", "layers_with", "stress_sentence",
     "weights_sentence", "attacks_sentences", "found_text", "half_words", "stress_table", "compactness_table",
     "beside_table", "load_reports", "report_group", "comparison_table", "verdict_sentence", "layers_sentence",
-    "beside_sentence", "layer_differences", "differences_table", "images_of", "disagreements",
-    "disagreement_rows", "telling_stress", "difference_sentence", "place_sentence", "best_trainings",
-    "minimal_text", "model_card", "save_model_card", "compare_results", "comparison_markdown", "save_comparison",
-    "training_words", "inits_text", "inits_table", "run_model", "summary_table", "coverage_sentence",
+    "beside_sentence", "layer_differences", "layers_beside", "differences_table", "telling_stress",
+    "difference_sentence", "place_sentence", "best_trainings", "minimal_text", "model_card", "save_model_card",
+    "compare_results", "comparison_markdown", "save_comparison", "Estimate", "estimate_report",
+    "estimate_if_long", "run_model", "estimate_run", "summary_table", "coverage_sentence",
     "recalibration_sentence", "kernels_sentence", "retraining_sentence", "coverage_columns", "kernels_text",
-    "targeting_text", "frozen_text", "gain_table", "run_demo",
+    "targeting_text", "frozen_text", "gain_table", "left_out_lines", "images_of", "disagreements",
+    "disagreement_rows", "separations", "separation_rows", "training_words", "inits_text", "inits_table",
+    "run_demo",
 ]
