@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from fragility_nb.cli import app
 from fragility_nb.core.results import load_result
 from fragility_nb.measure.differences import score_differences, stress_differences
-from fragility_nb.measure.scores import result_summary, synaptic_scores
+from fragility_nb.measure.scores import synaptic_scores
+from fragility_nb.measure.summary import result_summary
 from fragility_nb.measure.severity import auc_difference, flip_rate, stress_summary
 from fragility_nb.run.card import model_card, save_model_card
 from fragility_nb.run.comparison import (

@@ -474,7 +474,7 @@ class SnapshotFile:
 
     def keep(self, result:xr.Dataset, *at) -> xr.Dataset: # without what was written
         "Writes the answers of the snapshot of this initialisation and epoch."
-        large = [k for k, v in result.data_vars.items() if "sample" in v.dims and v.ndim > 2]
+        large = [str(k) for k, v in result.data_vars.items() if "sample" in v.dims and v.ndim > 2]
         if self.path is None or not large: return result
         place = tuple(list(values).index(v) for values, v in zip(self.outer.values(), at[-len(self.outer):]))
         with h5netcdf.File(self.path, "a" if self.begun else "w") as f:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS', 'resampled_means', 'interval', 'area_weights', 'relative_performance', 'label_scores', 'chance_level',
            'control_performance', 'synaptic_scores', 'relabel', 'scale_scores', 'labels_by_baseline', 'score_summary',
-           'average_inits', 'result_summary']
+           'average_inits']
 
 # %% ../../nbs/api/measure/04_scores.ipynb #95208bf1
 from collections.abc import Callable, Iterator, Sequence
@@ -477,32 +477,3 @@ def average_inits(
         mean = mean.assign(low=(mean.score - half).where(known, -np.inf), high=(mean.score + half).where(known, np.inf))
         attrs |= dict(interval_over="initialisations", simultaneous=0)
     return relabel(mean.assign(sd=sd).assign_attrs(attrs), scores.attrs["band"])
-
-# %% ../../nbs/api/measure/04_scores.ipynb #5bd9dcdd
-def _stress_line(stress:xr.Dataset) -> dict[str, float]: # name of a stress and of a number -> the number
-    "Relative area, half-accuracy severity, flip rate, and the absolute area beside them; those that there are."
-    every = stress.assign(relative_area=stress.auc / stress.accuracy.isel(severity=0))
-    return {f"{s}_{k}": float(every[k].sel(stress=s)) for s in stress.stress.values
-            for k in ("relative_area", "half_severity", "flip_rate", "auc") if k in every}
-
-def _clean_line(report:xr.DataTree, stress:xr.Dataset) -> dict[str, float]:
-    "The clean accuracy with its interval, and that of more images than the rest was measured on, if there is one."
-    parts = {"clean": stress} | ({"all": report["clean"].to_dataset()} if "clean" in report.children else {})
-    own = {k: part.isel(stress=0, severity=0) for k, part in parts.items()}
-    return {f"{k}_{title}": float(one[v]) for k, one in own.items()
-            for title, v in (("accuracy", "accuracy"), ("low", "low"), ("high", "high"))}
-
-# %% ../../nbs/api/measure/04_scores.ipynb #e83796c0
-@checked
-def result_summary(
-    report:xr.DataTree, # a report's `result.nc`: groups stress_summary, filters, scores, epsilon (, scores_random)
-) -> dict: # clean_accuracy, clean_low, …, epsilon, accuracy_at_epsilon, …_relative_area, …_auc, and of `score_summary`
-    "What one row of a table of models has room for: accuracies, what each stress does, the most fragile layer."
-    missing = [g for g in ("stress_summary", "filters", "scores", "epsilon") if g not in report.children]
-    if missing:
-        raise ValueError(f"Expected `report` to be the result of a report, but it has no group {', '.join(missing)}.")
-    stress, scores, found = (report[g].to_dataset() for g in ("stress_summary", "scores", "epsilon"))
-    random = report.children.get("scores_random")
-    return _clean_line(report, stress) \
-        | dict(epsilon=float(found.epsilon), accuracy_at_epsilon=float(found.accuracy)) | _stress_line(stress) \
-        | score_summary(scores, random=None if random is None else random.to_dataset())

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -29,9 +30,9 @@ from ..models.create import load_checkpoint
 from ..models.activations import Layer, find_layers
 from ..models.resume import question_of
 from ..stress.stressors import Stressor, apply_stress, stress_id
-from ..stress.attacks import Attack, RandomNoise, attack_images, check_unit
-from ..stress.attack_check import all_output_signs, clearly_more, gradient_sign, loss_gradient, noise_like
-from ..stress.attack_check import noise_sign, overstated_sign, rising_sign, warn_signs
+from ..stress.attacks import Attack, attack_images, check_unit
+from ..stress.attack_check import clearly_more, gradient_sign, loss_gradient, noise_like, noise_sign
+from ..stress.attack_check import overstated_by_rival, rising_sign, warn_output_signs, warn_signs
 from ..stress.filters import FilterPlan, plan_filter
 from ..stress.control import ControlPlan, RandomOrders
 from ..engine.job import Edits, unpack_answers
@@ -87,7 +88,7 @@ def stress_sweep(
     question = question_of(resume, "stress_sweep", model, data, device, known=attrs, batch_size=batch_size)
     stores = _stress_stores(resume, question, stressors)
     with evaluating(model, device) as net, broken_gradients(len(data), tell=False) as broken:
-        told = _output_signs(net, data, stressors, device)
+        told = warn_output_signs(net, data, stressors, device)
         measure = lambda k, severity, seed: _measure(net, data, stressors[k], severity, seed, batch_size, device)
         parts = _stress_parts(measure, stressors, severities, seeds, stores, attrs["model"], progress,
                               keep=resume is not None)
@@ -162,12 +163,6 @@ def _stress_result(parts:dict, names:Sequence[str], stressors:Sequence, severiti
     return xr.Dataset(found, coords, attrs)
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #b2b2c002
-def _output_signs(net:nn.Module, data:ImageData, stressors:Sequence, device:torch.device) -> str:
-    "Warns at the start about answers that are random, depend on the batch, or are probabilities under an attack."
-    signs = all_output_signs(net, data.batch(0, 32).to(device))
-    if not any(isinstance(s, Attack) for s in stressors): signs.pop("probabilities")
-    return warn_signs(signs)
-
 def _sweep_signs(net:nn.Module, data:ImageData, result:xr.Dataset, stressors:Sequence, device:torch.device, told:str,
                  broken:Broken) -> str:
     "Warns about signs that an attack of the sweep measures nothing; returns them after those that were told already."
@@ -176,7 +171,7 @@ def _sweep_signs(net:nn.Module, data:ImageData, result:xr.Dataset, stressors:Seq
     signs = {"": gradient_sign(loss_gradient(net, few, device=device)) if attacks else {}}
     for name, attack in attacks.items():
         signs[name] = _attack_signs(net, few, attack, result.sel(stress=name).isel(seed=0), device)
-        signs[name] |= _overstated(result, name, attacks)
+        signs[name] |= overstated_by_rival(result, name, attacks)
     signs[""] |= broken.sign()
     found = {name: warn_signs(sign, f"{name}: " if name else "") for name, sign in signs.items()}
     found[""] = ", ".join(filter(None, (told, found[""])))
@@ -190,20 +185,6 @@ def _attack_signs(net:nn.Module, few:ImageData, attack:Attack, one:xr.Dataset, d
     noise = noise_like(attack, top) if top and clearly_more(right.sum(), 0) else None # all wrong: noise shows nothing
     if not noise: return signs
     return signs | noise_sign(right, _measure(net, few, noise, 1., 0, len(few), device)["correct"])
-
-# %% ../../nbs/api/measure/02_sweeps.ipynb #68a074f5
-def _overstated(result:xr.Dataset, name:str, attacks:Mapping[str, Attack]) -> dict:
-    "The largest difference of an attack to an AutoAttack of the same ε in the same sweep; nothing without one."
-    found:dict = {}
-    right = lambda one, k: result.correct.sel(stress=one).isel(severity=k, seed=0).values
-    for other, rival in attacks.items():
-        if attacks[name].heavy or not rival.heavy or rival.norm != attacks[name].norm: continue
-        if isinstance(attacks[name], RandomNoise): continue
-        both = [result.strength.sel(stress=s).values for s in (name, other)]
-        for i, j in zip(*np.nonzero(np.isclose(both[0][:, None], both[1]) & (both[0][:, None] > 0))):
-            sign = overstated_sign(right(name, i), right(other, j), "AutoAttack")
-            if sign["overstated"][0] > found.get("overstated", (-1,))[0]: found = sign
-    return found
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #9d1d2199
 def _scopes(
@@ -516,4 +497,4 @@ def filter_landscape(
         measure = lambda path, title, *at: kept.keep(sweep(path, title), *at)
         done = _sweep_snapshots(measure, todo, attrs, keep=resume is not None or out is not None)
         result = kept.finish(as_landscape(done, isinstance(snapshots, Mapping), attrs))
-    return result if out is None else load_result(out, "filter_sweep", lazy=True)
+    return result if out is None else cast(xr.Dataset, load_result(out, "filter_sweep", lazy=True))

@@ -18,7 +18,7 @@ import xarray as xr
 from ..core.checks import checked
 from ..core.kept import write_kept
 from ..core.results import load_result
-from ..measure.scores import result_summary
+from ..measure.summary import result_summary
 from .report import clean_scores, data_words, found_text, markdown_table, overview_table, plain_words
 from .report import stress_sentence, stress_table, stress_words, weights_sentence
 

@@ -158,7 +158,8 @@ def collect_study(
 # %% ../../nbs/api/run/07_collect.ipynb #g5200036
 def _figures(result) -> dict:
     "Every value of a result that stands alone; for a report, its summary."
-    from fragility_nb.measure.scores import result_summary, score_summary
+    from fragility_nb.measure.scores import score_summary
+    from fragility_nb.measure.summary import result_summary
     groups, summary = _groups(result), {}
     if isinstance(result, xr.DataTree):
         with contextlib.suppress(ValueError, KeyError): return result_summary(result)

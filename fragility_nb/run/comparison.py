@@ -17,7 +17,7 @@ import xarray as xr
 from ..core.results import load_result
 from ..figures.style import signed_text
 from ..measure.differences import differences_by_baseline, init_differences, score_differences
-from ..measure.scores import result_summary
+from ..measure.summary import result_summary
 from .report import data_words, inside_brackets, percent, percent_interval, plain_words, points
 from .report import stress_words, told_interval
 from ..core.checks import check_choice, checked

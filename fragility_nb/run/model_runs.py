@@ -188,6 +188,6 @@ def summary_table(
     results:Mapping[str, str|os.PathLike], # name -> `result.nc` of a report
 ) -> pd.DataFrame: # one row per model
     "The figures that one line has room for."
-    from fragility_nb.measure.scores import result_summary
+    from fragility_nb.measure.summary import result_summary
     if not results: raise ValueError("Expected `results` to hold at least one, but got none.")
     return pd.DataFrame({name: result_summary(cast(Any, load_result(path))) for name, path in results.items()}).T

@@ -7,6 +7,7 @@ __all__ = ['AttackWarning', 'loss_gradient', 'overstated_sign', 'beside_attack',
 
 # %% ../../nbs/api/stress/05_attack_check.ipynb #397c1da3
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -224,3 +225,24 @@ def _sign_table(signs:dict, model, data:ImageData, attack) -> xr.Dataset:
     fields = dict(value=("sign", list(values)), found=("sign", [bool(t) for t in texts]),
                   message=("sign", np.array(texts, dtype=object)))
     return xr.Dataset(fields, coords=dict(sign=list(signs)), attrs=attrs)
+
+# %% ../../nbs/api/stress/05_attack_check.ipynb #atkout01
+def warn_output_signs(net:nn.Module, data:ImageData, stressors:Sequence, device:torch.device) -> str:
+    "Warns at the start about answers that are random, depend on the batch, or are probabilities under an attack."
+    signs = allwarn_output_signs(net, data.batch(0, 32).to(device))
+    if not any(isinstance(s, Attack) for s in stressors): signs.pop("probabilities")
+    return warn_signs(signs)
+
+# %% ../../nbs/api/stress/05_attack_check.ipynb #68a074f5
+def overstated_by_rival(result:xr.Dataset, name:str, attacks:Mapping[str, Attack]) -> dict:
+    "The largest difference of an attack to an AutoAttack of the same ε in the same sweep; nothing without one."
+    found:dict = {}
+    right = lambda one, k: result.correct.sel(stress=one).isel(severity=k, seed=0).values
+    for other, rival in attacks.items():
+        if attacks[name].heavy or not rival.heavy or rival.norm != attacks[name].norm: continue
+        if isinstance(attacks[name], RandomNoise): continue
+        both = [result.strength.sel(stress=s).values for s in (name, other)]
+        for i, j in zip(*np.nonzero(np.isclose(both[0][:, None], both[1]) & (both[0][:, None] > 0))):
+            sign = overstated_sign(right(name, i), right(other, j), "AutoAttack")
+            if sign["overstated"][0] > found.get("overstated", (-1,))[0]: found = sign
+    return found
