@@ -57,7 +57,8 @@ def interval(
     tail = (1 - check_number("ci", ci, above=0, high=0.9999)) / 2
     undefined = np.isnan(draws).mean(0) > tail
     safe = np.where(np.isnan(draws), 0, draws) if undefined.any() else draws
-    low, high = np.nanpercentile(safe, [100*tail, 100*(1 - tail)], axis=0)
+    percentile = np.nanpercentile if np.isnan(safe).any() else np.percentile # the same, column by column or at once
+    low, high = percentile(safe, [100*tail, 100*(1 - tail)], axis=0)
     return np.where(undefined, -np.inf, low), np.where(undefined, np.inf, high)
 
 # %% ../../nbs/api/measure/04_scores.ipynb #147873c9

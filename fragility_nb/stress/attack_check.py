@@ -229,7 +229,7 @@ def _sign_table(signs:dict, model, data:ImageData, attack) -> xr.Dataset:
 # %% ../../nbs/api/stress/05_attack_check.ipynb #atkout01
 def warn_output_signs(net:nn.Module, data:ImageData, stressors:Sequence, device:torch.device) -> str:
     "Warns at the start about answers that are random, depend on the batch, or are probabilities under an attack."
-    signs = allwarn_output_signs(net, data.batch(0, 32).to(device))
+    signs = all_output_signs(net, data.batch(0, 32).to(device))
     if not any(isinstance(s, Attack) for s in stressors): signs.pop("probabilities")
     return warn_signs(signs)
 
