@@ -1,12 +1,12 @@
 # Made by tools/public_names.py.
-from . import base, coverage, live, live_batchnorm, runs, scores
+from . import base, board, choices, coverage, live, live_batchnorm, live_kernels, live_stress, recipes, runs, scores
 from .base import figure_png, check_result, Explorer
 from .scores import point_scores, ScoresExplorer, explore_scores
 from .coverage import CoverageExplorer, explore_coverage
 from .runs import run_table, RunsExplorer, explore_runs
-from .live import (
-    LiveExplorer, attribute, StressExplorer, explore_stress, warn_of_another, KernelsExplorer, explore_kernels,
-)
+from .live import LiveExplorer
+from .live_stress import attribute, StressExplorer, explore_stress
+from .live_kernels import warn_of_another, KernelsExplorer, explore_kernels
 from .live_batchnorm import BatchNormExplorer, explore_batchnorm
 
 __all__ = [
