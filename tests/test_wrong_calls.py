@@ -422,7 +422,7 @@ def test_an_attack_on_what_has_no_gradient_is_one_sentence(network, call):
     with pytest.raises(ValueError, match=words): ATTACKED[call](NETWORKS[network]())
 
 
-def live(name): return getattr(importlib.import_module("fragility_nb.explore.live"), name)
+def live(name): return getattr(importlib.import_module("fragility_nb.explore"), name)
 
 
 @pytest.mark.parametrize("call, named", [*zip(KNOWN.values(), NAMED)], ids=KNOWN)
