@@ -10,7 +10,6 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from captum.attr import Saliency
 from ipywidgets.widgets.widget import _instances
 from torch import nn

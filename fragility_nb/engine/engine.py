@@ -61,10 +61,11 @@ class EditEngine:
         batch_size:int|None=None, # images at once; changes the result only with bn_mode "batch" (default 100)
         progress:Callable[[float], object]|None=None, # told the edits' worth of work just done; sums to len(edits)
         index:Tensor|None=None, # (N,) the images' places, for attacks that draw random numbers; default 0 … N−1
-    ) -> np.ndarray: # bool (E, S, N); with an attack S = 2: clean, attacked
+        answers:bool=False, # what is answered, of `pack_answers`, not only whether it is right
+    ) -> np.ndarray: # bool, or int32 (E, S, N); with an attack S = 2: clean, attacked
         "For each edit, stress and image: is the image classified rightly? NaN or infinite logits count as wrong."
         with exact_float32(self.budget):
-            job = Job(self.net, self.budget, edits, images, labels, attack, batch_size, progress, index)
+            job = Job(self.net, self.budget, edits, images, labels, attack, batch_size, progress, index, answers)
             with broken_gradients(job.n): done = self._passes(job) # (distinct edits, S·N)
         return done.cpu().numpy().reshape(len(done), -1, job.n)[job.rows]
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -157,9 +158,11 @@ class Job:
         batch_size:int|None=None, # images at once; default 100 where BatchNorm looks at the batch
         progress:Callable[[float], object]|None=None, # hears of edits done
         index:Tensor|None=None, # (N,) the images' places, for attacks that draw random numbers; default 0 … N−1
+        answers:bool=False, # keep class and margin, not only what is right
     ):
         _check_job(images, labels, attack)
         self.net, self.device, self.attack, self.progress = net, budget.device, attack, progress
+        self.dtype = torch.int32 if answers else torch.bool # of what is kept of each image
         self.edits = edits = split_projections(net, edits)
         self.s, self.n = images.shape[:2]
         self.source, self.images = images, images.flatten(0, 1) # (S·N, C, H, W)
@@ -189,10 +192,10 @@ class Job:
         if not self.by_batch: x = fill_up(x, -(-len(x) // BLOCK) * BLOCK)
         return x.contiguous(memory_format=torch.channels_last)
 
-    def judge(self, logits:Tensor, batch:slice) -> Tensor: # (n,) bool
-        "Which images of the batch are right."
-        labels = self.labels[batch]
-        return _right(logits[:len(labels)].float(), labels)
+    def judge(self, logits:Tensor, batch:slice) -> Tensor: # (n,) bool; with `answers` int32, of `pack_answers`
+        "Which images of the batch are right, or what is answered."
+        labels, keep = self.labels[batch], _right if self.dtype == torch.bool else pack_answers
+        return keep(logits[:len(labels)].float(), labels)
 
     def tell(self, images:int, total:int) -> None:
         "Reports a share of one distinct edit, counted as the edits that it stands for."
@@ -224,6 +227,25 @@ def _checked_edit(new:Mapping[str, Tensor], job:Job) -> dict[str, Tensor]:
 def _right(logits:Tensor, labels:Tensor) -> Tensor: # (N,) bool
     "Whether the largest logit is the true class's; never where a logit is NaN or infinite."
     return (logits.argmax(1) == labels) & torch.isfinite(logits).all(1)
+
+# %% ../../nbs/api/engine/03_job.ipynb #1456dc4f
+def pack_answers(
+    logits:Tensor, # (N, K)
+    labels:Tensor, # (N,) true classes
+) -> Tensor: # (N,) int32
+    "Class and margin in one number; class −1 where a logit is NaN or infinite."
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    margin = logits.gather(1, labels[:, None])[:, 0] - others
+    bad = ~torch.isfinite(logits).all(1)
+    pred = logits.argmax(1).masked_fill(bad, -1).int()
+    bits = margin.masked_fill(bad, -torch.inf).half().view(torch.int16).int() & 0xFFFF
+    return pred << 16 | bits
+
+def unpack_answers(
+    packed:np.ndarray, # int32 (…), of `pack_answers`
+) -> tuple[np.ndarray, np.ndarray]: # each (…): class int16, margin float16
+    "Class and margin: the true class's logit minus the largest other one."
+    return (packed >> 16).astype(np.int16), (packed & 0xFFFF).astype(np.uint16).view(np.float16)
 
 # %% ../../nbs/api/engine/03_job.ipynb #jobblock
 def job_blocks(

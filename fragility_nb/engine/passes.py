@@ -120,7 +120,7 @@ def fixed_passes(
 ) -> Tensor: # bool (distinct edits, S·N)
     "Which images are right: images that are the same for every edit."
     total, edits, sizes = len(job.images), len(job.first), _sizes(network, place, job, budget)
-    done = torch.zeros(edits, total, dtype=torch.bool, device=budget.device)
+    done = torch.zeros(edits, total, dtype=job.dtype, device=budget.device)
     for block in job_blocks(job, sizes.block):
         with torch.no_grad(): values = boundary_values(network, place, job, budget, store, block)
         for first in range(0, edits, sizes.stack):
@@ -241,7 +241,7 @@ def attacked_passes(
     budget:Budget,
 ) -> Tensor: # bool (distinct edits, 2·N): clean, attacked
     "Which images are right: clean ones, and adversarial ones made on each edited network."
-    done = torch.zeros(len(job.first), 2, job.n, dtype=torch.bool, device=budget.device)
+    done = torch.zeros(len(job.first), 2, job.n, dtype=job.dtype, device=budget.device)
     step, prepared = getattr(job.attack, "step", None), _Prepared(network, job, budget)
     for batch in job.batches(0, job.n, _attack_rows(job, tape_rows(network, budget))):
         b = _taped(network, place, job, batch)
@@ -263,7 +263,7 @@ def whole_passes(
 ) -> Tensor: # bool (distinct edits, S·N or 2·N)
     "Which images are right, the slow way: whole passes of the copy."
     stresses = 2 if job.attack is not None else 1
-    done = torch.zeros(len(job.first), stresses, len(job.images), dtype=torch.bool, device=budget.device)
+    done = torch.zeros(len(job.first), stresses, len(job.images), dtype=job.dtype, device=budget.device)
     for i in range(len(job.first)):
         with _written(net, job.edit(i)):
             for batch in job.batches(0, len(job.images), _attack_rows(job, BLOCK)):

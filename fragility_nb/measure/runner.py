@@ -204,6 +204,7 @@ class SweepOptions:
     control_match:str="sign" # as many of each "sign" as the filter removes, or only in "count"
     control_nodes:int|None=9 # thresholds of each filter at which the control is evaluated; `None`: all
     published:bool=False # what the authors' notebook does, set together
+    keep:str="right" # of each image whether it is "right", or its "answers": class and margin, too
 
     def __post_init__(self): _settle(self)
 
@@ -250,13 +251,17 @@ def _option_facts(s:SweepOptions) -> dict:
     return dict(thresholds=s.thresholds, attack=repr(s.attack) if s.attack else None,
                 attack_mode=s.attack_mode if s.attack else None, bn_mode=s.bn_mode, alpha_range=s.alpha_range,
                 precision=s.precision, batch_size=s.batch_size if s.bn_mode == "batch" else None,
-                tolerance=s.tolerance) | (dict(published=1) if s.published else {})
+                tolerance=s.tolerance) | (dict(published=1) if s.published else {}) | (
+                    dict(keep=s.keep) if s.keep != "right" else {})
 
 # %% ../../nbs/api/measure/01_runner.ipynb #ed9099e0
 def _check_options(s:SweepOptions) -> None:
     "One clear error for the first option that cannot be."
     check_choice("scope", s.scope, ("local", "global", "both"))
     check_choice("attack_mode", s.attack_mode, ("fixed", "adaptive"))
+    check_choice("keep", s.keep, ("right", "answers"))
+    if s.keep == "answers" and s.tolerance is not None:
+        raise ValueError('Expected `tolerance` to be None with keep="answers": all images are needed for it.')
     check_choice("bn_mode", str(s.bn_mode), ("running", "batch"))
     check_number("thresholds", s.thresholds, low=2, integer=True)
     for name in as_list(s.filters): check_choice("filter", name, FILTERS)
@@ -373,7 +378,8 @@ class Evaluator:
         edits:Edits, # copies of the network
         rows:slice|None=None, # which images; default all
         tell:Callable[[float], object]|None=None, # hears of edits done, as shares of all images
-    ) -> np.ndarray: # bool (E, S, n)
+        answers:bool=False, # what is answered, of `pack_answers`, not only whether it is right
+    ) -> np.ndarray: # bool, or int32 (E, S, n)
         "Whether each copy classifies each image rightly."
         rows, n, parts = rows or slice(0, len(self.data)), len(self.data), []
         for i in range(rows.start, rows.stop, self.at_once):
@@ -382,7 +388,7 @@ class Evaluator:
             with broken_gradients(part.stop - part.start, self.data.index[part].tolist()):
                 parts.append(self.engine.evaluate(edits, self.images(part), self.data.labels[part],
                                                   attack=self.adaptive, batch_size=self.s.batch_size,
-                                                  progress=progress, index=self.data.index[part]))
+                                                  progress=progress, index=self.data.index[part], answers=answers))
         return np.concatenate(parts, -1)
 
 def _tell_share(tell:Callable[[float], object], share:float, done:float) -> None: tell(done * share)

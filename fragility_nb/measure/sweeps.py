@@ -34,7 +34,7 @@ from ..stress.attack_check import all_output_signs, clearly_more, gradient_sign,
 from ..stress.attack_check import noise_sign, overstated_sign, rising_sign, warn_signs
 from ..stress.filters import FilterPlan, plan_filter
 from ..stress.control import ControlPlan, RandomOrders
-from ..engine.job import Edits
+from ..engine.job import Edits, unpack_answers
 from .sequential import accuracy_ratio, count_pairs, look_slices, ratio_interval
 from .runner import Evaluator, SweepOptions, as_landscape, as_stresses, check_seeds
 from .runner import check_severities, check_snapshots, control_edits, filter_edits, provenance_of
@@ -229,6 +229,8 @@ def _count_copies(model:nn.Module, s:SweepOptions) -> int:
     return each * len(s.each_epsilon())
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #ae36fcf9
+_ANSWERS = ("pred", "margin") # what `keep="answers"` keeps beside what is right
+
 def _by_threshold(parts:Sequence[dict], name:str, s:SweepOptions) -> np.ndarray: # (layer, filter, threshold, …)
     "One quantity of every scope's edits."
     return np.stack([p[name].reshape(len(s.filters), s.thresholds, *p[name].shape[1:]) for p in parts])
@@ -237,7 +239,8 @@ def _all_answers(parts:Sequence[dict], s:SweepOptions) -> dict:
     "Right or wrong for every image, and the accuracy."
     dims = ("stress", "layer", "filter", "threshold", "sample")
     correct = np.moveaxis(_by_threshold(parts, "correct", s), 3, 0)
-    return dict(correct=(dims, correct), accuracy=(dims[:-1], correct.mean(-1)))
+    more = {k: (dims, np.moveaxis(_by_threshold(parts, k, s), 3, 0)) for k in _ANSWERS if k in parts[0]}
+    return dict(correct=(dims, correct), accuracy=(dims[:-1], correct.mean(-1))) | more
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #0e898aa1
 def _paths(layers:list[Layer]) -> list[str]: return [f"{layer.path}.weight" for layer in layers]
@@ -251,7 +254,7 @@ def _with_bar(bar:tqdm, edits:Edits, get:Callable[[], dict]) -> dict[str, np.nda
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #849a5419
 def _stored_right(run:Evaluator, edits:Edits, store:PartStore, bar:tqdm, *key:str|int) -> dict[str, np.ndarray]:
-    "What each edit classifies rightly, computed or from the store."
+    "What each edit of a control classifies rightly, computed or from the store."
     return _with_bar(bar, edits, lambda: store.get(lambda: dict(correct=run.right(edits, tell=bar.update)), *key))
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #d61ae3cc
@@ -326,6 +329,9 @@ def filter_sweep(
     # what the authors' notebook does, set together: BatchNorm by the batch, adaptive FGSM in units of the normalised
     # images and unclipped, global thresholds in [−1, 1] of which only the last layer is written back, Simpson's rule
     published:bool=False,
+    # "answers": also the class of each image, and its margin (the true class's logit minus the largest other one), for
+    # views of the images that break; "right": only whether it is right
+    keep:str="right",
     # r: also remove as many weights at random, in r random orders, for `synaptic_scores(..., baseline="random")`. Costs
     # r × control_nodes copies for each filter's `thresholds`: 2 draws at 9 of 25 thresholds are 72 % more
     control:int=0,
@@ -349,7 +355,7 @@ def filter_sweep(
                            epsilons=epsilons, attack_mode=attack_mode, bn_mode=bn_mode, alpha_range=alpha_range,
                            tolerance=tolerance, precision=precision, batch_size=batch_size, memory=memory,
                            device=device, control=control, control_match=control_match, control_nodes=control_nodes,
-                           published=published)
+                           published=published, keep=keep)
     data = match_data(model, data)
     with sweep_bar(_count_copies(model, options), progress) as bar, broken_gradients(len(data)) as broken:
         result = _sweep_each(model, data, options, resume, bar)
@@ -364,8 +370,8 @@ def _sweep(model:nn.Module, data:ImageData, s:SweepOptions, resume, bar:tqdm, ti
     question = question_of(resume, "filter_sweep", model, data, s.device, title or "", attrs, s.batch_size)
     store = PartStore(resume, **question, **s.things())
     alone = title is None
-    unfiltered = lambda: dict(correct=run.right(_unfiltered(next(iter(scopes.values()))))[0])
-    reference = store.get(unfiltered, "reference")["correct"]
+    unfiltered = lambda: {k: v[0] for k, v in _judged(run, _unfiltered(next(iter(scopes.values())))).items()}
+    reference = (whole := store.get(unfiltered, "reference"))["correct"]
     if alone: warn_at_chance(reference, attrs)
     done = {}
     try:
@@ -375,7 +381,8 @@ def _sweep(model:nn.Module, data:ImageData, s:SweepOptions, resume, bar:tqdm, ti
     except KeyboardInterrupt:
         if not alone or resume is not None or not done: raise
         warn_interrupted(f"{len(done)} of {len(scopes)} layers", list(done), attrs)
-    return _filter_result(done, reference, run, attrs)
+    more = {f"reference_{k}": (("stress", "sample"), whole[k]) for k in _ANSWERS if k in whole}
+    return _filter_result(done, reference, run, attrs).assign(more)
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #engscope
 def _unfiltered(layers:list[Layer]) -> Edits:
@@ -392,9 +399,21 @@ def _sweep_scope(run:Evaluator, name:str, layers:list[Layer], reference:np.ndarr
              for f in s.filters]
     edits = written_back(filter_edits(plans, _paths(layers)), s)
     key = name, *[layer.name for layer in layers], *s.filters
-    if s.tolerance is None: part = _stored_right(run, edits, store, bar, *key)
+    if s.tolerance is None: part = _stored_answers(run, edits, store, bar, *key)
     else: part = _with_bar(bar, edits, lambda: store.get(lambda: _until_known(run, edits, reference, bar.update), *key))
     return plans, part | _control_answers(run, plans, layers, store, bar, *key)
+
+# %% ../../nbs/api/measure/02_sweeps.ipynb #db12c507
+def _judged(run:Evaluator, edits:Edits, tell:Callable|None=None) -> dict[str, np.ndarray]: # each (E, S, n)
+    "What each edit classifies rightly and, where it is kept, what it answers."
+    found = run.right(edits, tell=tell, answers=run.s.keep == "answers")
+    if found.dtype == bool: return dict(correct=found)
+    pred, margin = unpack_answers(found)
+    return dict(correct=pred == run.data.labels.numpy(), pred=pred, margin=margin)
+
+def _stored_answers(run:Evaluator, edits:Edits, store:PartStore, bar:tqdm, *key:str|int) -> dict[str, np.ndarray]:
+    "What each edit answers, computed or from the store."
+    return _with_bar(bar, edits, lambda: store.get(lambda: _judged(run, edits, bar.update), *key))
 
 # %% ../../nbs/api/measure/02_sweeps.ipynb #2a9334df
 def _filter_result(done:dict, reference:np.ndarray, run:Evaluator, attrs:dict) -> xr.Dataset:
