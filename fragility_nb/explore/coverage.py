@@ -5,53 +5,101 @@
 # %% auto #0
 __all__ = ['CoverageExplorer', 'explore_coverage']
 
-# %% ../../nbs/api/explore/15_coverage.ipynb #e0939da6
+# %% ../../nbs/api/explore/15_coverage.ipynb #b1ca5058
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..core.checks import checked
-from .base import Explorer, check_result, figure_png, labelled_menu, screen_style, value_slider
+from ..core.checks import check_choice, checked, unknown_name
+from .base import check_result
+from .views import View, menu_param, whole_spec
 from ..figures.style import COLOURS, SERIES
 from ..probes.coverage.plots import criterion_label
 
-# %% ../../nbs/api/explore/15_coverage.ipynb #00b21005
-def _empty(ax:Axes) -> None:
-    "Takes out what was drawn; ticks stay."
-    if legend := ax.get_legend(): legend.remove()
-    for artist in [*ax.lines, *ax.patches, *ax.collections, *ax.texts]: artist.remove()
-    ax.set_title("", loc="left")
-    ax.set_axis_on()
-    ax.relim()
-    ax.autoscale(True)
+# %% ../../nbs/api/explore/15_coverage.ipynb #a85f4dd0
+_POINTS = 40 # of a curve
 
-# %% ../../nbs/api/explore/15_coverage.ipynb #40522405
-class Panels(Explorer):
-    "An explorer whose picture is always the same panels: their axes and ticks are made once, what is in them anew."
-    _held:Figure|None = None # the figure that is painted again and again
+def _places(n:int) -> np.ndarray: # (≤ 40,)
+    "Numbers of inputs from 1 to n, evenly on a logarithmic axis."
+    return np.unique(np.geomspace(1, max(n, 1), _POINTS).round().astype(int))
 
-    def _png(self) -> bytes:
-        with rc_context(screen_style()):
-            self._held = self._held or self._canvas()
-            self._paint(self._held, self.state)
-            return figure_png(self._held)
+def _reached(first:np.ndarray, places:np.ndarray) -> np.ndarray: # (places,)
+    "Share of units that were reached after so many inputs; `first`: the image that did it, −1: none."
+    known = np.sort(first[first >= 0]) + 1
+    return np.searchsorted(known, places, side="right")/max(len(first), 1)
 
-    def _axes(self,
-        figure:Figure, # new, or painted before
-        *places:tuple[float, float, float, float], # left, bottom, width, height of each panel, as shares of the figure
-    ) -> list[Axes]:
-        "Empty axes at these places of the figure."
-        for ax, place in zip(figure.axes, places):
-            _empty(ax)
-            ax.set_position(place)
-        return figure.axes or [figure.add_axes(place) for place in places]
+# %% ../../nbs/api/explore/15_coverage.ipynb #654f71c8
+def _rows(result:xr.Dataset, places:np.ndarray) -> list[dict]:
+    "A row for each criterion and layer."
+    rows, names = [], [str(n) for n in result.layer_name.values]
+    for criterion in result.criterion.values:
+        one = result.sel(criterion=criterion)
+        shares = dict(zip(names, one.layer_coverage.values))
+        for name in names:
+            first = one["first"].values[one.layer.values == name]
+            rows.append(dict(criterion=criterion_label(str(criterion)), layer=name, share=round(float(shares[name]), 4),
+                             units=len(first), never=int((first < 0).sum()), n=places.tolist(),
+                             reached=_reached(first, places).round(4).tolist()))
+    return rows
 
-# %% ../../nbs/api/explore/15_coverage.ipynb #de45c3f9
+def _growth_rows(growth:xr.Dataset|None) -> list[dict]:
+    "How the whole network was reached, over the orders."
+    if growth is None: return []
+    mean = growth.coverage.mean("order")
+    return [dict(criterion=criterion_label(str(c)), n=int(n), whole=round(float(v), 4)) for c in mean.criterion.values
+            for n, v in zip(mean.inputs.values, mean.sel(criterion=c).values)]
+
+# %% ../../nbs/api/explore/15_coverage.ipynb #82e61357
+def _layer_bars(layers:list[str], layer:str) -> dict:
+    "A bar for each layer; a click, or the menu, chooses one."
+    choose = dict(name="layer", value=[dict(layer=layer)], select=dict(type="point", fields=["layer"], on="click",
+                  clear=False, toggle=False), bind=dict(input="select", options=layers, name="layer "))
+    tip = [dict(field=k, type="nominal") for k in ("layer", "units", "never")]
+    tip.append(dict(field="share", type="quantitative", format=".1%"))
+    y = dict(field="layer", type="nominal", sort=None, axis=dict(title=None, labelLimit=200, labelOverlap=True))
+    dark = dict(condition=dict(param="layer", value=COLOURS["clean"]), value=COLOURS["antifragile"])
+    x = dict(field="share", type="quantitative", scale=dict(domain=[0, 1]), title="coverage (share)")
+    return dict(title="Coverage of each layer", params=[choose], mark=dict(type="bar", cursor="pointer"), width=260,
+                height=dict(step=max(4, min(18, 420/len(layers)))),
+                transform=[dict(filter="datum.criterion == criterion")],
+                encoding=dict(y=y, x=x, color=dark, tooltip=tip))
+
+# %% ../../nbs/api/explore/15_coverage.ipynb #26891821
+def _curve(n:int, whole:list[dict]) -> dict:
+    "When the units of the chosen layer were reached."
+    x = dict(field="n", type="quantitative", scale=dict(type="log", domain=[1, max(n, 2)]), title="number of inputs")
+    y = dict(type="quantitative", scale=dict(domain=[0, 1]), title="share reached")
+    tip = [dict(field="n", title="inputs"), dict(field="reached", format=".1%")]
+    line = dict(transform=[dict(filter="datum.criterion == criterion"), dict(filter=dict(param="layer")),
+                           dict(flatten=["n", "reached"])],
+                mark=dict(type="line", interpolate="step-after", point=True, color=COLOURS["clean"]),
+                encoding=dict(x=x, y=y | dict(field="reached"), tooltip=tip))
+    dashed = dict(data=dict(values=whole), transform=[dict(filter="datum.criterion == criterion")],
+                  mark=dict(type="line", strokeDash=[5, 3], color=SERIES[1]),
+                  encoding=dict(x=x, y=y | dict(field="whole"), tooltip=[dict(field="n", title="inputs"),
+                                dict(field="whole", title="whole network", format=".1%")]))
+    return dict(title="Units of the chosen layer, after so many inputs" + (" (dashed: whole network)" if whole else ""),
+                width=340, height=260, layer=[line, *([dashed] if whole else [])])
+
+# %% ../../nbs/api/explore/15_coverage.ipynb #01834c79
+def _coverage_spec(result:xr.Dataset, growth:xr.Dataset|None, state:Mapping[str, Any]) -> dict:
+    "The whole view as data and grammar."
+    n = int(result.attrs.get("n", 1))
+    layers, names = ([str(v) for v in result[k].values] for k in ("layer_name", "criterion"))
+    labels = [criterion_label(c) for c in names]
+    menu = menu_param("criterion", "criterion", labels, criterion_label(state["criterion"]))
+    words = (f"Coverage of {len(layers)} layers by {n} inputs, by {len(labels)} criteria. Choose a layer by click or "
+             f"menu to see when its units were reached.")
+    rows = [dict(hconcat=[_layer_bars(layers, state["layer"]), _curve(n, _growth_rows(growth))], spacing=26)]
+    body = dict(data=dict(values=_rows(result, _places(n))), vconcat=rows)
+    return whole_spec(body, "Coverage", words, [menu], width=760)
+
+# %% ../../nbs/api/explore/15_coverage.ipynb #f7388b74
 def _draw_layers(ax:Axes, result:xr.Dataset, criterion:str, chosen:str) -> None:
     "A bar for each layer, the chosen one dark."
     share = result.layer_coverage.sel(criterion=criterion)
@@ -63,7 +111,7 @@ def _draw_layers(ax:Axes, result:xr.Dataset, criterion:str, chosen:str) -> None:
     total = float(result.coverage.sel(criterion=criterion))
     ax.set_title(f"{criterion_label(criterion)}: {100*total:.1f} % of all", loc="left", fontsize=11)
 
-# %% ../../nbs/api/explore/15_coverage.ipynb #6cfe0fbb
+# %% ../../nbs/api/explore/15_coverage.ipynb #a223f886
 def _draw_reached(ax:Axes, first_image:np.ndarray, n:int, layer:str, growth:xr.DataArray|None) -> None:
     "The share of a layer's units reached after so many of the n inputs; growth (inputs) of the whole network above it."
     first, units = np.sort(first_image[first_image >= 0]) + 1, len(first_image)
@@ -72,64 +120,57 @@ def _draw_reached(ax:Axes, first_image:np.ndarray, n:int, layer:str, growth:xr.D
             label=f"{layer}: units reached")
     if growth is not None:
         ax.plot(growth.inputs, growth, color=SERIES[1], lw=2, ls=(0, (4, 2)), label="whole network, mean of the orders")
-    if ax.get_xscale() != "log": ax.set_xscale("log")
-    ax.set(xlim=(1, n), ylim=(0, 1.02), xlabel="number of inputs", ylabel="share reached")
+    ax.set(xscale="log", xlim=(1, n), ylim=(0, 1.02), xlabel="number of inputs", ylabel="share reached")
     powers = [10**i for i in range(1 + int(np.log10(n)))]
     ax.set_xticks(powers, [f"{v:,}" for v in powers])
     ax.minorticks_off()
-    never = units - len(first)
-    ax.set_title(f"{layer}: {never} of {units} units never reached", loc="left", fontsize=11)
+    ax.set_title(f"{layer}: {units - len(first)} of {units} units never reached", loc="left", fontsize=11)
     ax.legend(frameon=False, loc="lower right")
 
-# %% ../../nbs/api/explore/15_coverage.ipynb #a1ff6b22
-class CoverageExplorer(Panels):
+# %% ../../nbs/api/explore/15_coverage.ipynb #aac5b7b2
+def _coverage_figure(result:xr.Dataset, growth:xr.Dataset|None, state:Mapping[str, Any], first:np.ndarray) -> Figure:
+    "Layers, and the chosen one."
+    figure = Figure(figsize=(9.2, 4.3), dpi=100, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    mean = None
+    if growth is not None and state["criterion"] in growth.criterion:
+        mean = growth.coverage.sel(criterion=state["criterion"]).mean("order")
+    _draw_layers(left, result, state["criterion"], state["layer"])
+    _draw_reached(right, first, max(int(result.attrs.get("n", 1)), 2), state["layer"], mean)
+    for ax in (left, right): ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+# %% ../../nbs/api/explore/15_coverage.ipynb #ec134ff3
+class CoverageExplorer(View):
     "Coverage of every layer, and when the units of one were reached; settings: criterion, layer."
     name, call = "coverage", "explore_coverage"
 
-    def __init__(self,
-        result:xr.Dataset, # of `neuron_coverage`
-        growth:xr.Dataset|None, # of `coverage_growth`
-        start:Mapping, # settings to begin with
-    ):
-        self.result, self.growth = result, growth
-        names = [str(c) for c in result.criterion.values]
-        layers = [str(n) for n in result.layer_name.values]
-        controls = dict(criterion=labelled_menu("criterion", [(criterion_label(c), c) for c in names],
-                                                "criterion with its threshold", 330),
-                        layer=value_slider("layer", layers, "whose units are listed"))
-        super().__init__(controls, start)
+    def _spec(self) -> dict: return _coverage_spec(self.sources["result"], self.sources.get("growth"), self.state)
+    def _figure(self) -> Figure:
+        return _coverage_figure(self.sources["result"], self.sources.get("growth"), self.state,
+                                self.table().first_image.to_numpy())
 
     def table(self) -> pd.DataFrame:
         "The units of the layer: their number and the first image that reached them; −1: none."
-        one = self.result.sel(criterion=self.state["criterion"])
+        one = self.sources["result"].sel(criterion=self.state["criterion"])
         mine = one.layer.values == self.state["layer"]
         sizes = [(one.layer.values == n).sum() for n in one.layer_name.values]
         number = one["index"].values if "index" in one else np.concatenate([np.arange(n) for n in sizes])
         return pd.DataFrame(dict(unit=number[mine], covered=one.covered.values[mine],
                                  first_image=one["first"].values[mine]))
 
-    def _paint(self, figure:Figure, state:dict) -> None:
-        longest = max(len(str(n)) for n in self.result.layer_name.values)
-        x = min(0.17, 0.035 + 0.0066*longest)
-        left, right = self._axes(figure, (x, 0.13, 0.42 - x, 0.76), (0.54, 0.13, 0.44, 0.76))
-        growth = None
-        if self.growth is not None and state["criterion"] in self.growth.criterion:
-            growth = self.growth.coverage.sel(criterion=state["criterion"]).mean("order")
-        _draw_layers(left, self.result, state["criterion"], state["layer"])
-        _draw_reached(right, self.table().first_image.to_numpy(), max(int(self.result.attrs.get("n", 1)), 2),
-                      state["layer"], growth)
-        for ax in (left, right): ax.spines[["top", "right"]].set_visible(False)
-
-    def _arguments(self) -> str: return "result" + (", growth" if self.growth is not None else "")
-
-# %% ../../nbs/api/explore/15_coverage.ipynb #63e8c5f0
+# %% ../../nbs/api/explore/15_coverage.ipynb #7540a8d6
 @checked
 def explore_coverage(
     result:xr.Dataset, # of `neuron_coverage`
     growth:xr.Dataset|None=None, # of `coverage_growth`, to be drawn beside the layer; default: without
     **start, # settings to begin with: criterion, layer
-) -> CoverageExplorer: # shows itself in a notebook; `.figure()` for anywhere else
+) -> CoverageExplorer: # shows itself in a notebook, alive without a kernel; `.save("x.html")` is a page
     "Criteria and layers under the hand: what was reached, by which image first, and what never."
     if growth is not None: check_result(growth, "coverage_growth", "growth", ("coverage",))
     check_result(result, "neuron_coverage", needs=("coverage", "covered", "first", "layer_coverage"))
-    return CoverageExplorer(result, growth, start)
+    options = {k: [str(v) for v in result[c].values] for k, c in dict(criterion="criterion", layer="layer_name").items()}
+    for k in start:
+        if k not in options: raise unknown_name("setting", k, options)
+    state = {k: check_choice(k, start.get(k, v[0]), v) for k, v in options.items()}
+    return CoverageExplorer(dict(result=result) | ({} if growth is None else dict(growth=growth)), state)
