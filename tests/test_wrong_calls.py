@@ -304,7 +304,8 @@ EXCEPTIONS = {
         "models.is_own_code models.model_question models.network_titles models.open_model models.sizes_of "
         "run.report_source",
     "made by explore_…, which is called": "explore.BatchNormExplorer explore.CoverageExplorer explore.KernelsExplorer "
-        "explore.RunsExplorer explore.ScoresExplorer explore.StressExplorer",
+        "explore.RunsExplorer explore.ScoresExplorer explore.StressExplorer explore.SweepExplorer "
+        "explore.MatrixExplorer explore.GapsExplorer",
     "a colour map": "figures.LANDSCAPE", "a type": "core.F", "options go to slurm_options": "run.slurm_script",
 }
 

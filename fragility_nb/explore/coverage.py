@@ -159,7 +159,7 @@ class CoverageExplorer(View):
         return pd.DataFrame(dict(unit=number[mine], covered=one.covered.values[mine],
                                  first_image=one["first"].values[mine]))
 
-# %% ../../nbs/api/explore/15_coverage.ipynb #7540a8d6
+# %% ../../nbs/api/explore/15_coverage.ipynb #4ddd6197
 @checked
 def explore_coverage(
     result:xr.Dataset, # of `neuron_coverage`
@@ -169,7 +169,8 @@ def explore_coverage(
     "Criteria and layers under the hand: what was reached, by which image first, and what never."
     if growth is not None: check_result(growth, "coverage_growth", "growth", ("coverage",))
     check_result(result, "neuron_coverage", needs=("coverage", "covered", "first", "layer_coverage"))
-    options = {k: [str(v) for v in result[c].values] for k, c in dict(criterion="criterion", layer="layer_name").items()}
+    dims = dict(criterion="criterion", layer="layer_name")
+    options = {k: [str(v) for v in result[d].values] for k, d in dims.items()}
     for k in start:
         if k not in options: raise unknown_name("setting", k, options)
     state = {k: check_choice(k, start.get(k, v[0]), v) for k, v in options.items()}

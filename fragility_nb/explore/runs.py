@@ -42,7 +42,7 @@ def _check_version(report, what:str) -> None:
     if other:
         raise ValueError(f"Expected `{what}` of schema {SCHEMA!r}, but its schema is {other.pop()!r}: make it anew.")
 
-# %% ../../nbs/api/explore/16_runs.ipynb #918740fd
+# %% ../../nbs/api/explore/16_runs.ipynb #28e5f61a
 def _readable(folder:Path) -> tuple[dict, dict[str, str]]:
     "The results below a folder by their place in it, and why the others are none."
     found, left = dict[str, Any](), dict[str, str]()
@@ -60,7 +60,7 @@ def _reports(runs) -> tuple[dict, dict[str, str]]:
     "Name -> result, at least one; and what was left out."
     if isinstance(runs, Mapping) and not isinstance(runs, (xr.Dataset, xr.DataTree)):
         for name, report in runs.items(): _check_version(report, f"runs[{name!r}]")
-        found, left = {str(k): r for k, r in runs.items()}, {}
+        found, left = {str(k): r for k, r in runs.items()}, dict[str, str]()
     elif not isinstance(runs, str | os.PathLike) or not Path(runs).is_dir():
         raise ValueError(f"Expected `runs` to be a folder or a dict of name -> result, but got {str(runs)!r}.")
     else: found, left = _readable(Path(runs))
@@ -156,7 +156,7 @@ def _run_rows(table:pd.DataFrame, numbers:list[str], pages:Mapping[str, str]) ->
                              **{k: str(table[k].iloc[i]) for k in _NAMES}))
     return rows
 
-# %% ../../nbs/api/explore/16_runs.ipynb #59dd13eb
+# %% ../../nbs/api/explore/16_runs.ipynb #4a372457
 _NAMED = "(name == '' || indexof(lower(datum.run), lower(name)) >= 0)" # part of a run's name
 
 def _kept() -> str:
@@ -176,7 +176,7 @@ def _parallel(runs:list[str], numbers:list[str]) -> dict:
     x = dict(field="number", type="nominal", sort=numbers, axis=dict(title=None, labelAngle=-25, labelLimit=260))
     y = dict(field="place", type="quantitative", axis=None, scale=dict(domain=[-0.05, 1.05]))
     line = dict(mark=dict(type="line", strokeWidth=2), encoding=dict(x=x, y=y, color=_hue(runs)))
-    brush = dict(name="range", select=dict(type="interval", encodings=["x", "y"]))
+    brush = dict(name="brush", select=dict(type="interval", encodings=["x", "y"]))
     point = dict(params=[brush], mark=dict(type="point", filled=True, size=70),
                  encoding=dict(x=x, y=y, color=_hue(runs), shape=dict(field="run", type="nominal", legend=None),
                                tooltip=_tips()))
@@ -184,11 +184,11 @@ def _parallel(runs:list[str], numbers:list[str]) -> dict:
                 transform=[dict(filter=_kept())], width=dict(step=max(46, min(110, 700/len(numbers)))), height=200,
                 layer=[line, point])
 
-# %% ../../nbs/api/explore/16_runs.ipynb #15961502
+# %% ../../nbs/api/explore/16_runs.ipynb #4b2450a4
 def _in_range() -> list[dict]:
     "Keeps runs that have a point in the brushed range; all, while nothing is brushed."
-    return [dict(filter=_kept()), calc("hit", "isDefined(range.place) ? (datum.place != null && datum.place >= "
-            "range.place[0] && datum.place <= range.place[1] && indexof(range.number, datum.number) >= 0) ? 1 : 0 : 1"),
+    return [dict(filter=_kept()), calc("hit", "isDefined(brush.place) ? (datum.place != null && datum.place >= "
+            "brush.place[0] && datum.place <= brush.place[1] && indexof(brush.number, datum.number) >= 0) ? 1 : 0 : 1"),
             dict(joinaggregate=[dict(op="max", field="hit", **{"as": "kept"})], groupby=["run"]),
             dict(filter="datum.kept")]
 
@@ -200,8 +200,8 @@ def _scatter(runs:list[str]) -> dict:
     ops = [dict(op="max", field=f"{k}{s}", **{"as": f"{k}{s}"}) for s in "xy" for k in ("v", "low", "high")]
     both = dict(aggregate=ops, groupby=["run", "model", "data", "seed"])
     same = [calc(f"{k}y", f"across == up ? datum.{k}x : datum.{k}y") for k in ("v", "low", "high")]
-    axis = lambda f, word: dict(field=f, type="quantitative", scale=dict(zero=False), title=word)
-    x, y = axis("vx", "across"), axis("vy", "up")
+    axis = lambda f: dict(field=f, type="quantitative", scale=dict(zero=False, padding=14), title=None)
+    x, y = axis("vx"), axis("vy")
     rule = lambda enc, f: dict(transform=[dict(filter=f"isValid(datum.{f}) && isValid(datum.vx) && isValid(datum.vy)")],
                                mark=dict(type="rule", opacity=0.6), encoding=dict(color=_hue(runs)) | enc)
     tip = [dict(field=k) for k in _NAMES] + [dict(field="vx", title="across"), dict(field="vy", title="up")]
@@ -210,8 +210,8 @@ def _scatter(runs:list[str]) -> dict:
                                          shape=dict(field="run", type="nominal", legend=None)))
     return dict(title=dict(text=dict(expr="up + ' over ' + across"), fontSize=12), transform=[*pair, both, *same],
                 width=300, height=220, layer=[
-                    rule(dict(x=axis("lowx", "across"), x2=dict(field="highx"), y=y), "lowx"),
-                    rule(dict(y=axis("lowy", "up"), y2=dict(field="highy"), x=x), "lowy"), dots])
+                    rule(dict(x=axis("lowx"), x2=dict(field="highx"), y=y), "lowx"),
+                    rule(dict(y=axis("lowy"), y2=dict(field="highy"), x=x), "lowy"), dots])
 
 # %% ../../nbs/api/explore/16_runs.ipynb #921d1a88
 def _table_part(runs:list[str]) -> dict:
@@ -238,7 +238,7 @@ def _missing_part(table:pd.DataFrame, numbers:list[str], left:Mapping[str, str])
                  mark=dict(type="text", align="left", x=2, limit=0), encoding=dict(text=dict(field="text"),
                  y=dict(field="i", type="ordinal", axis=None)))]
 
-# %% ../../nbs/api/explore/16_runs.ipynb #45e109a7
+# %% ../../nbs/api/explore/16_runs.ipynb #9542ad87
 def _depth_rows(name:str, kind:str, s:xr.Dataset) -> list[dict]:
     "The scores of a run's layers, from the first to the last."
     values = (s[f].sel(kind=kind, filter="combined").values for f in ("score", "low", "high"))
@@ -251,11 +251,11 @@ def _depth_part(scores:Mapping[str, xr.Dataset], runs:list[str], kinds:list[str]
     rows = [row for name, s in scores.items() for k in s.kind.values for row in _depth_rows(name, str(k), s)]
     if not rows: return []
     tip = [dict(field=k) for k in ("run", "layer", "score", "low", "high")]
-    y = dict(field="score", type="quantitative")
+    y = dict(field="score", type="quantitative", title="score")
     x = dict(field="depth", type="quantitative", title="depth (0: first layer, 1: last)")
     line = dict(mark=dict(type="line", point=True), encoding=dict(y=y, tooltip=tip))
     zero = dict(data=dict(values=[dict(zero=0)]), mark=dict(type="rule", color="#888"),
-                encoding=dict(y=dict(field="zero", type="quantitative")))
+                encoding=dict(y=dict(field="zero", type="quantitative", title="score")))
     kept = dict(filter=f"datum.kind == kind && {_NAMED}")
     return [dict(title="Score against depth", data=dict(values=rows), width=300, height=220,
                  layer=[dict(transform=[kept], encoding=dict(x=x, color=_hue(runs)), layer=[line]), zero])]
