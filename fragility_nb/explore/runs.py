@@ -281,14 +281,15 @@ def _runs_spec(table:pd.DataFrame, scores:Mapping[str, xr.Dataset], pages:Mappin
 def _kinds_of(scores:Mapping[str, xr.Dataset]) -> list[str]:
     return sorted({str(k) for s in scores.values() for k in s.kind.values}, key=KINDS.index) or ["clean"]
 
-# %% ../../nbs/api/explore/16_runs.ipynb #0c105af9
+# %% ../../nbs/api/explore/16_runs.ipynb #1c8408fb
 _MARKERS = "osD^vPX" # of the runs, in turn
 
 def _draw_runs(ax:Axes, table:pd.DataFrame, x:str, y:str, total:int) -> None:
     "Two summaries of the runs that pass the filters, each with its name where there is room."
     for i, (name, across, up) in enumerate(zip(table.run, table[x], table[y])):
         ax.plot([across], [up], _MARKERS[i % len(_MARKERS)], ms=9, color=SERIES[i % len(SERIES)])
-        if len(table) <= 12: ax.annotate(name, (across, up), xytext=(7, 4), textcoords="offset points")
+        if len(table) <= 12:
+            ax.annotate(name, (across, up), xytext=(7, 4), textcoords="offset points").set_in_layout(False)
     ax.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
     ax.margins(0.15)
     ax.locator_params(nbins=5)
