@@ -204,12 +204,12 @@ def test_runs_are_kept_by_name_and_by_range(pages):
     page.locator(".vega-bind input[type=text]").fill("")
     wait_until(lambda: len(names()) == 3, 5, "all runs")
     points = page.locator(".fragility-chart g.mark-symbol path")
-    points.nth(0).scroll_into_view_if_needed()
+    page.evaluate("scrollTo(0, 0)")
     boxes = [p.bounding_box() for p in points.all()]
     near = lambda a, b: abs(a["x"] - b["x"]) < 30 and abs(a["y"] - b["y"]) < 25  # noqa: E731
     box = next(b for b in boxes if sum(near(b, c) for c in boxes) == 1)
-    page.mouse.move(box["x"] - 6, box["y"] - 6)
+    page.mouse.move(box["x"] - 6, box["y"] - 2)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] + 6, box["y"] + box["height"] + 6, steps=4)
+    page.mouse.move(box["x"] + box["width"] + 6, box["y"] + box["height"] + 2, steps=4)
     page.mouse.up()
     wait_until(lambda: 0 < len(names()) < 3, 5, "the runs in the range")
