@@ -163,7 +163,7 @@ class _Waiting(_Asking):
         try: return show(work())
         except (ValueError, KeyError, RuntimeError) as e: self._say_fault(e)
 
-# %% ../../nbs/api/explore/22_live.ipynb #b5131b82
+# %% ../../nbs/api/explore/22_live.ipynb #c073acab
 class _Working(_Waiting):
     "Hands wishes to the thread and shows what came out."
     spinner:widgets.HTML
@@ -187,7 +187,7 @@ class _Working(_Waiting):
     def _say_fault(self, error:BaseException) -> None:
         self.message.value = f"<b>Not drawn:</b> {type(error).__name__}: {html.escape(str(error))}"
 
-# %% ../../nbs/api/explore/22_live.ipynb #071163e5
+# %% ../../nbs/api/explore/22_live.ipynb #4492eb05
 class _Shown(_Working):
     "A board of the state, as a page, a figure, a table and files. Subclasses say what is on the board."
     call = "explore" # the function that makes this
@@ -212,7 +212,7 @@ class _Shown(_Working):
                 f'<div class="fragility-numbers">{numbers_html(self.table())}</div></html>')
     def __repr__(self): return f"{self.call}({', '.join(f'{k}={v!r}' for k, v in self.state.items())})"
 
-# %% ../../nbs/api/explore/22_live.ipynb #bf419eaf
+# %% ../../nbs/api/explore/22_live.ipynb #35d7ffc0
 class _Written(_Shown):
     "What is chosen, as files and as code."
     def save(self,
@@ -234,7 +234,7 @@ class _Written(_Shown):
         table = self.table()
         return table.assign(**{k if k not in table else f"chosen {k}": v for k, v in self.state.items()})
 
-# %% ../../nbs/api/explore/22_live.ipynb #963aa117
+# %% ../../nbs/api/explore/22_live.ipynb #4217b5d1
 class _Coded(_Written):
     "The code of what is chosen."
     written:widgets.Textarea
@@ -260,7 +260,7 @@ class _Coded(_Written):
         try: self.written.value, self.written.layout.display = self.code(), None
         except Exception as e: self.message.value = f"<b>No code:</b> {type(e).__name__}: {html.escape(str(e))}"
 
-# %% ../../nbs/api/explore/22_live.ipynb #fb520e31
+# %% ../../nbs/api/explore/22_live.ipynb #78dc75af
 _HIDING = """<style>
 .jp-OutputArea:has(.fragility-explorer) > .jp-OutputArea-child:has(img.jp-needs-light-background) {display: none}
 .fragility-explorer .widget-readout {min-width: 3em; max-width: none; width: auto}
@@ -275,7 +275,7 @@ def in_rows(
     box.add_class("fragility-controls")
     return box
 
-# %% ../../nbs/api/explore/22_live.ipynb #7ec0ce39
+# %% ../../nbs/api/explore/22_live.ipynb #20890936
 class _Freed(_Coded):
     "Widgets that close with their explorer."
     def _begin(self, controls:Mapping[str, widgets.Widget], below:Sequence[widgets.Widget]) -> None:
@@ -290,7 +290,7 @@ class _Freed(_Coded):
         close_widgets(self._widgets)
         self._widgets.clear()
 
-# %% ../../nbs/api/explore/22_live.ipynb #a48fea10
+# %% ../../nbs/api/explore/22_live.ipynb #bdc11795
 def _files(explorer) -> list[widgets.Button]:
     "Buttons that write files and show code."
     made = [button(f"save {s.upper()}", f"save as {s.upper()} beside the notebook", weakly(explorer._write, f".{s}"))
@@ -312,7 +312,7 @@ class _Viewed(_Freed):
         view.add_class("fragility-explorer")
         return view
 
-# %% ../../nbs/api/explore/22_live.ipynb #7461fe1d
+# %% ../../nbs/api/explore/22_live.ipynb #bb518f38
 class _Drawn(_Viewed):
     "The board follows the controls."
     def redraw(self) -> None:
@@ -333,7 +333,7 @@ class _Drawn(_Viewed):
         self.numbers.value = numbers_html(self._table(state, found))
         self.message.value, self.drawn = "", self.drawn + 1
 
-# %% ../../nbs/api/explore/22_live.ipynb #73f3b007
+# %% ../../nbs/api/explore/22_live.ipynb #c062105f
 class _Displayed(_Drawn):
     "In a notebook: a still, and the widgets, which hide it while they live."
     @property
@@ -347,7 +347,7 @@ class _Displayed(_Drawn):
         display(still | words, raw=True, metadata={"needs_background": "light"})
         if bundle: display(bundle | words, raw=True)
 
-# %% ../../nbs/api/explore/22_live.ipynb #950951be
+# %% ../../nbs/api/explore/22_live.ipynb #38f6425d
 class LiveExplorer(_Displayed):
     "Controls above a board that follows them. `.view`: its widget, for `Tab`, `HBox`, Voilà; `.close()` frees it."
     def __init__(self, models:Mapping[str, nn.Module], controls:Mapping, start:Mapping, below:Sequence=()):
@@ -367,7 +367,7 @@ class LiveExplorer(_Displayed):
             self.redraw()
         return self._view
 
-# %% ../../nbs/api/explore/22_live.ipynb #a542e457
+# %% ../../nbs/api/explore/22_live.ipynb #54f90e99
 def named_stressors(
     stressors, # one stressor, several, or a dict of name -> stressor
 ) -> Mapping: # name -> stressor
@@ -379,7 +379,7 @@ def named_stressors(
     if not stressors: raise ValueError("Expected `stressors` to hold at least one stressor, but got none.")
     return stressors
 
-# %% ../../nbs/api/explore/22_live.ipynb #7bcc5538
+# %% ../../nbs/api/explore/22_live.ipynb #76aace26
 def named_models(
     model, # a network, or a dict of one or two
     data, # anything that `as_data` takes

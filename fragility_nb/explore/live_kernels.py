@@ -141,7 +141,7 @@ class _Chosen(_Kernels):
             self.known = {i: dict(images=images, maps=maps, changes=_changes(maps))} # of the last image
         return self.known[i]
 
-# %% ../../nbs/api/explore/25_live_kernels.ipynb #1da2fa7b
+# %% ../../nbs/api/explore/25_live_kernels.ipynb #4b3875be
 class _Told(_Chosen):
     "What was found, in words, pictures and numbers."
     def _table(self, state:dict, found:dict) -> pd.DataFrame:
@@ -165,7 +165,7 @@ class _Told(_Chosen):
         one = history.mean("init") if "init" in history.dims else history
         return [*parts, Curves(one.epoch.values, {"accuracy without it": one.values}, "accuracy without it", "epoch")]
 
-# %% ../../nbs/api/explore/25_live_kernels.ipynb #e36ffb01
+# %% ../../nbs/api/explore/25_live_kernels.ipynb #2b1de622
 class KernelsExplorer(_Told):
     "Kernels, what each is worth, and its map clean, attacked and with noise; settings: kernel, stress, image."
     call = "explore_kernels"
@@ -194,7 +194,7 @@ class KernelsExplorer(_Told):
         data_lines(recipe, self.data)
         return f"result, {models_text(recipe, self.models)}, data, {value_text(recipe, self.attack)}"
 
-# %% ../../nbs/api/explore/25_live_kernels.ipynb #18efa9e2
+# %% ../../nbs/api/explore/25_live_kernels.ipynb #02882c63
 @checked
 def explore_kernels(
     result:xr.Dataset, # of `kernel_dropout` or `kernel_history`

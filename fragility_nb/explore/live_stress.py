@@ -163,7 +163,7 @@ class _Boarded(_Failing):
                                         flip=s.flip(image, state["stressor"])))
         return dict(rows=found)
 
-# %% ../../nbs/api/explore/24_live_stress.ipynb #37d3bd55
+# %% ../../nbs/api/explore/24_live_stress.ipynb #e30e14af
 class _Titled(_Boarded):
     "What is found, in words, pictures and numbers."
     def _row(self, one:dict, severity:float) -> tuple[str, list[Part]]:
@@ -187,7 +187,7 @@ class _Titled(_Boarded):
                               "clean": one["share"][0], "stressed": one["share"][1]}) for one in found["rows"]]
         return pd.concat(each, ignore_index=True)
 
-# %% ../../nbs/api/explore/24_live_stress.ipynb #85b731ce
+# %% ../../nbs/api/explore/24_live_stress.ipynb #9dfab8f3
 class StressExplorer(_Titled):
     "Images under stress; settings: image, images, stressor, severity, method, target."
     call = "explore_stress"
@@ -210,7 +210,7 @@ class StressExplorer(_Titled):
         data_lines(recipe, self.data)
         return f"{models_text(recipe, self.models)}, data, {stressors_text(recipe, self.stressors)}, top={self.top!r}"
 
-# %% ../../nbs/api/explore/24_live_stress.ipynb #57aa77f6
+# %% ../../nbs/api/explore/24_live_stress.ipynb #d88a0348
 @checked
 def explore_stress(
     model, # images in [0, 1] -> logits; or a dict of two networks by name, side by side; come back unchanged

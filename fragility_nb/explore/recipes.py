@@ -102,7 +102,7 @@ def data_lines(
         recipe.lines.append(f"data = ...  # put in your images here: {len(data)} of {data.name}")
     else: _written_lines(recipe, data)
 
-# %% ../../nbs/api/explore/21_recipes.ipynb #4eefcfb3
+# %% ../../nbs/api/explore/21_recipes.ipynb #56c7fd7b
 def _written_lines(recipe:Recipe, data:ImageData) -> None:
     "Images as a file of tensors."
     path, places = recipe.path(".pt"), range(len(data))
@@ -117,9 +117,8 @@ def value_text(
     value, # a stressor or an attack
 ) -> str: # an expression
     "A stressor of the package as its own words; of another one the code says what is to be put in."
-    import fragility_nb.stress as known
-    name = type(value).__name__
-    try: same = repr(eval(repr(value), {name: getattr(known, name)})) == repr(value)
+    name, home = type(value).__name__, type(value).__module__
+    try: same = home.startswith("fragility_nb.stress") and repr(eval(repr(value), {name: type(value)})) == repr(value)
     except Exception: same = False # it is no dataclass of ours
     if not same: return f"...  # put in your own here: {getattr(value, '__name__', name)}"
     recipe.use(name, module="fragility_nb.stress")

@@ -213,7 +213,7 @@ def _scatter(runs:list[str]) -> dict:
                     rule(dict(x=axis("lowx"), x2=dict(field="highx"), y=y), "lowx"),
                     rule(dict(y=axis("lowy"), y2=dict(field="highy"), x=x), "lowy"), dots])
 
-# %% ../../nbs/api/explore/16_runs.ipynb #921d1a88
+# %% ../../nbs/api/explore/16_runs.ipynb #56ab5252
 def _table_part(runs:list[str]) -> dict:
     "Runs in words: whole names, which are links where there is a page, and two numbers with intervals."
     wide = 16 + 6.6*max(len(r) for r in runs)
@@ -238,7 +238,7 @@ def _missing_part(table:pd.DataFrame, numbers:list[str], left:Mapping[str, str])
                  mark=dict(type="text", align="left", x=2, limit=0), encoding=dict(text=dict(field="text"),
                  y=dict(field="i", type="ordinal", axis=None)))]
 
-# %% ../../nbs/api/explore/16_runs.ipynb #9542ad87
+# %% ../../nbs/api/explore/16_runs.ipynb #35fab298
 def _depth_rows(name:str, kind:str, s:xr.Dataset) -> list[dict]:
     "The scores of a run's layers, from the first to the last."
     values = (s[f].sel(kind=kind, filter="combined").values for f in ("score", "low", "high"))
@@ -260,7 +260,7 @@ def _depth_part(scores:Mapping[str, xr.Dataset], runs:list[str], kinds:list[str]
     return [dict(title="Score against depth", data=dict(values=rows), width=300, height=220,
                  layer=[dict(transform=[kept], encoding=dict(x=x, color=_hue(runs)), layer=[line]), zero])]
 
-# %% ../../nbs/api/explore/16_runs.ipynb #9ed82dae
+# %% ../../nbs/api/explore/16_runs.ipynb #2af4fb28
 def _runs_spec(table:pd.DataFrame, scores:Mapping[str, xr.Dataset], pages:Mapping[str, str], left:Mapping[str, str],
                state:Mapping[str, Any]) -> dict:
     "The whole view as data and grammar."
@@ -281,7 +281,7 @@ def _runs_spec(table:pd.DataFrame, scores:Mapping[str, xr.Dataset], pages:Mappin
 def _kinds_of(scores:Mapping[str, xr.Dataset]) -> list[str]:
     return sorted({str(k) for s in scores.values() for k in s.kind.values}, key=KINDS.index) or ["clean"]
 
-# %% ../../nbs/api/explore/16_runs.ipynb #1c8408fb
+# %% ../../nbs/api/explore/16_runs.ipynb #9e373c28
 _MARKERS = "osD^vPX" # of the runs, in turn
 
 def _draw_runs(ax:Axes, table:pd.DataFrame, x:str, y:str, total:int) -> None:
@@ -296,7 +296,7 @@ def _draw_runs(ax:Axes, table:pd.DataFrame, x:str, y:str, total:int) -> None:
     ax.set_title(f"{int((table[x].notna() & table[y].notna()).sum())} of {total} runs", loc="left", fontsize=11)
     ax.spines[["top", "right"]].set_visible(False)
 
-# %% ../../nbs/api/explore/16_runs.ipynb #5dbae2b2
+# %% ../../nbs/api/explore/16_runs.ipynb #58e6e242
 def _runs_figure(table:pd.DataFrame, scores:Mapping[str, xr.Dataset], state:Mapping[str, Any], total:int) -> Figure:
     "Two numbers, and scores against depth."
     figure = Figure(figsize=(9.2, 4.3), dpi=100, layout="constrained")
@@ -315,7 +315,7 @@ def _pages(runs, names:list[str]) -> dict[str, str]:
     found = {n: sorted((Path(runs)/n).glob("*.html")) for n in names}
     return {n: os.path.relpath(some[0]) for n, some in found.items() if some}
 
-# %% ../../nbs/api/explore/16_runs.ipynb #365de34b
+# %% ../../nbs/api/explore/16_runs.ipynb #0f7c496a
 class RunsExplorer(View):
     "Runs side by side; settings: model, data, seed, x, y, kind."
     name, call = "runs", "explore_runs"
@@ -344,7 +344,7 @@ class RunsExplorer(View):
 
     def _loaded(self, folder:str|Path|None) -> list[str]: return _runs_lines(self.sources["runs"], folder)
 
-# %% ../../nbs/api/explore/16_runs.ipynb #b0c3bf43
+# %% ../../nbs/api/explore/16_runs.ipynb #0b1b0179
 def _run_state(table:pd.DataFrame, scores:Mapping[str, xr.Dataset], start:Mapping[str, Any]) -> dict[str, Any]:
     "All settings: those that were given, checked, and the first of each other."
     numbers = _numbers_of(table)
@@ -367,7 +367,7 @@ def _runs_lines(runs, folder:str|Path|None) -> list[str]:
         lines.append(f"runs[{name!r}] = load_result({str(path or f'run{i}.nc')!r}){said}")
     return lines
 
-# %% ../../nbs/api/explore/16_runs.ipynb #ab4a8a5d
+# %% ../../nbs/api/explore/16_runs.ipynb #b0e1499d
 @checked
 def explore_runs(
     runs, # a folder with `result.nc` files below it, or a dict of name -> report, scores or filter sweep
