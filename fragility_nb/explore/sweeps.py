@@ -104,8 +104,9 @@ class SweepExplorer(View):
 # %% ../../nbs/api/explore/17_sweeps.ipynb #3b7066ac
 def _by_network(result:Any) -> dict[str, xr.Dataset]:
     "One result, or several by name."
-    if isinstance(result, xr.Dataset): return {str(result.attrs.get("model", "network")): result}
-    return {str(k): r for k, r in result.items()}
+    one = isinstance(result, xr.Dataset)
+    named:dict[Any, Any] = {result.attrs.get("model", "network"): result} if one else dict(result)
+    return {str(k): r for k, r in named.items()}
 
 # %% ../../nbs/api/explore/17_sweeps.ipynb #5dee749e
 @checked
