@@ -22,7 +22,7 @@ _RENAMED = dict(
 )
 # Tables of one module each, which were public, too.
 _TABLES = dict(
-    ACTIVATIONS="probes.coverage.units:_ACTIVATIONS", ATTRIBUTIONS="explore.live:_ATTRIBUTIONS",
+    ACTIVATIONS="probes.coverage.units:_ACTIVATIONS", ATTRIBUTIONS="explore.live_stress:_ATTRIBUTIONS",
     BASELINES="probes.batchnorm.scores:_BASELINES", CELLS="probes.kernels.scores:_CELLS",
     DARK="explore.scores:_DARK", EDGES="probes.kernels.plots:_EDGES", ERRORS="figures.stress:_ERRORS",
     FROZEN="probes.retraining.plots:_FROZEN", GAPS="probes.batchnorm.plots:_GAPS",

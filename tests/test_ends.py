@@ -449,7 +449,7 @@ def test_a_name_in_a_figure_is_no_formula(name):
     covered = coverage()
     again = covered.assign_coords(layer_name=[name, *covered.layer_name.values[1:]],
                                   layer=("unit", [name if n == "conv1" else n for n in covered.layer.values]))
-    assert not explore_coverage(again).message.value
+    assert explore_coverage(again).spec and explore_coverage(again).figure()
 
 
 def test_an_svg_and_a_widget_hold_no_markup_of_a_name(tmp_path):

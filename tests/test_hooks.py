@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 
 from fragility_nb.data.images import ImageData
-from fragility_nb.explore.live import explore_kernels
+from fragility_nb.explore import explore_kernels
 from fragility_nb.models.activations import look_at, record_activations
 from fragility_nb.models.create import create_model
 from fragility_nb.models.training import fit

@@ -19,7 +19,7 @@ from fragility_nb.core import identity
 from fragility_nb.core.identity import CannotDescribe, describe, file_digests, folder_digest
 from fragility_nb.core.results import Near, PartStore, is_damaged, load_result, provenance, save_result
 from fragility_nb.data.sets import load_data
-from fragility_nb.explore.live import warn_of_another
+from fragility_nb.explore import warn_of_another
 from fragility_nb.measure.matrix import train_test_matrix
 from fragility_nb.measure.sweeps import filter_sweep, stress_sweep
 from fragility_nb.models.checkpoints import checkpoint_facts, read_safetensors, save_checkpoint

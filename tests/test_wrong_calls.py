@@ -309,7 +309,8 @@ EXCEPTIONS = {
         "models.is_own_code models.model_question models.network_titles models.open_model models.sizes_of "
         "run.report_source",
     "made by explore_…, which is called": "explore.BatchNormExplorer explore.CoverageExplorer explore.KernelsExplorer "
-        "explore.RunsExplorer explore.ScoresExplorer explore.StressExplorer explore.BreakingExplorer explore.Breaks",
+        "explore.RunsExplorer explore.ScoresExplorer explore.StressExplorer explore.BreakingExplorer explore.Breaks "
+        "explore.SweepExplorer explore.MatrixExplorer explore.GapsExplorer",
     "a colour map": "figures.LANDSCAPE", "a type": "core.F", "options go to slurm_options": "run.slurm_script",
 }
 
@@ -427,7 +428,7 @@ def test_an_attack_on_what_has_no_gradient_is_one_sentence(network, call):
     with pytest.raises(ValueError, match=words): ATTACKED[call](NETWORKS[network]())
 
 
-def live(name): return getattr(importlib.import_module("fragility_nb.explore.live"), name)
+def live(name): return getattr(importlib.import_module("fragility_nb.explore"), name)
 
 
 @pytest.mark.parametrize("call, named", [*zip(KNOWN.values(), NAMED)], ids=KNOWN)

@@ -31,7 +31,7 @@ from .probe import KernelPlace, dropout_facts, find_kernel_place, scaled_right
 from .probe import sweep_options
 
 # %% ../../../nbs/api/probes/kernels/02_targeting.ipynb #kn000023
-def _noise_of_size(x:Tensor, moved:Tensor, seed:int, index:Tensor) -> Tensor: # (N, C, H, W)
+def noise_of_size(x:Tensor, moved:Tensor, seed:int, index:Tensor) -> Tensor: # (N, C, H, W)
     "Images with random noise whose L2 norm after clipping is that of `moved − x`, image by image (bisection)."
     wanted = (moved - x).flatten(1).norm(dim=1)
     noise = torch.stack([torch.randn(x.shape[1:], generator=generator("noise control", seed, int(i))) for i in index])
@@ -79,7 +79,7 @@ class _Distances:
     def _batch(self, net:nn.Module, start:int, moved:Tensor) -> dict[str, np.ndarray]:
         rows = slice(start, start + len(moved))
         x, y, changed = self.data.batch(rows.start, rows.stop), self.data.labels[rows], [moved]
-        if len(self.sources) > 1: changed.append(_noise_of_size(x, moved, self.seed, self.data.index[rows]))
+        if len(self.sources) > 1: changed.append(noise_of_size(x, moved, self.seed, self.data.index[rows]))
         conv = net.get_submodule(self.place.layer.path)
         look = lambda z: forward_in_blocks(lambda b: _maps(net, conv, b), z.to(self.device), net=net).float()
         clean = look(x)
