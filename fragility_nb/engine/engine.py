@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..core.checks import check_choice, checked, warn_user
 from ..data.sets import pick_device
 from .graph import Untraceable
-from .job import Budget, Edits, Job, exact_float32
+from .job import Budget, Edits, Job
 from .network import Cut, StepNetwork, inference_copy, use_batch_statistics
 from .passes import BoundaryStore, attacked_passes, fixed_passes, tape_rows, whole_passes
 from .steps import run_steps
@@ -64,7 +64,7 @@ class EditEngine:
         answers:bool=False, # what is answered, of `pack_answers`, not only whether it is right
     ) -> np.ndarray: # bool, or int32 (E, S, N); with an attack S = 2: clean, attacked
         "For each edit, stress and image: is the image classified rightly? NaN or infinite logits count as wrong."
-        with exact_float32(self.budget):
+        with torch.inference_mode(False), no_autocast(self.budget.device):
             job = Job(self.net, self.budget, edits, images, labels, attack, batch_size, progress, index, answers)
             with broken_gradients(job.n): done = self._passes(job) # (distinct edits, S·N)
         return done.cpu().numpy().reshape(len(done), -1, job.n)[job.rows]
@@ -73,8 +73,7 @@ class EditEngine:
         images:Tensor, # (N, C, H, W) in [0, 1]; a few are enough
     ) -> int: # a multiple of 32
         "How many images may pass the whole network at once, with the tape of a gradient, within `memory`."
-        network = self._ready(images)
-        return BLOCK if network is None else max(BLOCK, tape_rows(network, self.budget))
+        return BLOCK if (net := self._ready(images)) is None else max(BLOCK, tape_rows(net, self.budget))
 
     def _passes(self, job:Job) -> Tensor: # bool (distinct edits, S·N)
         "The way through the network that fits the job."

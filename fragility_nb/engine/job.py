@@ -6,9 +6,8 @@
 __all__ = ['Edits']
 
 # %% ../../nbs/api/engine/05_job.ipynb #70f41210
-import contextlib
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from ..core.checks import check_number, checked, unknown_name
 from .network import parameter_names
 from ..models.answers import BLOCK
-from ..models.wrap import by_batch, no_autocast
+from ..models.wrap import by_batch
 from ..models.attention import SeparateAttention
 
 # %% ../../nbs/api/engine/05_job.ipynb #d1d8081f
@@ -93,19 +92,6 @@ class Budget:
     def edits(self, peak:int, rows:int) -> int: # peak: most bytes alive per image; rows: images at once
         "Edits that share a batch."
         return int(self.memory / 4 / max(peak * rows, 1)) if self.stack is None else self.stack
-
-# %% ../../nbs/api/engine/05_job.ipynb #jobprec
-@contextlib.contextmanager
-def exact_float32(budget:Budget) -> Iterator[None]:
-    "float32 means float32: no autocast of the caller's, no TensorFloat-32; and no inference mode, for gradients."
-    if budget.device.type != "cuda" or budget.dtype is not torch.float32:
-        with torch.inference_mode(False), no_autocast(budget.device): yield
-        return
-    old = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        with torch.inference_mode(False), no_autocast(budget.device): yield
-    finally: torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = old
 
 # %% ../../nbs/api/engine/05_job.ipynb #jobcheck
 def _check_job(images:Any, labels:Tensor, attack:Any) -> None:

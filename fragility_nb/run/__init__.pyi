@@ -34,8 +34,8 @@ from .probe_words import (
     kernels_text, targeting_text, frozen_text, gain_table, left_out_lines,
 )
 from .pictures import images_of, disagreements, disagreement_rows, separations, separation_rows
-from .trained import training_words, inits_text, inits_table
 from .demo import run_demo
+from .trained import training_words, inits_text, inits_table
 
 __all__ = [
     "cpu_count", "thread_share", "list_gpus", "pick_gpus", "kernel_interpreter", "check_kernel", "WorkerDied",
@@ -56,6 +56,6 @@ __all__ = [
     "estimate_if_long", "run_model", "estimate_run", "summary_table", "coverage_sentence",
     "recalibration_sentence", "kernels_sentence", "retraining_sentence", "coverage_columns", "kernels_text",
     "targeting_text", "frozen_text", "gain_table", "left_out_lines", "images_of", "disagreements",
-    "disagreement_rows", "separations", "separation_rows", "training_words", "inits_text", "inits_table",
-    "run_demo",
+    "disagreement_rows", "separations", "separation_rows", "run_demo", "training_words", "inits_text",
+    "inits_table",
 ]
