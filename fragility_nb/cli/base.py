@@ -10,6 +10,8 @@ import contextlib
 import io
 import os
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -35,8 +37,17 @@ def make_do(*streams) -> None:
 commands = _App(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                 help="How, where and why an image classifier breaks: stress sweeps, synaptic filters, reports.")
 
+# %% ../../nbs/api/cli/00_base.ipynb #cliversn
+def _say_version(asked:bool) -> None:
+    "Prints the version, and that is all."
+    if not asked: return
+    typer.echo(f"fragility_nb {metadata.version('fragility_nb')}")
+    raise typer.Exit
+
+_VERSION = typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+
 @commands.callback()
-def _several() -> None:
+def _several(version:Annotated[bool, _VERSION]=False) -> None:
     "How, where and why an image classifier breaks: stress sweeps, synaptic filters, reports."
 
 # %% ../../nbs/api/cli/00_base.ipynb #03ea8dfb
@@ -48,7 +59,7 @@ def plain_errors():
         typer.secho(f"Error: {str(e) or type(e).__name__}", fg="red", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.secho("Stopped. What is finished is kept; the same command goes on from there.", fg="yellow", err=True)
+        typer.secho("Stopped. What is finished is kept; the same command resumes there.", fg="yellow", err=True)
         raise typer.Exit(130) from None
 
 # %% ../../nbs/api/cli/00_base.ipynb #f376c4b8

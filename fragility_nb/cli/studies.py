@@ -92,7 +92,7 @@ def grid(
                                                   "reaches it can run code as you.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
 ):
-    """Run a study: every combination of its axes, each in a folder of its own. The same command goes on where it was
+    """Run a study: every combination of its axes, each in a folder of its own. The same command resumes where it was
     stopped."""
     given = locals()
     from fragility_nb.run.cluster import stop_on_interrupt

@@ -51,7 +51,7 @@ def train(
     device: Annotated[str | None, DEVICE] = None,
     progress: Annotated[bool, table_option("progress")] = True,
 ):
-    "Train a network; the same command goes on where it was stopped."
+    "Train a network; the same command resumes where it was stopped."
     given = locals()
     from fragility_nb.models.training import train_model
     with plain_errors():

@@ -257,7 +257,7 @@ def _option_facts(s:SweepOptions) -> dict:
                 attack_mode=s.attack_mode if s.attack else None, bn_mode=s.bn_mode, alpha_range=s.alpha_range,
                 precision=s.precision, batch_size=s.batch_size if s.bn_mode == "batch" else None,
                 tolerance=s.tolerance) | (dict(published=1) if s.published else {}) | (
-                    dict(keep=s.keep) if s.keep != "right" else {})
+                    dict(keep=s.keep) if s.keep != "right" else {}) | ({} if s.tune else dict(tune=0))
 
 # %% ../../nbs/api/measure/01_runner.ipynb #ed9099e0
 def _check_options(s:SweepOptions) -> None:

@@ -205,7 +205,7 @@ def plain_disk_errors(
     try: yield
     except (OSError, SafetensorError) as e:
         raise OSError(f"Cannot write `{path}` ({e}). What was there before is still there; make room, and the same "
-                      f"call goes on from it.") from e
+                      f"call resumes from it.") from e
 
 # %% ../../nbs/api/models/10_resume.ipynb #50092bdc
 @contextlib.contextmanager

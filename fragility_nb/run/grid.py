@@ -205,7 +205,7 @@ def _run_all(study:Study, todo:list[Run], engine:Engine, tell, stop:threading.Ev
                     stop.set()
                     full.append(end["error"])
             todo = again
-    if full: raise OSError(f"{full[0]} Nothing is lost: make room in `{study.folder}`, and the same command goes on.")
+    if full: raise OSError(f"{full[0]} Nothing is lost: make room in `{study.folder}`, and the same command resumes.")
 
 # %% ../../nbs/api/run/06_grid.ipynb #056bd7fb
 def _renewed(study:Study) -> Study:
