@@ -95,7 +95,7 @@ def test_the_kernel_explorer_shows_the_map_before_an_activation_in_place(digits)
         explorer = explore_kernels(kernel_dropout(net, few, **QUIET), net, few, kernel=2, image=7)
         maps = explorer._compute(explorer.state)["maps"]
     true = plainly(net, few.batch(7, 8), "0")[0, 2].numpy()
-    assert np.allclose(maps[0], true, atol=1e-5) and true.min() < 0
+    assert np.allclose(maps[0][2], true, atol=1e-5) and true.min() < 0
 
 
 def test_what_is_shown_before_a_call_is_a_copy_and_keywords_count():

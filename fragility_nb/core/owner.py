@@ -177,10 +177,10 @@ def _same_file(handle:int, path:Path) -> bool:
     try: return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
     except FileNotFoundError: return False
 
-def _unlock(handle:int, path:Path) -> None:
-    "Removes the file of a lock that is held, and gives it back."
+def _unlock(handle:int, path:Path|None) -> None:
+    "Gives a lock back; its file goes, if a path is given."
     with contextlib.suppress(OSError): # Windows does not remove what is open
-        if _same_file(handle, path): path.unlink()
+        if path and _same_file(handle, path): path.unlink()
     os.close(handle)
 
 # %% ../../nbs/api/core/07_owner.ipynb #c4142db1
@@ -221,8 +221,9 @@ def own_folder(
         _taken(claim, max(0., until - time.monotonic()), what)
         yield still_ours
     finally:
+        ours = claim.holds() # what was taken over is the other's, and its lock stays
         claim.release()
-        _unlock(handle, lock)
+        _unlock(handle, lock if ours else None)
 
 # %% ../../nbs/api/core/07_owner.ipynb #9a556efe
 @checked
