@@ -20,7 +20,7 @@ from fragility_nb.engine.engine import EditEngine
 from fragility_nb.engine.job import Edits
 from fragility_nb.engine import tuning
 from fragility_nb.engine.tuning import LayerCall
-from fragility_nb.engine.ways import Layer, back_ways, pointwise
+from fragility_nb.engine.ways import LayerOp, back_ways, pointwise
 from fragility_nb.models.wrap import Normalized, model_hash
 from fragility_nb.models.create import create_model
 
@@ -627,12 +627,12 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "_KNOWN", {})
     return tmp_path
 
-STEM = Layer((32, 3, 7, 7), (3, 32, 32), (2, 2), (3, 3))
-BLOCK = Layer((64, 32, 1, 1), (32, 8, 8))
+STEM = LayerOp((32, 3, 7, 7), (3, 32, 32), (2, 2), (3, 3))
+BLOCK = LayerOp((64, 32, 1, 1), (32, 8, 8))
 
 @pytest.mark.quick
-@pytest.mark.parametrize("layer", [STEM, BLOCK, Layer((64, 64), (6, 64)),
-                                   Layer((64, 64, 3, 3), (64, 1, 1), padding=(1, 1))],
+@pytest.mark.parametrize("layer", [STEM, BLOCK, LayerOp((64, 64), (6, 64)),
+                                   LayerOp((64, 64, 3, 3), (64, 1, 1), padding=(1, 1))],
                          ids=["stem", "pointwise", "linear", "tiny"])
 def test_choices_are_kept(own_cache, monkeypatch, layer):
     ways = tuning.chosen_way(layer), tuning.chosen_way(layer, back=True)
@@ -692,7 +692,7 @@ def test_tuned_and_not_give_the_same_answers(own_cache):
 
 @pytest.mark.quick
 def test_a_gradient_of_the_gradient():
-    layer, w = Layer((16, 3, 3, 3), (3, 8, 8), padding=(1, 1)), torch.randn(16, 3, 3, 3, dtype=torch.float32)
+    layer, w = LayerOp((16, 3, 3, 3), (3, 8, 8), padding=(1, 1)), torch.randn(16, 3, 3, 3, dtype=torch.float32)
     x = torch.randn(2, 3, 8, 8, requires_grad=True)
     def twice(f):
         g, = torch.autograd.grad(f(x).square().sum(), x, create_graph=True)

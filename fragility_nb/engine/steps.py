@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from .graph import argument_nodes, main_input
-from .ways import Layer, convolve, linear
+from .ways import LayerOp, convolve, linear
 from .tuning import LayerCall
 
 
@@ -176,13 +176,13 @@ class WeightedStep(GraphStep):
         return ready_layer(self, w.to(self.dtype), None if b is None else b.to(self.dtype), shapes.get(self.reads[0]))
 
 # %% ../../nbs/api/engine/03_steps.ipynb #894e69e3
-def layer_of(step:WeightedStep, w:Tensor, before:Sequence[int]|None) -> Layer|None: # before: (C, h, w), or (…, C)
+def layer_of(step:WeightedStep, w:Tensor, before:Sequence[int]|None) -> LayerOp|None: # before: (C, h, w), or (…, C)
     "The shape of a step's layer, as far as ways are known for it."
     if before is None: return None
-    if step.conv is F.linear: return Layer(tuple(w.shape), tuple(before), dtype=w.dtype) if before else None
+    if step.conv is F.linear: return LayerOp(tuple(w.shape), tuple(before), dtype=w.dtype) if before else None
     if step.conv is not F.conv2d or isinstance(step.geometry[1], str) or len(before) != 3: return None
     stride, padding, dilation = ((g, g) if isinstance(g, int) else tuple(g) for g in step.geometry[:3])
-    return Layer(tuple(w.shape), tuple(before), stride, padding, dilation, step.geometry[3], w.dtype)
+    return LayerOp(tuple(w.shape), tuple(before), stride, padding, dilation, step.geometry[3], w.dtype)
 
 def ready_layer(step:WeightedStep, w:Tensor, b:Tensor|None, before:Sequence[int]|None) -> Callable: # x -> y
     "A step's layer as a function, on inputs of this shape."
@@ -207,7 +207,7 @@ class PooledLinearStep(WeightedStep):
         pixels = torch.eye(before[1]*before[2], device=w.device).view(1, -1, *before[1:]) # each pixel once
         pooling = F.adaptive_avg_pool2d(pixels, self.size).flatten(2)[0].T # (H·W, h·w)
         w = (w.view(-1, pooling.shape[0]) @ pooling.to(w.dtype)).view(len(w), -1) # (out, C·h·w)
-        pooled = LayerCall(Layer(tuple(w.shape), (w.shape[1],), dtype=w.dtype), w, b, self.tune, self.kept)
+        pooled = LayerCall(LayerOp(tuple(w.shape), (w.shape[1],), dtype=w.dtype), w, b, self.tune, self.kept)
         return partial(_flat_linear, call=pooled)
 
 def _pool_linear(x:Tensor, w:Tensor, b:Tensor|None, size:tuple) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..core.identity import user_cache
 from ..core.results import write_atomic
-from .ways import Layer, Product, back_call, back_ways, forward_call, forward_ways, layer_products
+from .ways import LayerOp, Product, back_call, back_ways, forward_call, forward_ways, layer_products
 from .ways import usual_way
 
 # %% ../../nbs/api/engine/02_tuning.ipynb #d4b0ebe8
@@ -102,18 +102,18 @@ _SMALL = 20_000 # multiplications per image below which a layer is not worth mea
 _ROWS, _BYTES = 64, 2**24 # images and bytes that a layer is timed with
 _KNOWN = dict[tuple[str, str], str]() # of this process: (machine, layer) -> way
 
-def layer_key(layer:Layer, back:bool) -> str:
+def layer_key(layer:LayerOp, back:bool) -> str:
     "A layer as text."
     parts = layer.weight, layer.before, layer.stride, layer.padding, layer.dilation, (layer.groups,)
     return " ".join(["back" if back else "forward", str(layer.dtype)[6:], *("x".join(map(str, p)) for p in parts)])
 
-def timing_rows(layer:Layer) -> int:
+def timing_rows(layer:LayerOp) -> int:
     "How many images a layer is timed with: 64, or fewer large ones."
     out = layer_products(layer) // max(1, torch.Size(layer.weight[1:]).numel())
     return max(1, min(_ROWS, _BYTES // (4 * max(torch.Size(layer.before).numel(), out))))
 
 # %% ../../nbs/api/engine/02_tuning.ipynb #0ac091df
-def _timed(layer:Layer, back:bool) -> str:
+def _timed(layer:LayerOp, back:bool) -> str:
     "The fastest way for a layer, timed with random numbers that nobody else draws from."
     n, random = timing_rows(layer), torch.Generator().manual_seed(0)
     draw = lambda *shape: torch.randn(shape, generator=random).to(layer.dtype)
@@ -124,11 +124,11 @@ def _timed(layer:Layer, back:bool) -> str:
     make = (lambda way: back_call(layer, way, w, n)) if back else (lambda way: forward_call(layer, way, w, b, n))
     with torch.no_grad(): return fastest({way: make(way) for way in _ways(layer, back)}, given)
 
-def _ways(layer:Layer, back:bool) -> list[str]: return back_ways(layer) if back else forward_ways(layer)
+def _ways(layer:LayerOp, back:bool) -> list[str]: return back_ways(layer) if back else forward_ways(layer)
 
 # %% ../../nbs/api/engine/02_tuning.ipynb #d281917a
 def chosen_way(
-    layer:Layer,
+    layer:LayerOp,
     back:bool=False, # the way of a gradient
 ) -> str:
     "The fastest way on this machine, measured if nobody has yet."
@@ -144,7 +144,7 @@ def chosen_way(
 class LayerCall:
     "A layer with its weights as a function: x -> y."
     def __init__(self,
-        layer:Layer,
+        layer:LayerOp,
         w:Tensor, # weight
         b:Tensor|None, # bias
         tune:bool=False, # choose by measuring

@@ -17,7 +17,7 @@ from torch import Tensor
 
 # %% ../../nbs/api/engine/01_ways.ipynb #9c819b8d
 @dataclass(frozen=True)
-class Layer:
+class LayerOp:
     "What decides which way is fastest."
     weight:tuple[int, ...] # (C', C/groups, kh, kw), or (C', C) of a linear layer
     before:tuple[int, ...] # shape of the input per image: (C, h, w), or (…, C)
@@ -37,21 +37,21 @@ class Layer:
         return down, across
 
 # %% ../../nbs/api/engine/01_ways.ipynb #72eaa61c
-def layer_products(layer:Layer) -> int:
+def layer_products(layer:LayerOp) -> int:
     "Multiplications per image; those with padding are counted."
     if layer.linear: return math.prod(layer.weight) * math.prod(layer.before[:-1])
     return math.prod(layer.weight) * math.prod(layer.after)
 
-def needed_products(layer:Layer) -> int:
+def needed_products(layer:LayerOp) -> int:
     "Multiplications per image of taps that meet a pixel, which no way can leave out."
     if layer.linear: return layer_products(layer)
     return math.prod(layer.weight[:2]) * math.prod(len(_taps_along(layer, d)) for d in (0, 1))
 
-def is_pointwise(layer:Layer) -> bool:
+def is_pointwise(layer:LayerOp) -> bool:
     "Whether a convolution looks at one pixel at a time."
     return layer.weight[2:] == (1, 1) and layer.padding == (0, 0) and layer.groups == 1
 
-def is_tiny(layer:Layer) -> bool:
+def is_tiny(layer:LayerOp) -> bool:
     "Whether the map has fewer pixels than the kernel."
     return layer.groups == 1 and layer.before[1]*layer.before[2] < layer.weight[2]*layer.weight[3]
 
@@ -67,13 +67,13 @@ def laid_out(w:Tensor, rows:int) -> Tensor: # as `onednn_linear` takes it
     return torch.ops.mkldnn._reorder_linear_weight(w.contiguous(), rows)
 
 # %% ../../nbs/api/engine/01_ways.ipynb #61c07bcc
-def _taps_along(layer:Layer, d:int) -> list[tuple[int, int, int]]:
+def _taps_along(layer:LayerOp, d:int) -> list[tuple[int, int, int]]:
     "Along one axis: which output place, which input place and which tap of the kernel meet."
     place = lambda o, t: o*layer.stride[d] + t*layer.dilation[d] - layer.padding[d]
     meet = [(o, place(o, t), t) for o in range(layer.after[d]) for t in range(layer.weight[d+2])]
     return [(o, i, t) for o, i, t in meet if 0 <= i < layer.before[d+1]]
 
-def dense_matrix(layer:Layer, w:Tensor) -> Tensor: # (H·W·C', h·w·C)
+def dense_matrix(layer:LayerOp, w:Tensor) -> Tensor: # (H·W·C', h·w·C)
     "A convolution's weight (C', C, kh, kw) as one matrix, channels innermost."
     size, out = layer.before[1:], layer.after
     taps = w.permute(2, 3, 0, 1).contiguous() # (kh, kw, C', C)
@@ -102,19 +102,19 @@ def _dense(x:Tensor, w:Tensor, b:Tensor|None, shape:tuple, library:Callable=F.li
     return y.view(-1, *shape).permute(0, 3, 1, 2)
 
 # %% ../../nbs/api/engine/01_ways.ipynb #b3220b1d
-def usual_way(layer:Layer, back:bool=False) -> str:
+def usual_way(layer:LayerOp, back:bool=False) -> str:
     "The way taken without measuring; it is the same everywhere."
     if layer.linear: return "autograd" if back else "flat linear"
     if is_pointwise(layer) and (layer.before[1]*layer.before[2] < 64 or layer.stride != (1, 1)): form = "pixels linear"
     else: form = "dense linear" if is_tiny(layer) else "direct"
     return "autograd" if back else form
 
-def _matrix(layer:Layer, form:str, w:Tensor) -> Tensor: # (out, in)
+def _matrix(layer:LayerOp, form:str, w:Tensor) -> Tensor: # (out, in)
     "A layer's weight as the matrix of a product."
     if form == "pixels": return w.flatten(1)
     return dense_matrix(layer, w) if form == "dense" else w
 
-def forward_ways(layer:Layer) -> list[str]: # the usual one first
+def forward_ways(layer:LayerOp) -> list[str]: # the usual one first
     "Ways to run a layer on a CPU."
     forms = ["flat"] if layer.linear else []
     if not layer.linear and is_pointwise(layer): forms.append("pixels")
@@ -124,7 +124,7 @@ def forward_ways(layer:Layer) -> list[str]: # the usual one first
 
 # %% ../../nbs/api/engine/01_ways.ipynb #a09cc7c9
 def forward_call(
-    layer:Layer,
+    layer:LayerOp,
     way:str, # one of `forward_ways`
     w:Tensor, # weight
     b:Tensor|None, # bias (C',)
@@ -145,7 +145,7 @@ def forward_call(
     return partial(call, w=m, b=b, library=LINEAR[library], **more)
 
 # %% ../../nbs/api/engine/01_ways.ipynb #72e8368d
-def back_ways(layer:Layer) -> list[str]: # the usual one first
+def back_ways(layer:LayerOp) -> list[str]: # the usual one first
     "Ways to bring a gradient (float32) back through a layer on a CPU."
     forms = ["flat"] if layer.linear else []
     if layer.linear: return ["autograd"] + [f"flat {library}" for library in LINEAR]
@@ -159,7 +159,7 @@ def back_ways(layer:Layer) -> list[str]: # the usual one first
     return found + ["phases"] * (few and layer.stride in ((1, 1), (2, 2)) and min(layer.weight[2:]) > 1)
 
 # %% ../../nbs/api/engine/01_ways.ipynb #f51eb5d6
-def _autograd(g:Tensor, w:Tensor, layer:Layer) -> Tensor:
+def _autograd(g:Tensor, w:Tensor, layer:LayerOp) -> Tensor:
     "As torch does it."
     if layer.linear: return g @ w
     x = torch.empty((len(g), *layer.before), dtype=g.dtype, memory_format=torch.channels_last) # only its shape is read
@@ -167,7 +167,7 @@ def _autograd(g:Tensor, w:Tensor, layer:Layer) -> Tensor:
     return torch.ops.aten.convolution_backward(g, x, w, None, layer.stride, layer.padding, layer.dilation, False,
                                                (0, 0), layer.groups, (True, False, False))[0]
 
-def _spread(g:Tensor, w:Tensor, layer:Layer, library:Callable) -> Tensor: # w: (C, C')
+def _spread(g:Tensor, w:Tensor, layer:LayerOp, library:Callable) -> Tensor: # w: (C, C')
     "Back through a 1×1 convolution: pixels that were skipped get 0."
     y = pointwise(g, w, None, (1, 1), library)
     if layer.stride == (1, 1): return y
@@ -176,14 +176,14 @@ def _spread(g:Tensor, w:Tensor, layer:Layer, library:Callable) -> Tensor: # w: (
     return x
 
 # %% ../../nbs/api/engine/01_ways.ipynb #d71cf9bd
-def _flipped(layer:Layer, w:Tensor) -> Callable: # g -> gradient at the input
+def _flipped(layer:LayerOp, w:Tensor) -> Callable: # g -> gradient at the input
     "Back through a convolution of stride 1, as a convolution."
     w = w.flip(2, 3) if layer.groups > 1 else w.flip(2, 3).transpose(0, 1)
     padding = tuple(layer.dilation[d]*(layer.weight[d+2] - 1) - layer.padding[d] for d in (0, 1))
     w = w.contiguous(memory_format=torch.channels_last)
     return partial(convolve, conv=F.conv2d, w=w, b=None, geometry=((1, 1), padding, layer.dilation, layer.groups))
 
-def _phase_axis(layer:Layer, d:int) -> tuple[list[tuple[int, int, int]], int, int, int]:
+def _phase_axis(layer:LayerOp, d:int) -> tuple[list[tuple[int, int, int]], int, int, int]:
     "Along one axis: which place in a square, place of the new kernel and tap meet; the kernel's size, padding, skip."
     s, p = layer.stride[d], layer.padding[d]
     meet = [(a, (a + p - t)//s, t) for a in (0, 1) for t in range(layer.weight[d+2]) if (a + p - t) % s == 0]
@@ -194,7 +194,7 @@ def _phase_axis(layer:Layer, d:int) -> tuple[list[tuple[int, int, int]], int, in
     return [(a, r - low, t) for a, r, t in meet], high - low + 1, need, (need + low)//step
 
 # %% ../../nbs/api/engine/01_ways.ipynb #eb7fb867
-def _phases(layer:Layer, w:Tensor) -> Callable: # g -> gradient at the input
+def _phases(layer:LayerOp, w:Tensor) -> Callable: # g -> gradient at the input
     "Back through a convolution to few channels: 2×2 squares of pixels as channels, then side by side."
     (down, kh, ph, sh), (across, kw, pw, sw) = (_phase_axis(layer, d) for d in (0, 1))
     new = w.new_zeros(w.shape[1], 2, 2, len(w), kh, kw)
@@ -208,7 +208,7 @@ def _phases(layer:Layer, w:Tensor) -> Callable: # g -> gradient at the input
     return back
 
 # %% ../../nbs/api/engine/01_ways.ipynb #f1db64d5
-def back_call(layer:Layer, way:str, w:Tensor, rows:int=0) -> Callable: # g -> gradient at the input
+def back_call(layer:LayerOp, way:str, w:Tensor, rows:int=0) -> Callable: # g -> gradient at the input
     "The gradient at a layer's input as a function of the one at its output; way: of `back_ways`."
     form, _, library = way.partition(" ")
     if form in ("flipped", "phases"): return (_flipped if form == "flipped" else _phases)(layer, w)
