@@ -249,6 +249,7 @@ def why_no_difference(
     if a.inits or b.inits: return "there are several initialisations"
     return "" if all("correct" in s.result for s in (a, b)) else "one did not keep which images are right"
 
+# %% ../../nbs/api/explore/06_score_data.ipynb #a55bee11
 def paired_differences(
     a:Subject, # a model
     b:Subject, # another, with the same layers and filters
