@@ -36,7 +36,8 @@ def _draw_landscape(ax:Axes, shown:Shown, i:int, state:Mapping, letters:bool):
     mesh = ax.imshow(value, cmap=LANDSCAPE, vmin=-shown.top, vmax=shown.top, aspect="auto", interpolation="nearest")
     for (row, column), word in np.ndenumerate(label) if letters else ():
         dark = abs(value[row, column]) > 0.55*shown.top
-        ax.text(column, row, SIGNS[str(word)], ha="center", va="center", fontsize=6.5, color="white" if dark else "0.2")
+        ax.text(column, row, SIGNS[str(word)], ha="center", va="center", fontsize=6.5, in_layout=False,
+                color="white" if dark else "0.2")
     layers, step = shown.subjects[i].layers, -(-value.shape[0]//26)
     ax.set_yticks(range(0, len(layers), step), layers[::step], fontsize=7)
     step = -(-value.shape[1]//10)
