@@ -377,7 +377,8 @@ class _Lively:
 
     def close(self) -> None:
         "Lets go of everything; the same is done where its cell is run again."
-        if self._widget is not None: self._widget.close()
+        if self._widget is not None:
+            for w in (self._widget.layout, self._widget): w.close()
         self._widget = None
         self.sources:dict[str, Any] = {}
         self.__dict__.pop("spec", None)
