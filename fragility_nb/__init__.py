@@ -19,12 +19,14 @@ _RENAMED = dict(
     unknown="unknown_name", match="match_data", in_blocks="forward_in_blocks", looks="look_slices",
     ratio="accuracy_ratio", hold_out="split_holdout",
     frozen="frozen_parameters", architecture="find_architecture", compare_runs="explore_runs",
+    Explorer="LiveExplorer",
 )
 # Tables of one module each, which were public, too.
 _TABLES = dict(
     ACTIVATIONS="probes.coverage.units:_ACTIVATIONS", ATTRIBUTIONS="explore.live_stress:_ATTRIBUTIONS",
     BASELINES="probes.batchnorm.scores:_BASELINES", CELLS="probes.kernels.scores:_CELLS",
     DARK="explore.scores:_DARK", EDGES="probes.kernels.plots:_EDGES", ERRORS="figures.stress:_ERRORS",
+    figure_png="explore.views:png_of",
     FROZEN="probes.retraining.plots:_FROZEN", GAPS="probes.batchnorm.plots:_GAPS",
     LABELS="probes.kernels.scores:LABELS", LABEL_MARKERS="probes.kernels.plots:_LABEL_MARKERS",
     MARKERS="figures.style:_MARKERS", MEASURES="figures.stress:_MEASURES",

@@ -592,7 +592,6 @@ MORE_CALLS = {
     "explore.live_notebook": lambda: dict(notebook=empty_notebook()),
     "explore.explore_sweep": lambda: dict(result=stressed()),
     "explore.explore_stress": lambda: dict(model=model(), data=few(), stressors=noise()),
-    "explore.figure_png": lambda: dict(figure=empty_figure()),
     "explore.point_scores": lambda: dict(result=filtered()),
     "explore.run_table": lambda: dict(runs=dict(a=filtered())),
     "explore.warn_of_another": lambda: dict(model=model(), result=stressed()),
@@ -750,12 +749,6 @@ def outputs(): return get("probes.find_outputs")(model(), images()[:1])
 def empty_notebook():
     import nbformat
     return nbformat.v4.new_notebook()
-
-
-def empty_figure():
-    import matplotlib.pyplot as plt
-    figure, _ = plt.subplots()
-    return figure
 
 
 @cache

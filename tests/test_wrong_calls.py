@@ -296,7 +296,7 @@ EXCEPTIONS = {
         "run.inside_brackets",
     "an error or a warning": "core.CannotDescribe models.StopTraining stress.AttackWarning run.WorkerDied",
     "what others derive from": "stress.Stressor stress.Corruption probes.Criterion probes.Constraint run.Engine "
-        "explore.Explorer explore.LiveExplorer explore.View",
+        "explore.LiveExplorer explore.View",
     "without settings": "probes.NBC probes.SNAC probes.Light",
     "made by the package, for itself": "models.Layer probes.Output probes.UnitReader probes.Units stress.FilterPlan "
         "stress.ControlPlan core.Option core.plain_network data.ClassOrder models.attention_parts models.is_attention "

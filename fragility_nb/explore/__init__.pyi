@@ -3,7 +3,7 @@ from . import (
     base, board, breaking, choices, coverage, live, live_batchnorm, live_kernels, live_stress, recipes, runs,
     score_chart, score_data, scores, sweeps, views,
 )
-from .base import figure_png, check_result, Explorer
+from .base import check_result
 from .views import view_page, live_notebook, View
 from .score_data import point_scores
 from .scores import ScoresExplorer, explore_scores
@@ -17,10 +17,10 @@ from .live_kernels import warn_of_another, KernelsExplorer, explore_kernels
 from .live_batchnorm import BatchNormExplorer, explore_batchnorm
 
 __all__ = [
-    "figure_png", "check_result", "Explorer", "view_page", "live_notebook", "View", "point_scores",
-    "ScoresExplorer", "explore_scores", "Breaks", "breaks_of", "BreakingExplorer", "explore_breaking",
-    "CoverageExplorer", "explore_coverage", "run_table", "RunsExplorer", "explore_runs", "SweepExplorer",
-    "explore_sweep", "MatrixExplorer", "explore_matrix", "GapsExplorer", "explore_gaps", "LiveExplorer",
-    "attribute", "StressExplorer", "explore_stress", "warn_of_another", "KernelsExplorer", "explore_kernels",
-    "BatchNormExplorer", "explore_batchnorm",
+    "check_result", "view_page", "live_notebook", "View", "point_scores", "ScoresExplorer", "explore_scores",
+    "Breaks", "breaks_of", "BreakingExplorer", "explore_breaking", "CoverageExplorer", "explore_coverage",
+    "run_table", "RunsExplorer", "explore_runs", "SweepExplorer", "explore_sweep", "MatrixExplorer",
+    "explore_matrix", "GapsExplorer", "explore_gaps", "LiveExplorer", "attribute", "StressExplorer",
+    "explore_stress", "warn_of_another", "KernelsExplorer", "explore_kernels", "BatchNormExplorer",
+    "explore_batchnorm",
 ]

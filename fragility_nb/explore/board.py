@@ -40,7 +40,6 @@ class Picture:
         else: rgb = (v[:3] if len(v) >= 3 else np.repeat(v[:1], 3, 0)).transpose(1, 2, 0)
         return (255*np.clip(rgb, 0, 1)).round().astype(np.uint8)
 
-# %% ../../nbs/api/explore/20_board.ipynb #e2c3fb58
 @dataclass(frozen=True)
 class Bars:
     "Shares of a few things, under one or more names."
@@ -48,6 +47,7 @@ class Bars:
     shares:Mapping[str, Sequence[float]] # name -> a share in [0, 1] for each row
     words:str # what they are
 
+# %% ../../nbs/api/explore/20_board.ipynb #e2c3fb58
 @dataclass(frozen=True)
 class Curves:
     "Lines over numbers, or columns of which one is chosen."
@@ -80,10 +80,10 @@ def _picture_html(p:Picture, row:str) -> str:
     return (f'<figure><img alt="{alt}" title="{alt}" src="{data_uri(p.pixels())}">'
             f'<figcaption>{html.escape(p.words)}</figcaption></figure>')
 
-# %% ../../nbs/api/explore/20_board.ipynb #ea5aafa2
 _FILLS = ( # of the first, the second, … name; a pattern beside the colour
     "linear-gradient({0}99,{0}99)", "repeating-linear-gradient(135deg,{0}cc 0 4px,{0}66 4px 8px)")
 
+# %% ../../nbs/api/explore/20_board.ipynb #ea5aafa2
 def _bar_cell(share:float, i:int) -> str:
     "A number with a bar behind it."
     fill = _FILLS[i % 2].format(("#0072B2", "#E69F00")[i % 2])
@@ -97,7 +97,6 @@ def _bars_html(p:Bars, row:str) -> str:
     rows = "".join(f'<tr><th scope="row">{html.escape(r)}</th>{cells(i)}</tr>' for i, r in enumerate(p.rows))
     return f'<table><caption>{html.escape(p.words)}</caption><tr><td></td>{head}</tr>{rows}</table>'
 
-# %% ../../nbs/api/explore/20_board.ipynb #5cba99f2
 _WIDE, _HIGH = 260, 96 # of the drawing, before it is scaled
 
 def _ends(values:Sequence) -> tuple[float, float]:
@@ -107,6 +106,7 @@ def _ends(values:Sequence) -> tuple[float, float]:
     low, high = float(v.min()), float(v.max())
     return (low, high) if high > low else (low - 1, high + 1)
 
+# %% ../../nbs/api/explore/20_board.ipynb #5cba99f2
 def _columns_svg(p:Curves, low:float, high:float) -> str:
     "A column for each x, which tells its number under the pointer."
     (heights,), n, parts = p.lines.values(), len(p.x), []
@@ -119,9 +119,9 @@ def _columns_svg(p:Curves, low:float, high:float) -> str:
                      f'<title>{x:g}: {v:.4g}</title></rect>')
     return "".join(parts)
 
-# %% ../../nbs/api/explore/20_board.ipynb #e61dcb69
 _DASHES = ("", "6 3", "2 2") # of the first, the second, … line
 
+# %% ../../nbs/api/explore/20_board.ipynb #e61dcb69
 def _lines_svg(p:Curves, low:float, high:float) -> str:
     "Lines of several colours and patterns."
     first, last, parts = float(min(p.x)), float(max(p.x)), []
@@ -162,7 +162,6 @@ def _facts_html(p:Facts, row:str) -> str:
     rows = "".join(f'<tr><th scope="row">{k}</th><td>{v}</td></tr>' for k, v in told)
     return f'<table><caption>{html.escape(p.words)}</caption>{rows}</table>'
 
-# %% ../../nbs/api/explore/20_board.ipynb #9d1d9a02
 @dataclass(frozen=True)
 class Board:
     "What a network says, in rows."
@@ -174,6 +173,7 @@ def _part_html(part:Part, row:str) -> str:
     makers:dict[type, Callable] = {Picture: _picture_html, Bars: _bars_html, Curves: _curves_html, Facts: _facts_html}
     return makers[type(part)](part, row)
 
+# %% ../../nbs/api/explore/20_board.ipynb #9d1d9a02
 def board_html(
     board:Board, # what to show
 ) -> str: # a section
@@ -188,9 +188,8 @@ BOARD_STYLE = """<style>
 .fragility-board {font-size: 0.95em; line-height: 1.25; color: var(--jp-ui-font-color1, inherit); overflow-x: auto}
 .fragility-board h3 {font-size: 1.1em; margin: 0.3em 0; font-weight: 600}
 .fragility-board h4 {font-size: 1em; margin: 0.5em 0 0.2em; font-weight: 600}
-.fragility-board p {margin: 0.2em 0; opacity: 0.8}
 .fragility-row {display: flex; flex-wrap: wrap; gap: 0.6em; align-items: flex-start}
-.fragility-board figure {margin: 0; display: block}
+.fragility-board p {margin: 0.2em 0; opacity: 0.8} .fragility-board figure {margin: 0; display: block}
 .fragility-board figcaption {max-width: 7em; font-size: 0.85em; text-align: center}
 .fragility-board img {
     width: 6em; height: 6em; object-fit: contain; image-rendering: pixelated; display: block; margin: auto}
@@ -202,8 +201,7 @@ BOARD_STYLE = """<style>
     padding: 0.1em 0.4em; text-align: right; font-weight: normal; min-width: 4.5em}
 .fragility-board th[scope=row] {
     text-align: left; min-width: 0; max-width: 14em; overflow: hidden; text-overflow: ellipsis}
-.fragility-numbers {max-height: 22em; overflow: auto}
-.fragility-numbers table {border-collapse: collapse}
+.fragility-numbers {max-height: 22em; overflow: auto} .fragility-numbers table {border-collapse: collapse}
 .fragility-numbers :is(td, th) {padding: 0.1em 0.6em; text-align: right}
 </style>"""
 
@@ -260,11 +258,11 @@ def _draw_row(figure, head:str, parts:Sequence[Part]) -> None:
             ax.spines[["top", "right"]].set_visible(False)
             ax.tick_params(labelsize="small")
 
-# %% ../../nbs/api/explore/20_board.ipynb #4fe19f54
 class StillFigure(Figure):
     "A figure that a notebook shows with any backend."
     def _repr_png_(self) -> bytes: return png_of(self)
 
+# %% ../../nbs/api/explore/20_board.ipynb #4fe19f54
 def board_figure(
     board:Board, # what to show
 ) -> Figure: # about 9 inches wide

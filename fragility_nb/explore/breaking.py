@@ -194,13 +194,13 @@ def _image_rows(breaks:Breaks, data, levels:np.ndarray) -> list[dict]:
     return [dict(i=int(breaks.index[i]), label=int(breaks.labels[i]), s=texts[j], many=many[i],
                  url=thumbnail(picture(int(breaks.index[i])))) for j, i in enumerate(images)]
 
-# %% ../../nbs/api/explore/11_breaking.ipynb #fe1d1731
 def _case_rows(breaks:Breaks, levels:np.ndarray) -> list[dict]:
     "A row for each case: how many images break there, by filter and level, of all images."
     counts = breaks.broken[:, :, levels].sum(-1)
     texts = pack_numbers(counts.reshape(len(breaks.cases), -1), _COUNT)
     return [dict(case=name, c=i, n=texts[i]) for i, name in enumerate(breaks.cases)]
 
+# %% ../../nbs/api/explore/11_breaking.ipynb #fe1d1731
 def _before_words(breaks:Breaks) -> str:
     "How many images there are, in words."
     kept = int(breaks.broken.any((0, 1, 2)).sum())
@@ -263,9 +263,9 @@ def _grid(breaks:Breaks, levels:np.ndarray, classes:Sequence[str]) -> dict:
                 width=_COLUMNS*_CELL, height=_LINES*(_CELL + 6), encoding=dict(x=x, y=y), layer=[pictures, words],
                 title=dict(text="Right before, wrong here: the right answer → the answer now", fontSize=12))
 
-# %% ../../nbs/api/explore/11_breaking.ipynb #50c930b3
 def _filter_menu(sets:list[str], at:int) -> dict: return menu_param("set", "filter", [*range(len(sets))], at, sets)
 
+# %% ../../nbs/api/explore/11_breaking.ipynb #50c930b3
 def _break_params(breaks:Breaks, levels:np.ndarray, state:Mapping, classes:Sequence[str]) -> list[dict]:
     "Menus and sliders."
     orders = ["smallest margin first", f"broken by most {breaks.what}s", "number of the image"]
@@ -298,6 +298,12 @@ def breaking_spec(
     params = _break_params(breaks, levels, state, data.classes)
     return whole_spec(body, "The images that break", about, params, width=820)
 
+# %% ../../nbs/api/explore/11_breaking.ipynb #1a5c190a
+def _place_of(breaks:Breaks, state:Mapping) -> tuple[int, int, int]:
+    "Numbers of the chosen case, filter and level; of levels the nearest."
+    near = int(np.abs(np.array(breaks.levels) - state["level"]).argmin())
+    return breaks.cases.index(state["case"]), breaks.sets.index(state["filter"]), near
+
 # %% ../../nbs/api/explore/11_breaking.ipynb #a57f158a
 class BreakingExplorer(View):
     "The images that turn from right to wrong; settings: case, filter, level, stress."
@@ -314,14 +320,9 @@ class BreakingExplorer(View):
 
     def _spec(self) -> dict: return breaking_spec(self.breaks, self.data, self.state)
 
-    def _at(self) -> tuple[int, int, int]:
-        b, s = self.breaks, self.state
-        near = int(np.abs(np.array(b.levels) - s["level"]).argmin())
-        return b.cases.index(s["case"]), b.sets.index(s["filter"]), near
-
     def table(self) -> pd.DataFrame:
         "The images that break in the chosen case, the smallest margin first."
-        return breaks_table(self.breaks, *self._at())
+        return breaks_table(self.breaks, *_place_of(self.breaks, self.state))
 
     def _figure(self) -> Figure:
         return _pictures(self.table(), self.data, self.state, _picture_of(self.breaks, self.data))
@@ -358,6 +359,7 @@ def _break_settings(breaks:Breaks, stress:str, start:Mapping) -> dict:
     check_number("level", start.get("level", state["level"]))
     return state | dict(start) | dict(stress=stress)
 
+# %% ../../nbs/api/explore/11_breaking.ipynb #d74dfb76
 @checked
 def explore_breaking(
     result:xr.Dataset, # of `filter_sweep` (better with keep="answers"), `stress_sweep`, `kernel_dropout`, …

@@ -33,8 +33,9 @@ def shade_look(
     dark = 0.3*red + 0.6*green + 0.1*blue < 110
     return f"background: rgb({red},{green},{blue}); color: {'#fff' if dark else '#000'}"
 
-# %% ../../nbs/api/explore/23_choices.ipynb #c72c9409
 MOST = 48 # buttons on a page
+
+# %% ../../nbs/api/explore/23_choices.ipynb #c72c9409
 _STYLE = """
 .{0} {{flex-flow: row wrap; gap: 3px}}
 .{0} .widget-button {{width: 3.2em; height: 3.2em; line-height: 1.2; padding: 0; margin: 0; font-weight: 600;
@@ -88,8 +89,8 @@ class Choices:
         self._dress()
 
 # %% ../../nbs/api/explore/23_choices.ipynb #798ad79d
-class ShownChoices(Choices):
-    "Things with looks and words."
+class _Shown(Choices):
+    "Is told what is to be seen."
     def show(self,
         looks:Sequence[str], # CSS of each thing, or of the first of them: the rest is not shown
         words:Sequence[str], # what each is, read to who does not see it
@@ -105,6 +106,9 @@ class ShownChoices(Choices):
         if moved and page != self.first: self.pages.value = page
         else: self._dress()
 
+# %% ../../nbs/api/explore/23_choices.ipynb #9062d771
+class ShownChoices(_Shown):
+    "Things with looks and words."
     def _dress(self) -> None:
         "Gives the buttons of the page their words, frames and looks."
         (looks, words, marked, chosen), rules = self.seen, [_STYLE.format(self.page.name)]

@@ -33,7 +33,6 @@ def _reached(first:np.ndarray, places:np.ndarray) -> np.ndarray: # (places,)
     known = np.sort(first[first >= 0]) + 1
     return np.searchsorted(known, places, side="right")/max(len(first), 1)
 
-# %% ../../nbs/api/explore/15_coverage.ipynb #654f71c8
 def _rows(result:xr.Dataset, places:np.ndarray) -> list[dict]:
     "A row for each criterion and layer."
     rows, names = [], [str(n) for n in result.layer_name.values]
@@ -47,6 +46,7 @@ def _rows(result:xr.Dataset, places:np.ndarray) -> list[dict]:
                              reached=_reached(first, places).round(4).tolist()))
     return rows
 
+# %% ../../nbs/api/explore/15_coverage.ipynb #654f71c8
 def _growth_rows(growth:xr.Dataset|None) -> list[dict]:
     "How the whole network was reached, over the orders."
     if growth is None: return []

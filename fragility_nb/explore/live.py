@@ -290,13 +290,13 @@ class _Freed(_Coded):
         close_widgets(self._widgets)
         self._widgets.clear()
 
-# %% ../../nbs/api/explore/22_live.ipynb #bdc11795
 def _files(explorer) -> list[widgets.Button]:
     "Buttons that write files and show code."
     made = [button(f"save {s.upper()}", f"save as {s.upper()} beside the notebook", weakly(explorer._write, f".{s}"))
             for s in ("png", "svg", "html", "csv")]
     return [*made, button("show code", "code that makes this very figure", weakly(explorer._show_code))]
 
+# %% ../../nbs/api/explore/22_live.ipynb #bdc11795
 class _Viewed(_Freed):
     "The widget, made when it is first asked for."
     def _make_view(self) -> widgets.VBox:

@@ -57,14 +57,12 @@ def _curves_of(clean:np.ndarray, stressed:np.ndarray, mean:float, deviation:floa
     return Curves(x, lines, "what enters the channel (density)")
 
 # %% ../../nbs/api/explore/26_live_batchnorm.ipynb #14500008
-class _Measured(LiveExplorer):
-    "Gaps, emissions and what enters, each computed when it is first asked for."
+class _Gapped(LiveExplorer):
+    "Gaps and emissions, each computed when it is first asked for."
     data:ImageData
     stressors:Mapping
     gaps:dict[tuple[str, float], xr.Dataset]
     emitted:dict[str, xr.Dataset]
-    entered:dict[tuple, np.ndarray]
-    def _start_measuring(self) -> None: self.gaps, self.emitted, self.entered = {}, {}, {}
 
     def _gap(self, stressor:str, severity:float) -> xr.Dataset:
         "The gap under a stress."
@@ -79,6 +77,12 @@ class _Measured(LiveExplorer):
         if mode not in self.emitted:
             self.emitted[mode] = residual_features(self.model, self.data, modes=mode, progress=False).sel(mode=mode)
         return self.emitted[mode]
+
+# %% ../../nbs/api/explore/26_live_batchnorm.ipynb #6d678c1f
+class _Measured(_Gapped):
+    "What enters a norm; of the last few that were asked for."
+    entered:dict[tuple, np.ndarray]
+    def _start_measuring(self) -> None: self.gaps, self.emitted, self.entered = {}, {}, {}
 
     def _enters(self, layer:str, stressor:str, severity:float) -> np.ndarray: # (C, n)
         key = (layer, stressor, severity)
@@ -111,6 +115,9 @@ class _Channels(_Measured):
         words = [f"channel {i}, mean gap {v:.2f} running standard deviations" for i, v in enumerate(gaps)]
         self.choices.show([shade_look(v, top) for v in gaps], words, [False]*len(gaps), state["channel"])
 
+# %% ../../nbs/api/explore/26_live_batchnorm.ipynb #6289fcf6
+class _Found(_Channels):
+    "What is found of a layer and a channel."
     def _compute(self, state:dict) -> dict:
         key, layer = (state["stressor"], state["severity"]), state["layer"]
         gap, clean, r = self._gap(*key), self._gap(key[0], 0.), self._residual(state["mode"])
@@ -137,12 +144,12 @@ def _channel_facts(norm:Any, c:int, found:dict) -> dict[str, str]:
             "scale γ and shift β": f"{scale:.3g}, {shift:.3g}",
             "emitted without the weights before": f"{found['emitted'][c]:.3g}"}
 
-# %% ../../nbs/api/explore/26_live_batchnorm.ipynb #470bb950
 _PANELS = dict( # what is found -> what it is
     mean="mean of the batch − running mean, running deviations", variance="log of batch variance / running variance",
     emitted="emitted without the weights before")
 
-class _Told(_Channels):
+# %% ../../nbs/api/explore/26_live_batchnorm.ipynb #470bb950
+class _Told(_Found):
     "What was found, in words, curves and numbers."
     def _board(self, state:dict, found:dict) -> Board:
         layer, c = state["layer"], state["channel"]

@@ -70,9 +70,9 @@ def _changes(maps:list[np.ndarray]) -> np.ndarray: # (2, K)
     moved = np.stack([np.linalg.norm(m - flat[0], axis=1) for m in flat[1:]])
     return np.divide(moved, size, out=np.full_like(moved, np.nan), where=size > 0)
 
-# %% ../../nbs/api/explore/25_live_kernels.ipynb #51ddc41e
 _LABELS = ("clean", "attacked", "noise of that size")
 
+# %% ../../nbs/api/explore/25_live_kernels.ipynb #51ddc41e
 def _image_row(images:list[np.ndarray]) -> list[Part]:
     "The images, and what was added, on one scale."
     added = [(v - images[0]).mean(0) for v in images[1:]]

@@ -51,6 +51,7 @@ def model_lines(
     recipe.use("load_checkpoint")
     recipe.lines.append(f"{name} = load_checkpoint({str(save_checkpoint(model, recipe.path('.safetensors')))!r})")
 
+# %% ../../nbs/api/explore/21_recipes.ipynb #bd552354
 def models_text(
     recipe:Recipe, # gets the lines
     models:Mapping[str, nn.Module], # by name
@@ -73,13 +74,13 @@ def result_lines(
     path.unlink() # of our own making: an empty file that held the name
     recipe.lines.append(f"{name} = load_result({str(save_result(result, path))!r})")
 
+# %% ../../nbs/api/explore/21_recipes.ipynb #3ae7e748
 def _rows_text(index:Tensor) -> str:
     "Places as a range, where they are one."
     rows = index.tolist()
     one = range(rows[0], rows[0] + len(rows))
     return repr(one if rows == [*one] else rows)
 
-# %% ../../nbs/api/explore/21_recipes.ipynb #83775344
 def _is_found_again(data:ImageData) -> bool:
     "Whether the name of a data set and the places give these very images."
     name, _, split = data.name.rpartition("/")
@@ -89,6 +90,7 @@ def _is_found_again(data:ImageData) -> bool:
 
 _MOST = 64*2**20 # bytes of images that are written beside a notebook
 
+# %% ../../nbs/api/explore/21_recipes.ipynb #83775344
 def data_lines(
     recipe:Recipe, # gets the lines
     data:ImageData, # as the explorer has it
@@ -102,7 +104,6 @@ def data_lines(
         recipe.lines.append(f"data = ...  # put in your images here: {len(data)} of {data.name}")
     else: _written_lines(recipe, data)
 
-# %% ../../nbs/api/explore/21_recipes.ipynb #56c7fd7b
 def _written_lines(recipe:Recipe, data:ImageData) -> None:
     "Images as a file of tensors."
     path, places = recipe.path(".pt"), range(len(data))
@@ -112,6 +113,7 @@ def _written_lines(recipe:Recipe, data:ImageData) -> None:
                      f"data = ImageData(kept['images'], kept['labels'], {data.classes!r}, {data.name!r}, "
                      f"index=kept['index'])"]
 
+# %% ../../nbs/api/explore/21_recipes.ipynb #56c7fd7b
 def value_text(
     recipe:Recipe, # gets what is to be imported
     value, # a stressor or an attack
@@ -124,7 +126,6 @@ def value_text(
     recipe.use(name, module="fragility_nb.stress")
     return repr(value)
 
-# %% ../../nbs/api/explore/21_recipes.ipynb #8af5a157
 def stressors_text(
     recipe:Recipe, # gets what is to be imported
     stressors:Mapping, # name -> stressor

@@ -56,6 +56,7 @@ def _readable(folder:Path) -> tuple[dict, dict[str, str]]:
             left[name] = " ".join(str(e).split())[:200]
     return found, left
 
+# %% ../../nbs/api/explore/16_runs.ipynb #d3d92209
 def _reports(runs) -> tuple[dict, dict[str, str]]:
     "Name -> result, at least one; and what was left out."
     if isinstance(runs, Mapping) and not isinstance(runs, (xr.Dataset, xr.DataTree)):
@@ -81,6 +82,7 @@ def _scores_in(report) -> xr.Dataset|None:
     s = s.isel(epoch=-1, drop=True) if "epoch" in s.dims else s
     return average_inits(s) if "init" in s.dims else s
 
+# %% ../../nbs/api/explore/16_runs.ipynb #ec630836
 def _score_numbers(s:xr.Dataset) -> dict[str, float]:
     "Mean and lowest score of each kind, the interval of the lowest, and the number of fragile layers."
     out:dict[str, float] = {}
@@ -93,13 +95,13 @@ def _score_numbers(s:xr.Dataset) -> dict[str, float]:
     fragile = (s.label.sel(filter="combined", kind="clean") == "fragile").sum()
     return out | {"fragile layers": float(fragile)}
 
-# %% ../../nbs/api/explore/16_runs.ipynb #8d3cf878
 def _alone(part:xr.Dataset) -> dict[str, float]:
     "The single numbers of a dataset; `x_low` and `x_high` are the interval of `x`."
     out = {str(k): float(v) for k, v in part.data_vars.items() if v.ndim == 0 and v.dtype.kind in "fiu"}
     ends = {k: k.rpartition("_")[0] for k in out if k.endswith(("_low", "_high"))}
     return {f"{ends[k]} {k.rpartition('_')[2]}" if ends.get(k) in out else k: v for k, v in out.items()}
 
+# %% ../../nbs/api/explore/16_runs.ipynb #8d3cf878
 def _facts(report) -> dict[str, str|float]:
     "Model, data, seed and single numbers of a result."
     out:dict[str, str|float] = dict(model="", data="", seed="")
@@ -136,10 +138,10 @@ def _missing(table:pd.DataFrame, number:str) -> str:
     have = "has" if len(lack) == 1 else "have"
     return f"{number}: {len(table) - len(lack)} of {len(table)} runs; {', '.join(map(str, lack))} {have} none"
 
-# %% ../../nbs/api/explore/16_runs.ipynb #d9580b0b
 def _rounded(v:float) -> float|None:
     return None if not np.isfinite(v) else float(f"{v:.5g}")
 
+# %% ../../nbs/api/explore/16_runs.ipynb #d9580b0b
 def _run_rows(table:pd.DataFrame, numbers:list[str], pages:Mapping[str, str]) -> list[dict]:
     "A row for each run and number, with interval, place on its own axis, and page."
     rows = []
@@ -156,13 +158,13 @@ def _run_rows(table:pd.DataFrame, numbers:list[str], pages:Mapping[str, str]) ->
                              **{k: str(table[k].iloc[i]) for k in _NAMES}))
     return rows
 
-# %% ../../nbs/api/explore/16_runs.ipynb #4a372457
 _NAMED = "(name == '' || indexof(lower(datum.run), lower(name)) >= 0)" # part of a run's name
 
 def _kept() -> str:
     "The filters, as an expression."
     return " && ".join([_NAMED, *(f"({k} == 'all' || datum.{k} == {k})" for k in ("model", "data", "seed"))])
 
+# %% ../../nbs/api/explore/16_runs.ipynb #4a372457
 def _tips() -> list[dict]:
     return [dict(field=k) for k in ("run", "model", "data", "seed", "number")] + [dict(field="told", title="value")]
 
@@ -192,6 +194,7 @@ def _in_range() -> list[dict]:
             dict(joinaggregate=[dict(op="max", field="hit", **{"as": "kept"})], groupby=["run"]),
             dict(filter="datum.kept")]
 
+# %% ../../nbs/api/explore/16_runs.ipynb #1937811c
 def _scatter(runs:list[str]) -> dict:
     "Two numbers against each other, with their intervals."
     pair = [*_in_range(), dict(filter="datum.number == across || datum.number == up"),
@@ -229,6 +232,7 @@ def _table_part(runs:list[str]) -> dict:
                          cell("datum.number == across", "told", say("across"), 190),
                          cell("datum.number == up", "told", say("up"), 190)], spacing=6)
 
+# %% ../../nbs/api/explore/16_runs.ipynb #d47536ef
 def _missing_part(table:pd.DataFrame, numbers:list[str], left:Mapping[str, str]) -> list[dict]:
     "What some runs lack, in words."
     told = [w for n in numbers if (w := _missing(table, n))] + [f"not read: {k} ({v})" for k, v in left.items()]
@@ -238,7 +242,6 @@ def _missing_part(table:pd.DataFrame, numbers:list[str], left:Mapping[str, str])
                  mark=dict(type="text", align="left", x=2, limit=0), encoding=dict(text=dict(field="text"),
                  y=dict(field="i", type="ordinal", axis=None)))]
 
-# %% ../../nbs/api/explore/16_runs.ipynb #35fab298
 def _depth_rows(name:str, kind:str, s:xr.Dataset) -> list[dict]:
     "The scores of a run's layers, from the first to the last."
     values = (s[f].sel(kind=kind, filter="combined").values for f in ("score", "low", "high"))
@@ -246,6 +249,7 @@ def _depth_rows(name:str, kind:str, s:xr.Dataset) -> list[dict]:
                  score=_rounded(float(v)), low=_rounded(float(a)), high=_rounded(float(b)))
             for i, (layer, v, a, b) in enumerate(zip(s.layer.values, *values))]
 
+# %% ../../nbs/api/explore/16_runs.ipynb #35fab298
 def _depth_part(scores:Mapping[str, xr.Dataset], runs:list[str], kinds:list[str]) -> list[dict]:
     "Scores against depth."
     rows = [row for name, s in scores.items() for k in s.kind.values for row in _depth_rows(name, str(k), s)]
@@ -315,6 +319,14 @@ def _pages(runs, names:list[str]) -> dict[str, str]:
     found = {n: sorted((Path(runs)/n).glob("*.html")) for n in names}
     return {n: os.path.relpath(some[0]) for n, some in found.items() if some}
 
+# %% ../../nbs/api/explore/16_runs.ipynb #d9b24e0c
+def _passing(table:pd.DataFrame, state:Mapping[str, Any]) -> pd.DataFrame:
+    "The runs that pass the menus."
+    keep = np.ones(len(table), dtype=bool)
+    for k in ("model", "data", "seed"):
+        if state[k] != "all": keep &= (table[k].astype(str) == state[k]).to_numpy()
+    return table[keep]
+
 # %% ../../nbs/api/explore/16_runs.ipynb #0f7c496a
 class RunsExplorer(View):
     "Runs side by side; settings: model, data, seed, x, y, kind."
@@ -337,10 +349,7 @@ class RunsExplorer(View):
 
     def table(self) -> pd.DataFrame:
         "The runs that pass the filters."
-        keep = np.ones(len(self.rows), dtype=bool)
-        for k in ("model", "data", "seed"):
-            if self.state[k] != "all": keep &= (self.rows[k].astype(str) == self.state[k]).to_numpy()
-        return self.rows[keep]
+        return _passing(self.rows, self.state)
 
     def _loaded(self, folder:str|Path|None) -> list[str]: return _runs_lines(self.sources["runs"], folder)
 

@@ -53,12 +53,12 @@ def _gap_rows(a:Subject, b:Subject) -> list[dict]:
     return [dict(m=2, layer=layer, e=j, s=texts[i, j], c="") for i, layer in enumerate(a.layers)
             for j in range(len(a.epochs))]
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #2fc85798
 def _place(shown:Shown, kind:str, by:str="base") -> str:
     "Where in the text of a cell the score of a kind stands, by a baseline."
     sizes = len(shown.facts["inits"]), len(shown.first.filters), len(shown.first.kinds)
     return f"((({by}*{sizes[0]} + init)*{sizes[1]} + filter)*{sizes[2]} + {kind})*3"
 
+# %% ../../nbs/api/explore/07_score_chart.ipynb #2fc85798
 def _score_fields(shown:Shown, kind:str, by:str="base", tail:str="") -> list[dict]:
     "Score, bounds and label of a cell; `tail` stands after their names."
     at = _place(shown, kind, by)
@@ -70,7 +70,6 @@ def _score_fields(shown:Shown, kind:str, by:str="base", tail:str="") -> list[dic
     gap = f"{low} > 0 ? 'more' : {high} < 0 ? 'less' : 'undecided'"
     return [*fields, calc(f"label{tail}", f"datum.m == {shown.gap} ? ({gap}) : ({word})")]
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #5b560800
 _NUMBER = "({0} < -3.4 ? ({0} < -3.500001 ? 'undefined' : '−∞') : {0} > 3.5 ? '∞' : format({0}, '+.3f'))"
 
 def _told(tail:str="") -> str:
@@ -100,13 +99,13 @@ def _columns_of(shown:Shown) -> list[dict]:
     if shown.by_kind: return [*several, dict(flatten=["ks"], **{"as": ["k"]}), calc("x", f"datum.m*{n} + datum.k")]
     return [calc("k", "kind"), calc("x", f"datum.m*{n} + datum.e")]
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #f5308bd5
 def _landscape_size(shown:Shown) -> tuple[float, float]: # pixels of a cell
     "How large a cell is: many layers and epochs get small ones."
     columns = (len(shown.columns) + 1)*len(shown.blocks) - 1
     room = 260 if len(shown.blocks) == 1 else 520
     return min(room/columns, 72 if shown.by_kind else 26), max(min(18., 480/len(shown.layers)), 3.2)
 
+# %% ../../nbs/api/explore/07_score_chart.ipynb #f5308bd5
 def _x_axis(shown:Shown) -> dict:
     "The columns, block after block."
     n = len(shown.columns) + 1
@@ -121,7 +120,6 @@ def _y_axis(shown:Shown) -> dict:
     axis = dict(title=None, ticks=False, domain=False, labelOverlap="greedy", labelLimit=110)
     return dict(field="layer", type="nominal", scale=dict(domain=shown.layers, padding=0), sort=None, axis=axis)
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #105dc6c6
 def _colour(shown:Shown) -> dict:
     "One scale for all kinds, filters and models, so that they can be compared."
     steps = np.linspace(-1, 1, 9)
@@ -131,6 +129,7 @@ def _colour(shown:Shown) -> dict:
                   titleLimit=260, tickCount=4)
     return dict(field="score", type="quantitative", scale=scale, legend=legend)
 
+# %% ../../nbs/api/explore/07_score_chart.ipynb #105dc6c6
 def _letters(shown:Shown, width:float, height:float) -> list[dict]:
     "The labels as letters, where there is room, and a star where the word depends on the baseline."
     if min(width, 2*height) < 13: return []
@@ -140,7 +139,6 @@ def _letters(shown:Shown, width:float, height:float) -> list[dict]:
     mark = TEXT | dict(fontSize=min(11, round(height*0.62), round(width*0.42)), aria=False)
     return [dict(transform=[word], mark=mark, encoding=dict(text=dict(field="sign"), color=light))]
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #6fb9adbd
 def _titles(shown:Shown) -> list[dict]:
     "The name of each block over it."
     if len(shown.blocks) < 2: return []
@@ -149,6 +147,7 @@ def _titles(shown:Shown) -> list[dict]:
     encoding = dict(y=dict(value=-9), text=dict(field="name"))
     return [dict(data=dict(values=rows), mark=TEXT | dict(fontSize=12, limit=200), encoding=encoding)]
 
+# %% ../../nbs/api/explore/07_score_chart.ipynb #6fb9adbd
 def _rects(shown:Shown, state:Mapping) -> list[dict]:
     "Cells in colour, pale where undecided, and a frame round the chosen one."
     tip = [dict(field="layer"), dict(field="column", title="score" if shown.by_kind else "epoch"),
@@ -193,10 +192,10 @@ def _main_fields(shown:Shown) -> list[dict]:
             for k in ("low", "high")}
     return [*made, *(calc(f"main_{k}", v) for k, v in ends.items())]
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #80a8d7f1
 _GREY = "#888888"
 _HUES = dict(clean=COLOURS["clean"], adversarial=COLOURS["adversarial"], difference=_GREY, baseline=_GREY, random=_GREY)
 
+# %% ../../nbs/api/explore/07_score_chart.ipynb #80a8d7f1
 def _chosen_cell(shown:Shown) -> list[dict]:
     "The rows of the chosen layer and epoch, one for each model."
     e = "0" if shown.by_kind else "cell_e"
@@ -213,12 +212,12 @@ def _curve_fields(shown:Shown) -> list[dict]:
     return [dict(filter=f"datum.m != {shown.gap}"), *_chosen_cell(shown), calc("is", f"sequence({n})"),
             dict(flatten=["is"], **{"as": ["i"]}), calc("x", "steps[datum.i]"), *read, *known, *_main_fields(shown)]
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #8279f233
 def _y(field:str, top:float) -> dict:
     "Relative accuracy upwards."
     axis = dict(title="accuracy relative to unfiltered", format=".1f", tickCount=6)
     return dict(field=field, type="quantitative", scale=dict(domain=[0, round(top, 3)]), axis=axis)
 
+# %% ../../nbs/api/explore/07_score_chart.ipynb #8279f233
 def _areas(shown:Shown) -> list[dict]:
     "Fragile below the baseline, antifragile above."
     return [dict(mark=dict(type="area", color=COLOURS[name], opacity=0.33, aria=False, clip=True),
@@ -230,12 +229,12 @@ def _line(shown:Shown, field:str, hue, dash:Sequence[int]=(), width:float=2.2) -
     mark = dict(type="line", strokeWidth=width, clip=True, **(dict(strokeDash=list(dash)) if dash else {}))
     return dict(mark=mark, encoding=dict(y=_y(field, shown.most), color=hue))
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #a4a22271
 def _band(shown:Shown, low:str, high:str, hue) -> dict:
     "The interval of a curve."
     return dict(mark=dict(type="area", opacity=0.18, aria=False, clip=True),
                 encoding=dict(y=_y(low, shown.most), y2=dict(field=high), color=hue))
 
+# %% ../../nbs/api/explore/07_score_chart.ipynb #a4a22271
 def _curves_of_one(shown:Shown) -> list[dict]:
     "All curves of one model: by stress, baseline, random removal."
     hue = lambda k: dict(value=_HUES[k])
@@ -246,7 +245,6 @@ def _curves_of_one(shown:Shown) -> list[dict]:
     return [*_areas(shown), *bands, _line(shown, "c_baseline", hue("baseline"), (6, 3)), *random,
             *(_line(shown, f"c_{s}", hue(s)) for s in shown.first.stresses)]
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #7dbb81ba
 def _curves_of_many(shown:Shown) -> list[dict]:
     "The curve of the chosen kind for each model, with what it is compared with."
     hue = dict(field="model", type="nominal", legend=None,
@@ -254,6 +252,7 @@ def _curves_of_many(shown:Shown) -> list[dict]:
     band = [_band(shown, "main_low", "main_high", hue)] if "clean_low" in shown.facts["series"] else []
     return [*band, _line(shown, "floor", hue, (6, 3), 1.4), _line(shown, "main", hue)]
 
+# %% ../../nbs/api/explore/07_score_chart.ipynb #7dbb81ba
 def _brush_layer(shown:Shown) -> dict:
     "Where a drag chooses thresholds; what stands there under the pointer."
     tip = [dict(field="x", title="threshold", format=".3f"), dict(field="main", title="accuracy", format=".3f"),
@@ -289,13 +288,13 @@ def _key(shown:Shown) -> dict:
                 width=300, height=16*len(names), mark=TEXT | dict(align="left", x=0, fontWeight="bold"),
                 encoding=dict(y=y, text=dict(field="words"), color=hue))
 
-# %% ../../nbs/api/explore/07_score_chart.ipynb #b3105b20
 def _table_rows(shown:Shown) -> dict[str, str]: # name -> field
     "What the table tells of each threshold."
     if len(shown.subjects) > 1: return dict(accuracy="main", compared="floor")
     return {"baseline": "c_baseline"} | {k.replace("_", ", "): f"c_{k}" for k in shown.facts["series"]
                                          if not k.endswith(("_low", "_high")) and k != "baseline"}
 
+# %% ../../nbs/api/explore/07_score_chart.ipynb #b3105b20
 def _numbers(shown:Shown) -> dict:
     "The numbers of the thresholds that were chosen, and their mean."
     fields, n = _table_rows(shown), len(shown.facts["x"])

@@ -14,9 +14,9 @@ import xarray as xr
 from ..core.checks import check_number, checked
 from ..core.results import provenance
 from ..measure.differences import same_images
-from ..measure.scores import KINDS, area_weights, average_inits, combined_filters, control_performance
-from ..measure.scores import interval, relabel, relative_performance, safe_ratio, score_draws
-from ..measure.scores import synaptic_scores
+from ..measure.scores import KINDS, area_weights, at_chance, average_inits, combined_filters
+from ..measure.scores import control_performance, derived_attrs, interval, label_scores, relabel
+from ..measure.scores import relative_performance, resampled_means, safe_ratio, synaptic_scores, warn_few
 from .base import check_result
 from .views import Packed, pack_numbers
 
@@ -59,6 +59,65 @@ def filters_of(
     return with_epoch(check_result(result, "filter_sweep", what,
                                    ("accuracy", "reference_accuracy", "removed", "weights")))
 
+# %% ../../nbs/api/explore/06_score_data.ipynb #fe0133e4
+def _areas(result:xr.Dataset, w:np.ndarray) -> np.ndarray: # (sample, stress, layer, filter, epoch)
+    "The area under each image's answers, a layer at a time."
+    order = ("sample", "stress", "filter", "epoch", "threshold")
+    each = range(result.sizes["layer"])
+    return np.stack([result.correct.isel(layer=k).transpose(*order).values @ w for k in each], 2)
+
+def _score_of(flat:np.ndarray, part:list[int]) -> Callable:
+    "A function of areas (…, stress, layer, filter, epoch) and unfiltered accuracies that gives scores, also combined."
+    def score(area, ref):
+        first, *more = np.moveaxis(safe_ratio(area, ref), -4, 0)
+        kinds = np.stack([first - flat, *(r - flat for r in more), *(r - first for r in more)], -4)
+        return np.concatenate([kinds, kinds[..., part, :].mean(-2, keepdims=True)], -2)
+    return score
+
+# %% ../../nbs/api/explore/06_score_data.ipynb #78490726
+def _rule(result:xr.Dataset) -> str: return "simpson" if result.attrs.get("published") else "trapezoid"
+
+def _drawn(result:xr.Dataset, n_boot:int, seed:int) -> tuple[np.ndarray, np.ndarray]:
+    "Scores (kind, layer, filter, epoch), and those of each bootstrap draw."
+    w = area_weights(result.sizes["threshold"], _rule(result))
+    flat = ((1 - result.removed/result.weights) * xr.DataArray(w, dims="threshold")).sum("threshold")
+    flat = flat.broadcast_like(result.epoch).transpose("layer", "filter", "epoch").values
+    area, ref = _areas(result, w), result.reference_correct.transpose("sample", "stress", "epoch").values
+    score, n = _score_of(flat, combined_filters(list(result["filter"].values))), len(area)
+    means = resampled_means(np.concatenate([area.reshape(n, -1), ref.reshape(n, -1)], 1), n_boot, seed)
+    cut, across = area[0].size, (..., None, None, slice(None))
+    draws = score(means[:, :cut].reshape(-1, *area.shape[1:]), means[:, cut:].reshape(-1, *ref.shape[1:])[across])
+    return score(area.mean(0), ref.mean(0, dtype=float)[across]), draws
+
+# %% ../../nbs/api/explore/06_score_data.ipynb #5e8340fe
+def _epoch_parts(result:xr.Dataset) -> list[slice]:
+    "Some epochs at a time, so that the draws of many layers need little room."
+    some = max(1, 600//result.sizes["layer"])
+    return [slice(i, i + some) for i in range(0, result.sizes["epoch"], some)]
+
+def _bounds(result:xr.Dataset, ci:float) -> tuple[np.ndarray, ...]: # score, low, high (kind, layer, filter, epoch)
+    "Scores and bounds of some epochs, without bounds where an accuracy is that of guessing."
+    point, draws = _drawn(result, 1000, 0)
+    ref = result.reference_correct.transpose("sample", "stress", "epoch").values.mean(0)
+    guess = at_chance(ref, result.attrs.get("num_classes"))[:, None, None] | np.isnan(point)
+    low, high = interval(draws, ci)
+    return point, np.where(guess, -np.inf, low), np.where(guess, np.inf, high)
+
+# %% ../../nbs/api/explore/06_score_data.ipynb #bfba98b8
+def _scores_at_once(result:xr.Dataset, ci:float, band:float) -> xr.Dataset: # as of `synaptic_scores`
+    "The scores of a sweep that kept which images are right."
+    if "init" in result.dims: return synaptic_scores(result, ci=ci, band=band)
+    warn_few(result.sizes["sample"])
+    each = [_bounds(result.isel(epoch=some), ci) for some in _epoch_parts(result)]
+    score, low, high = (np.concatenate(parts, -1) for parts in zip(*each))
+    found, dims = dict(score=score, low=low, high=high), ("kind", "layer", "filter", "epoch")
+    found["label"] = label_scores(low, high, band).astype(object)
+    coords = dict(kind=list(KINDS[:len(score)]), layer=result.layer, epoch=result.epoch,
+                  filter=[*result["filter"].values, "combined"])
+    told = dict(baseline="published", simultaneous=0, rule=_rule(result), band=band, ci=ci, n_boot=1000,
+                bootstrap_seed=0, interval_over="images")
+    return xr.Dataset({k: (dims, v) for k, v in found.items()}, coords, derived_attrs(result, "synaptic_scores", **told))
+
 # %% ../../nbs/api/explore/06_score_data.ipynb #3b41852d
 def _fitting(scores:xr.Dataset, result:xr.Dataset) -> xr.Dataset:
     "Scores that came along, if they are those of the result's layers and epochs."
@@ -72,8 +131,8 @@ def _fitting(scores:xr.Dataset, result:xr.Dataset) -> xr.Dataset:
 def _by_baseline(result:xr.Dataset, scores:xr.Dataset|None, band:float) -> dict[str, xr.Dataset]:
     "Scores by the published baseline and, of a sweep that has a random control, by that."
     if scores is not None: found = _fitting(scores, result)
-    elif "correct" in result or "relative_low" in result:
-        found = synaptic_scores(result, ci=result.attrs.get("interval_ci", 0.95), band=band)
+    elif "correct" in result: found = _scores_at_once(result, result.attrs.get("interval_ci", 0.95), band)
+    elif "relative_low" in result: found = synaptic_scores(result, ci=result.attrs["interval_ci"], band=band)
     else: found = point_scores(result, band)
     if "control_correct" not in result: return {"published": found}
     return {"published": found, "random": synaptic_scores(result, baseline="random", ci=found.attrs.get("ci", 0.95),
@@ -217,26 +276,6 @@ def curve_packing(most:float) -> Packed:
     "How curves up to `most` become text."
     return Packed(0., most/7000, 2)
 
-# %% ../../nbs/api/explore/06_score_data.ipynb #13f4b4e2
-def _score_of(flat:np.ndarray, part:list[int]) -> Callable:
-    "A function of areas (stress, layer, filter, epoch) and unfiltered accuracies that gives scores with the combined."
-    def score(area, ref):
-        ratio = safe_ratio(area, ref)
-        kinds = np.stack([ratio[0] - flat, *(r - flat for r in ratio[1:]), *(r - ratio[0] for r in ratio[1:])])
-        return np.concatenate([kinds, kinds[:, :, part].mean(2, keepdims=True)], 2)
-    return score
-
-def _drawn(result:xr.Dataset, n_boot:int, seed:int) -> tuple[np.ndarray, np.ndarray]:
-    "Scores (kind, layer, filter, epoch), and those of each bootstrap draw."
-    rule = "simpson" if result.attrs.get("published") else "trapezoid"
-    w = xr.DataArray(area_weights(result.sizes["threshold"], rule), dims="threshold")
-    area = (result.correct * w).sum("threshold").transpose("sample", "stress", "layer", "filter", "epoch").values
-    flat = ((1 - result.removed/result.weights) * w).sum("threshold")
-    flat = flat.broadcast_like(result.epoch).transpose("layer", "filter", "epoch").values
-    ref = result.reference_correct.transpose("sample", "stress", "epoch").values[:, :, None, None]
-    score = _score_of(flat, combined_filters(list(result["filter"].values)))
-    return score(area.mean(0), ref.mean(0, dtype=float)), score_draws(score, area, ref, n_boot, seed)
-
 # %% ../../nbs/api/explore/06_score_data.ipynb #4100c0fd
 def why_no_difference(
     a:Subject, # a model
@@ -249,6 +288,7 @@ def why_no_difference(
     if a.inits or b.inits: return "there are several initialisations"
     return "" if all("correct" in s.result for s in (a, b)) else "one did not keep which images are right"
 
+# %% ../../nbs/api/explore/06_score_data.ipynb #a55bee11
 def paired_differences(
     a:Subject, # a model
     b:Subject, # another, with the same layers and filters

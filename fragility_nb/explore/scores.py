@@ -36,7 +36,8 @@ def _draw_landscape(ax:Axes, shown:Shown, i:int, state:Mapping, letters:bool):
     mesh = ax.imshow(value, cmap=LANDSCAPE, vmin=-shown.top, vmax=shown.top, aspect="auto", interpolation="nearest")
     for (row, column), word in np.ndenumerate(label) if letters else ():
         dark = abs(value[row, column]) > 0.55*shown.top
-        ax.text(column, row, SIGNS[str(word)], ha="center", va="center", fontsize=6.5, color="white" if dark else "0.2")
+        ax.text(column, row, SIGNS[str(word)], ha="center", va="center", fontsize=6.5, in_layout=False,
+                color="white" if dark else "0.2")
     layers, step = shown.subjects[i].layers, -(-value.shape[0]//26)
     ax.set_yticks(range(0, len(layers), step), layers[::step], fontsize=7)
     step = -(-value.shape[1]//10)
@@ -62,6 +63,8 @@ def _main_of(curves:Mapping, state:Mapping) -> tuple[np.ndarray, np.ndarray]:
     return curves[stress], curves["clean"] if state["kind"] == "difference" else floor
 
 # %% ../../nbs/api/explore/10_scores.ipynb #48ec3829
+_DARK = dict(clean="#00507D", adversarial="#8A5F00", baseline="0.35") # darker shades of colours, for words
+
 def _draw_response(ax:Axes, shown:Shown, state:Mapping) -> None:
     "The response of the chosen cell, of one model or of several."
     one = len(shown.subjects) == 1
@@ -74,11 +77,13 @@ def _draw_response(ax:Axes, shown:Shown, state:Mapping) -> None:
         for s in subject.stresses if one else (): ax.plot(subject.x, curves[s], color=COLOURS[s], lw=2, label=s)
         if one: ax.plot(subject.x, floor, color="0.45", ls="--", lw=1.6, label="compared with")
         else: ax.plot(subject.x, main, color=hue, lw=2, label=shown.blocks[i])
-    ax.legend(frameon=False, fontsize=7.5)
+    shades = [_DARK.get(s, "0.25") for s in [*subject.stresses, "baseline"]] if one else "0.15"
+    ax.legend(frameon=False, fontsize=7.5, labelcolor=shades)
     ax.set(xlim=(0, 1), ylim=(0, shown.most))
     dress_axes(ax, state["layer"] + ("" if shown.by_kind else f", epoch {state['epoch']}"), "normalised threshold",
                "accuracy relative to unfiltered")
 
+# %% ../../nbs/api/explore/10_scores.ipynb #f6074887
 def _scores_figure(shown:Shown, state:Mapping) -> Figure:
     "Landscapes and response side by side."
     n = len(shown.subjects)
@@ -106,6 +111,14 @@ def scores_table(
         told[f"label_{other}"] = words.values.astype(str)
     return pd.DataFrame(told)
 
+# %% ../../nbs/api/explore/10_scores.ipynb #61dde8d2
+def _table_of_all(shown:Shown, state:Mapping) -> pd.DataFrame:
+    "The tables of all models, below each other."
+    e = shown.epochs.index(state["epoch"])
+    tables = [scores_table(s, dict(state, epoch=s.epochs[min(len(s.epochs) - 1, e)])) for s in shown.subjects]
+    if len(tables) == 1: return tables[0]
+    return pd.concat([t.assign(model=name) for t, name in zip(tables, shown.blocks)], ignore_index=True)
+
 # %% ../../nbs/api/explore/10_scores.ipynb #cd35ce1f
 class ScoresExplorer(View):
     "Filter sweeps under the hand; settings: kind, filter, init, layer, epoch, baseline, band."
@@ -128,11 +141,7 @@ class ScoresExplorer(View):
 
     def table(self) -> pd.DataFrame:
         "Every layer's score, interval and label for the chosen kind, filter, epoch and initialisation."
-        shown = self.shown
-        e = shown.epochs.index(self.state["epoch"])
-        tables = [scores_table(s, self.state | dict(epoch=s.epochs[min(len(s.epochs) - 1, e)])) for s in shown.subjects]
-        if len(tables) == 1: return tables[0]
-        return pd.concat([t.assign(model=name) for t, name in zip(tables, shown.blocks)], ignore_index=True)
+        return _table_of_all(self.shown, self.state)
 
 # %% ../../nbs/api/explore/10_scores.ipynb #31aa3d6e
 def _named(result, other) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -150,6 +159,7 @@ def _values(s:xr.Dataset, k:str) -> list:
     if k not in s.dims: return []
     return s[k].values.round(9).tolist() if k == "threshold" else list(map(str, s[k].values))
 
+# %% ../../nbs/api/explore/10_scores.ipynb #184a8920
 def _alike(sweeps:Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     "Sweeps that can stand on common axes: the same filters, thresholds, stresses and initialisations."
     first, *rest = sweeps.values()
@@ -177,6 +187,7 @@ def _settings(shown:Mapping[str, Subject], start:Mapping) -> dict:
     state = {k: check_choice(k, start.get(k, v[0]), v) for k, v in options.items()}
     return state | dict(band=check_number("band", start.get("band", 0.01), low=0, high=0.2))
 
+# %% ../../nbs/api/explore/10_scores.ipynb #4b0a1de4
 @checked
 def explore_scores(
     result, # of `filter_sweep` or `filter_landscape`, or a report's; or several by name: dict of model -> result

@@ -41,7 +41,6 @@ def _sweep_rows(summaries:Mapping[str, xr.Dataset]) -> list[dict]:
                          for x, v, low, high in zip(one.severity.values, *values)]
     return rows
 
-# %% ../../nbs/api/explore/17_sweeps.ipynb #cc340449
 def _tip(*fields:str) -> list[dict]:
     "What the pointer tells."
     return [dict(field=f, title=t or None) for f, _, t in (f.partition(":") for f in fields)]
@@ -51,6 +50,7 @@ def _hues(names:list[str]) -> dict:
     return dict(field="model", type="nominal", scale=dict(domain=names, range=[SERIES[i % len(SERIES)] for i in
                 range(len(names))]), legend=dict(title=None, symbolOpacity=1) if len(names) > 1 else None)
 
+# %% ../../nbs/api/explore/17_sweeps.ipynb #cc340449
 def _sweep_spec(summaries:Mapping[str, xr.Dataset], state:Mapping[str, Any]) -> dict:
     "A panel for each stress: lines with interval bands."
     names, rows = list(summaries), _sweep_rows(summaries)
@@ -71,6 +71,7 @@ def _sweep_spec(summaries:Mapping[str, xr.Dataset], state:Mapping[str, Any]) -> 
     menu = menu_param("measure", "measure", list(_MEASURES), state["measure"], list(_MEASURES.values()))
     return whole_spec(body, "Stress", words, [menu], width=760)
 
+# %% ../../nbs/api/explore/17_sweeps.ipynb #1731b562
 def _figure_of(axs) -> Figure:
     "The figure of one or more axes, which no window keeps."
     figure = np.ravel(np.array(axs, dtype=object))[0].figure
@@ -133,6 +134,7 @@ def _matrix_rows(s:xr.Dataset) -> list[dict]:
                  best=str(s.best.sel(stress=k, severity=x).item()) == str(t))
             for t in s.train.values for k in s.stress.values for x in s.severity.values]
 
+# %% ../../nbs/api/explore/17_sweeps.ipynb #91e2acab
 def _matrix_map(trains:list[str]) -> dict:
     "Accuracies as colours; the best training of each test is framed."
     x = dict(field="severity", type="ordinal", axis=dict(title="tested with severity", labelAngle=0))
@@ -157,8 +159,8 @@ def _matrix_spec(s:xr.Dataset, stress:str) -> dict:
     stresses = [pretty_name(str(k)) for k in s.stress.values]
     x = dict(field="severity", type="quantitative", title="tested with severity")
     y = lambda f: dict(field=f, type="quantitative", scale=dict(domain=[0, 1]), title="accuracy")
-    hue = dict(field="which", type="nominal", scale=dict(domain=["chosen", "first"], range=SERIES[:2]),
-               legend=dict(title=None, symbolOpacity=1))
+    hue = dict(field="which", type="nominal", legend=dict(title=None, symbolOpacity=1))
+    hue["scale"] = dict(domain=["chosen", "first"], range=SERIES[:2])
     some = [dict(filter=f"datum.train == train_train || datum.train == {trains[0]!r}"),
             calc("which", "datum.train == train_train ? 'chosen' : 'first'")]
     lines = dict(transform=some, title="The chosen training, and the first", width=300, height=200,
@@ -169,9 +171,9 @@ def _matrix_spec(s:xr.Dataset, stress:str) -> dict:
     body = dict(data=dict(values=rows), transform=[dict(filter="datum.stress == stress")],
                 vconcat=[dict(hconcat=[_matrix_map(trains), lines], spacing=26)],
                 resolve=dict(scale=dict(color="independent")))
-    menu = menu_param("stress", "tested with", stresses, pretty_name(stress))
     words = f"Accuracy of {len(trains)} trainings, tested at {s.sizes['severity']} severities; click a training."
-    return whole_spec(body, "Trained × tested", words, [menu], width=820)
+    return whole_spec(body, "Trained × tested", words,
+                      [menu_param("stress", "tested with", stresses, pretty_name(stress))], width=820)
 
 # %% ../../nbs/api/explore/17_sweeps.ipynb #6a093a1f
 class MatrixExplorer(View):
@@ -191,6 +193,7 @@ class MatrixExplorer(View):
         "Every training's accuracy at every severity of every stress."
         return pd.DataFrame(_matrix_rows(self.summary))
 
+# %% ../../nbs/api/explore/17_sweeps.ipynb #de3d46fe
 @checked
 def explore_matrix(
     result:xr.Dataset, # of `train_test_matrix` or `matrix_summary`
@@ -238,6 +241,7 @@ def _gap_map(layers:list[str], severities:list[float]) -> dict:
     return dict(title="Mean size of the gap", width=dict(step=34), height=dict(step=max(4, min(20, 420/len(layers)))),
                 encoding=dict(x=x, y=y), layer=[rect, frame])
 
+# %% ../../nbs/api/explore/17_sweeps.ipynb #a223a5cb
 def _gaps_spec(result:xr.Dataset, state:Mapping[str, Any]) -> dict:
     "The map, and the channels of what was chosen."
     layers, severities = [str(v) for v in result.layer_name.values], [float(v) for v in result.severity.values]
@@ -270,6 +274,7 @@ class GapsExplorer(View):
         rows = pd.DataFrame(_gap_rows(self.sources["result"])).drop(columns=["channel", "gap"])
         return rows[rows.measure == self.state["measure"]]
 
+# %% ../../nbs/api/explore/17_sweeps.ipynb #3cff5844
 @checked
 def explore_gaps(
     result:xr.Dataset, # of `statistic_gap`

@@ -106,13 +106,13 @@ def whole_spec(
             "title": dict(text=title, fontSize=16), "usermeta": dict(embedOptions=shown, width=width),
             "params": list(params), "config": view_config(), **body}
 
-# %% ../../nbs/api/explore/01_views.ipynb #80d90745
 def literal(
     value, # names, or anything that JSON has
 ) -> str: # a Vega expression
     "A value inside an expression, whatever letters a name has."
     return json.dumps(value)
 
+# %% ../../nbs/api/explore/01_views.ipynb #80d90745
 def calc(
     name:str, # of the field
     expr:str, # a Vega expression
@@ -163,11 +163,9 @@ _ALIVE = """(() => {
     box.dataset.look = look;
     if (look[1]) spec.vconcat = spec.vconcat.flatMap(row => row.hconcat || [row]);
     spec.config.text.color = look[0] ? '#eee' : '#222';
-    const config = {background: 'transparent'};
-    if (box.view) box.view.finalize();
+    const config = {background: 'transparent'}; if (box.view) box.view.finalize();
     box.view = (await vegaEmbed(place, spec, {theme: look[0] ? 'dark' : undefined, config})).view;
-    box.dataset.alive = '1';
-    const still = box.querySelector(':scope > img'); if (still) still.remove(); };
+    box.dataset.alive = '1';     const still = box.querySelector(':scope > img'); if (still) still.remove(); };
   const all = () => document.querySelectorAll('.fragility-view').forEach(draw);
   const start = () => { all(); addEventListener('resize', all);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => setTimeout(all, 50));
@@ -175,6 +173,7 @@ _ALIVE = """(() => {
   document.readyState === 'loading' ? addEventListener('DOMContentLoaded', start) : start();
 })();"""
 
+# %% ../../nbs/api/explore/01_views.ipynb #e3d5f4e8
 def page_script(
     source:str|None=None, # where a page finds `vega_script`, as an address relative to it; default: in the page itself
 ) -> str: # HTML
@@ -182,7 +181,6 @@ def page_script(
     vega = f'<script src="{html.escape(source)}"></script>' if source else f"<script>{vega_script()}</script>"
     return f"{vega}<script>{_ALIVE}</script>"
 
-# %% ../../nbs/api/explore/01_views.ipynb #d8cf8697
 def chart_html(
     spec:Mapping, # a Vega-Lite chart
     still:str="", # the same as a picture: a data URI, for where no program may run
@@ -239,7 +237,6 @@ def table_html(
     inside = table.round(3).to_html(index=False, border=0)
     return f"<details><summary>{html.escape(caption)}</summary>{inside}</details>"
 
-# %% ../../nbs/api/explore/01_views.ipynb #1da99da9
 def png_of(
     figure:Figure, # any
     dpi:int=100, # dots an inch
@@ -300,8 +297,8 @@ def loading_lines(
     return [f"{name} = load_result({str(path or name + '.nc')!r}){said}"]
 
 # %% ../../nbs/api/explore/01_views.ipynb #e67a8fa0
-class _Coded(_Data):
-    "What is chosen, as code."
+class _Loading(_Data):
+    "How an empty notebook gets what a view is made of."
     def _loaded(self, folder:str|Path|None) -> list[str]:
         "Lines that load what this was made from."
         lines:list[str] = []
@@ -313,6 +310,9 @@ class _Coded(_Data):
             lines.append(f"{name} = {{{', '.join(f'{k!r}: {name}_{i}' for i, k in enumerate(source))}}}")
         return lines
 
+# %% ../../nbs/api/explore/01_views.ipynb #e1e277fe
+class _Coded(_Loading):
+    "What is chosen, as code."
     def code(self,
         folder:str|Path|None=None, # where to save the results for it; default: they are loaded from where they were
     ) -> str: # Python
@@ -328,8 +328,8 @@ class _Coded(_Data):
     def __repr__(self): return f"{self.call}({', '.join(f'{k}={v!r}' for k, v in self.state.items())})"
 
 # %% ../../nbs/api/explore/01_views.ipynb #71ae29cf
-class _Kept(_Coded):
-    "What is chosen, as files."
+class _Paged(_Coded):
+    "What is chosen, as a page, and written in the form that a file's name asks for."
     def page(self) -> str: # HTML
         "A page of its own, which needs no network and no kernel."
         return view_page([chart_html(self.spec), table_html(self.table(), "Table of what was chosen")],
@@ -343,6 +343,9 @@ class _Kept(_Coded):
             said = dict(Keywords=repr(self)) if path.suffix == ".pdf" else dict(Description=repr(self))
             self.figure().savefig(path, dpi=150, metadata=said)
 
+# %% ../../nbs/api/explore/01_views.ipynb #e887fa97
+class _Kept(_Paged):
+    "What is chosen, as files."
     def save(self,
         path:str|Path, # .html: alive, self-contained; .png, .svg, .pdf: the figure; .csv: the table; .json: the chart
     ) -> Path: # as given, or, where a file is there already, with -2, -3, … before the suffix
@@ -374,7 +377,8 @@ class _Lively:
 
     def close(self) -> None:
         "Lets go of everything; the same is done where its cell is run again."
-        if self._widget is not None: self._widget.close()
+        if self._widget is not None:
+            for w in (self._widget.layout, self._widget): w.close()
         self._widget = None
         self.sources:dict[str, Any] = {}
         self.__dict__.pop("spec", None)
@@ -383,7 +387,7 @@ class _Lively:
 class View(_Kept, _Lively):
     "A chart that needs no kernel. It shows itself in a notebook; `.view` is a widget for tabs and boxes."
     def __init__(self,
-        sources:Mapping[str, xr.Dataset], # the results, by the name of the argument
+        sources:Mapping[str, Any], # the results, by the name of the argument
         state:Mapping, # the settings
     ):
         self.sources, self.state, self._widget = dict(sources), dict(state), None
