@@ -28,6 +28,7 @@ from ..core.checks import check_choice, checked
 from ..core.kept import free_path
 from ..core.results import save_result
 from .base import one_of_a_cell, screen_style
+from ..figures.style import plain_texts
 
 # %% ../../nbs/api/explore/01_views.ipynb #8acc8405
 DIGITS = "".join(c for c in map(chr, range(33, 127)) if c not in "\"'\\<>&$`") # letters that JSON and HTML leave alone
@@ -280,7 +281,9 @@ class _Data:
 
     def figure(self) -> Figure:
         "The same for print: a figure of what was chosen."
-        with rc_context(screen_style()): return self._figure()
+        with rc_context(screen_style()): figure = self._figure()
+        plain_texts(figure) # no name is read as a formula
+        return figure
 
 # %% ../../nbs/api/explore/01_views.ipynb #f63363ec
 def loading_lines(
