@@ -76,7 +76,8 @@ def test_efficientnet_lite0_from_the_command_line(tmp_path):
     args = ["run", "--model", "efficientnet_lite_pytorch:EfficientNet.from_name", "--model-options",
             "model_name=efficientnet-lite0,mean=0.5,std=0.5", "--weights", weights, "--data",
             str(tmp_path / "imagenet_photos/val"), "--image-size", "224", "--crop", "0.875", "--n", "16", "--layers",
-            "2", "--thresholds", "2", "--control", "0", "--accuracy-images", "500", "--out", str(tmp_path / "r")]
+            "2", "--thresholds", "2", "--control", "0", "--accuracy-images", "500", "--attack-mode", "fixed",
+            "--stressors", "gaussian_noise", "--out", str(tmp_path / "r")]
     done = CliRunner().invoke(app, args)
     assert done.exit_code == 0, done.output
     result = load_result(tmp_path / "r/result.nc")

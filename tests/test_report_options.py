@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from fragility_nb.cli import app
 from fragility_nb.core.code import read_options
 from fragility_nb.core.results import load_result
+from fragility_nb.data.convert import as_data
 from fragility_nb.data.sets import load_data
 from fragility_nb.models.activations import find_layers, pick_layers
 from fragility_nb.models.answers import predict
@@ -19,7 +20,7 @@ from fragility_nb.models.training import fit, train_model
 from fragility_nb.models.wrap import model_hash
 from fragility_nb.probes.batchnorm.layers import norms_after
 from fragility_nb.run.estimate import Estimate, Rates, duration, estimate_report, report_parameters, section_seconds
-from fragility_nb.run.estimate import smaller_report
+from fragility_nb.run.estimate import forward_seconds, smaller_report
 from fragility_nb.run.in_memory import report
 from fragility_nb.run.parameters import check_template
 
@@ -120,6 +121,19 @@ def test_an_estimate_is_within_a_factor_of_the_report(net, tmp_path):
     began = time.process_time()
     report(net, test, tmp_path, layers=2, thresholds=5, progress=False)
     assert found.seconds / 5 < time.process_time() - began < 5 * found.seconds
+
+
+@pytest.mark.parametrize("pixels, rows", [(8, 32), (224, 2)])
+def test_what_is_timed_is_what_is_counted(pixels, rows):
+    "No image that only fills a block: two large ones once counted as two and took the time of 32."
+    seen = []
+    class Counts(torch.nn.Module):
+        def forward(self, x):
+            seen.append(len(x))
+            return x.flatten(1)[:, :10]
+    few = (torch.rand(40, 1, pixels, pixels), torch.zeros(40, dtype=torch.long))
+    forward_seconds(Counts(), as_data(few), "cpu")
+    assert set(seen) == {rows}
 
 
 def test_the_command_only_estimates(file, tmp_path):

@@ -89,11 +89,12 @@ def forward_seconds(
     device:torch.device|str|None=None, # default: a GPU if there is one
     clock:Callable[[], float]=time.perf_counter, # counts seconds
 ) -> float: # seconds
-    "One image forward, in a small batch."
+    "One image forward, in a block, or with one other if they are large."
     device = pick_device(device)
-    x = data.batch(0, 16).to(device)
-    if x[0].numel() > 1e4: x = x[:2]
-    with evaluating(model, device) as net: return clocked(lambda: _one_pass(net, x), clock) / len(x)
+    x = data.batch(0, BLOCK).to(device)
+    if x[0].numel() > _LARGE: x = x[:2]
+    with evaluating(model, device) as net, filled_up_to(len(x)): # no image is counted that only fills a block
+        return clocked(lambda: _one_pass(net, x), clock) / len(x)
 
 # %% ../../nbs/api/run/12_estimate.ipynb #1b1ad113
 def _image_bytes(model:nn.Module, data:ImageData, device:torch.device) -> int:
@@ -105,7 +106,8 @@ def _image_bytes(model:nn.Module, data:ImageData, device:torch.device) -> int:
     with evaluating(model, device) as net:
         for m in net.modules():
             if not list(m.children()): held.append(m.register_forward_hook(add))
-        try: _one_pass(net, data.batch(0, 1).to(device))
+        try:
+            with filled_up_to(1): _one_pass(net, data.batch(0, 1).to(device))
         finally:
             for h in held: h.remove()
     return total
