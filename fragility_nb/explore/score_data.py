@@ -116,7 +116,8 @@ def _scores_at_once(result:xr.Dataset, ci:float, band:float) -> xr.Dataset: # as
                   filter=[*result["filter"].values, "combined"])
     told = dict(baseline="published", simultaneous=0, rule=_rule(result), band=band, ci=ci, n_boot=1000,
                 bootstrap_seed=0, interval_over="images")
-    return xr.Dataset({k: (dims, v) for k, v in found.items()}, coords, derived_attrs(result, "synaptic_scores", **told))
+    attrs = derived_attrs(result, "synaptic_scores", **told)
+    return xr.Dataset({k: (dims, v) for k, v in found.items()}, coords, attrs)
 
 # %% ../../nbs/api/explore/06_score_data.ipynb #3b41852d
 def _fitting(scores:xr.Dataset, result:xr.Dataset) -> xr.Dataset:
