@@ -157,6 +157,19 @@ def test_holes_and_results_without_intervals(result):
     explore_scores(one, epoch=1).figure()
 
 
+@pytest.mark.parametrize("size", [dict(layers=5, epochs=3), dict(layers=4, epochs=2, attack=False),
+                                  dict(layers=150, epochs=6)], ids=["attack", "clean", "in-parts"])
+def test_scores_drawn_at_once_are_those_of_each_epoch(size):
+    sweep = landscape(samples=50, **size)
+    sweep["reference_correct"][dict(stress=-1, epoch=1)] = False  # no score without an accuracy
+    sweep["reference_accuracy"] = sweep.reference_correct.mean("sample")
+    quick, slow = Subject(filters_of(sweep)).scores, synaptic_scores(sweep)
+    for k in ("score", "low", "high"): np.testing.assert_allclose(quick[k], slow[k], atol=1e-12)
+    told = [{k: v for k, v in s.attrs.items() if k != "created_at"} for s in (quick, slow)]
+    assert (quick.label == slow.label).all() and told[0] == told[1]
+    assert not np.isfinite(slow.low.isel(epoch=1)).all()
+
+
 def test_both_baselines_are_told():
     sweep = fake_sweep(n=80, layers=4)
     table, other = explore_scores(sweep).table(), synaptic_scores(sweep, baseline="random")

@@ -59,8 +59,8 @@ def test_kernels_without_which_images_break(digits):
 def test_images_of_differential_tests_break_where_the_answer_changes():
     rng = np.random.default_rng(0)
     old, new = rng.integers(0, 3, (2, 2, 12))
-    fields = dict(seed_answer=(("model", "sample"), old), answer=(("model", "sample"), new), outcome=("sample",
-                  np.zeros(12, int)),
+    fields = dict(seed_answer=(("model", "sample"), old), answer=(("model", "sample"), new),
+                  outcome=("sample", np.zeros(12, int)),
                   image=(("sample", "channel", "row", "column"), rng.random((12, 1, 8, 8))))
     coords = dict(model=["a", "b"], sample=np.arange(12), label=("sample", old[0]))
     result = xr.Dataset(fields, coords, provenance("differential"))
