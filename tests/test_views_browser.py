@@ -9,7 +9,7 @@ from fragility_nb.measure.scores import label_scores
 
 pytestmark = pytest.mark.browser
 # milliseconds from a signal to the drawn frame; the bars are 50 and 100 on a quiet machine, and this one may be busy
-SOON = {(21, 10): 100, (150, 20): 200}
+SOON = {(21, 10): 250, (150, 20): 500}
 WORDS = "() => [...document.querySelectorAll('.fragility-chart svg text')].map(t => t.textContent)"
 MOVE = """async ([name, values]) => { const view = document.querySelector('.fragility-view').view, took = [];
     for (const v of values) { performance.mark('start'); await view.signal(name, v).runAsync();
