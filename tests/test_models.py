@@ -380,13 +380,17 @@ b = torch.backends
 {TF32[chosen]}
 places = [torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv", torch.backends.cudnn)]
 def flags(): return [getattr(p, "fp32_precision", None) or p.allow_tf32 for p in places]
-before = flags()
+def legacy(): # by the old names, where they can be read
+    try: return b.cudnn.allow_tf32, b.cuda.matmul.allow_tf32
+    except RuntimeError: return "cannot be read"
+old, before = legacy(), flags()
 for _ in range(2):
     with no_autocast(torch.device("cuda")):
         assert not any(f in (True, "tf32") for f in flags()), flags()
         with no_autocast(torch.device("cuda")): pass
         assert not any(f in (True, "tf32") for f in flags()), flags()
     assert flags() == before, (before, flags())
+    assert legacy() == old, (old, legacy())
     try:
         with no_autocast(torch.device("cuda")): raise KeyError
     except KeyError: assert flags() == before

@@ -282,7 +282,7 @@ def _no_tf32() -> Iterator[None]:
     for place, name, _ in old or new: setattr(place, name, False if old else "ieee")
     try: yield
     finally:
-        for flag in new or old: setattr(*flag)
+        for flag in (*old, *new): setattr(*flag) # in this order both ways of reading give what they gave
 
 # %% ../../nbs/api/models/00_wrap.ipynb #ca69324b
 @contextlib.contextmanager
