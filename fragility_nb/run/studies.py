@@ -212,6 +212,7 @@ body { background: #fff; } main, .jp-Notebook { max-width: 60rem; margin: 0 auto
 .jp-RenderedHTMLCommon { font-family: system-ui, sans-serif; font-size: 1.05rem; line-height: 1.5; }
 .jp-RenderedHTMLCommon table { margin: .5rem 0 1rem; font-size: .95rem; }
 .jp-RenderedImage img { max-width: 100%; height: auto; }
+.jp-RenderedHTMLCommon :is(h1, h2, h3) { overflow-wrap: anywhere; }
 .jp-RenderedHTMLCommon pre, .jp-RenderedHTMLCommon pre *, .jp-RenderedHTMLCommon code {
   font-family: ui-monospace, monospace; }
 .jp-OutputArea-prompt, .jp-InputPrompt { display: none; }
