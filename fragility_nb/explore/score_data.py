@@ -17,6 +17,7 @@ from ..measure.differences import same_images
 from ..measure.scores import KINDS, area_weights, at_chance, average_inits, combined_filters
 from ..measure.scores import control_performance, derived_attrs, interval, label_scores, relabel
 from ..measure.scores import relative_performance, resampled_means, safe_ratio, synaptic_scores, warn_few
+from ..measure.simultaneous import student_factor
 from .base import check_result
 from .views import Packed, pack_numbers
 
@@ -210,13 +211,9 @@ def _half_width(subject:Subject, error:xr.DataArray|None, init) -> xr.DataArray|
     "Half the 95 % interval of the curves."
     if "init" in subject.relative.dims and init == "mean":
         k = subject.relative.sizes["init"]
-        return subject.relative.std("init", ddof=min(1, k - 1)) * _student(k) / np.sqrt(k)
+        return subject.relative.std("init", ddof=min(1, k - 1)) * student_factor(max(k, 2), 0.95)
     return None if error is None else 1.96 * _of_init(error, init)
 
-def _student(k:int) -> float:
-    "The 97.5 % point for the mean of k numbers."
-    from scipy.stats import t
-    return float(t.ppf(0.975, max(k - 1, 1)))
 
 # %% ../../nbs/api/explore/06_score_data.ipynb #28674606
 def series_of(

@@ -13,15 +13,12 @@ import numpy as np
 import xarray as xr
 from scipy.stats import t as student_t
 
-from ..core.checks import checked
-from ..core.results import check_kind, provenance
+from ..core.checks import check_choice, check_number, checked
+from ..core.results import check_kind, check_single, provenance
 from .scores import area_weights, areas_of_images, at_chance, check_ci, combined_filters
-from .scores import resampled_means, safe_ratio
+from .scores import draw_weights, node_weights, resampled_means, safe_ratio
 from .severity import crossing, flips_of, mean_and_draws, mean_over, relative_area, with_bounds
 from .simultaneous import simultaneous_interval
-from ..stress.path import between_nodes
-from ..core.checks import check_choice, check_number
-from ..core.results import check_single
 
 # %% ../../nbs/api/measure/10_differences.ipynb #5c69a43f
 CURVE_MEASURES = dict(relative_area=1, half_severity=1, flip_rate=-1, auc=1) # 1 where more is better, else −1
@@ -212,11 +209,7 @@ def _layer_scores(result:xr.Dataset, n_boot:int, seed:int, baseline:str="publish
 # %% ../../nbs/api/measure/10_differences.ipynb #009bde2e
 def _control_area(some:xr.Dataset, w:xr.DataArray) -> np.ndarray: # (sample, layer, draw)
     "Each image's area under every random order, over all filters."
-    one = lambda removed, weights, steps: w.values @ between_nodes(removed, weights, steps)
-    nodes = xr.apply_ufunc(one, some.removed, some.weights, some.control_step, vectorize=True,
-                           input_core_dims=[["threshold"], [], ["node"]], output_core_dims=[["node"]])
-    area = xr.dot(some.control_correct.astype(float), nodes, dim="node").mean("filter")
-    return area.transpose("sample", "layer", "draw").values
+    return areas_of_images(some.control_correct, node_weights(some, w.values), "node").mean(-1).transpose(0, 2, 1)
 
 def _over_orders(area:np.ndarray, control:np.ndarray, right:np.ndarray, n_boot:int, seed:int, orders:int) -> _Drawn:
     "Scores against the mean of the random orders, over images and orders; the orders of each network by themselves."
@@ -224,8 +217,7 @@ def _over_orders(area:np.ndarray, control:np.ndarray, right:np.ndarray, n_boot:i
     means = lambda m: (m[..., :layers], m[..., layers:-1].reshape(*m.shape[:-1], layers, r), m[..., -1:])
     score = lambda m, at: safe_ratio(means(m)[0] - (means(m)[1] * at).sum(-1), means(m)[2])
     both = np.concatenate([area, control.reshape(n, -1), right], 1)
-    drawn = np.random.default_rng([orders, r, layers]).multinomial(r, np.full(r, 1/r), size=(n_boot, layers)) / r
-    at = 1/r + (drawn - 1/r) * np.sqrt(r/max(r - 1, 1)) # spread as large as that of r of many
+    at = draw_weights(n_boot, layers, r, orders)
     return score(both.mean(0), 1/r), score(resampled_means(both, n_boot, seed), at)
 
 # %% ../../nbs/api/measure/10_differences.ipynb #935268f8

@@ -15,11 +15,10 @@ import numpy as np
 import xarray as xr
 from scipy.integrate import simpson, trapezoid
 from scipy.stats import chisquare
-from scipy.stats import t as student_t
 
 from ..core.checks import check_choice, check_number, checked, warn_user
 from ..core.results import check_kind, check_single, provenance
-from .simultaneous import lowest_set, simultaneous_interval, spread_of
+from .simultaneous import lowest_set, simultaneous_interval, spread_of, student_factor
 from ..stress.path import between_nodes
 
 # %% ../../nbs/api/measure/04_scores.ipynb #d2a66b99
@@ -237,14 +236,14 @@ def control_performance(
     return both.assign_coords(threshold=result.threshold).rename("relative")
 
 # %% ../../nbs/api/measure/04_scores.ipynb #08b66cd6
-def _node_weights(result:xr.Dataset, w:np.ndarray) -> xr.DataArray: # (layer, filter, node, …)
+def node_weights(result:xr.Dataset, w:np.ndarray) -> xr.DataArray: # (layer, filter, node, …)
     "The weights of a sum over nodes that is the area under the control."
     one = lambda removed, weights, steps: w @ between_nodes(removed, weights, steps)
     return xr.apply_ufunc(one, result.removed, result.weights, result.control_step, vectorize=True,
                           input_core_dims=[["threshold"], [], ["node"]], output_core_dims=[["node"]])
 
 # %% ../../nbs/api/measure/04_scores.ipynb #b42b489c
-def _draw_weights(n_boot:int, layers:int, r:int, seed:int) -> np.ndarray: # (B, layer, draw), rows of mean 1/r
+def draw_weights(n_boot:int, layers:int, r:int, seed:int) -> np.ndarray: # (B, layer, draw), rows of mean 1/r
     "Random orders drawn with replacement, for each layer; their spread made as large as that of r of many."
     if r == 1: return np.ones((n_boot, layers, 1))
     drawn = np.random.default_rng([seed, r, layers]).multinomial(r, np.full(r, 1/r), size=(n_boot, layers)) / r
@@ -288,10 +287,10 @@ def _over_images(result:xr.Dataset, w:xr.DataArray, flat:np.ndarray, ref:np.ndar
 def _against_random(result:xr.Dataset, area:np.ndarray, w:np.ndarray, ref:np.ndarray, part:list[int], n_boot:int,
                     seed:int) -> _Both:
     "Scores against the mean of the random control, over images and random orders."
-    control = areas_of_images(result.control_correct, _node_weights(result, w), "node")
+    control = areas_of_images(result.control_correct, node_weights(result, w), "node")
     both = np.concatenate([area[:, :, None], control], 2) # (sample, stress, 1 + draw, layer, filter)
     r = control.shape[2]
-    picked = _draw_weights(n_boot, area.shape[2], r, seed)
+    picked = draw_weights(n_boot, area.shape[2], r, seed)
     picked = picked.transpose(0, 2, 1)[..., None] # (B, draw, layer, 1)
     excess = lambda a, m, at: safe_ratio(a[:, 0] - (a[:, 1:] * at).sum(1), m)
     score = lambda a, m, at: _with_combined(_kinds(excess(a, m, at), np.zeros(1)), part)
@@ -473,7 +472,7 @@ def average_inits(
     sd = scores.score.std("init", ddof=min(1, k - 1))
     attrs = scores.attrs | dict(inits=k)
     if k > 1:
-        half = student_t.ppf((1 + scores.attrs["ci"]) / 2, k - 1) * sd / np.sqrt(k)
+        half = student_factor(k, scores.attrs["ci"]) * sd
         known = np.isfinite(scores.low).all("init") & np.isfinite(scores.high).all("init")
         mean = mean.assign(low=(mean.score - half).where(known, -np.inf), high=(mean.score + half).where(known, np.inf))
         attrs |= dict(interval_over="initialisations", simultaneous=0)

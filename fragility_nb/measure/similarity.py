@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
-from scipy.stats import t as student_t
 
 from ..core.checks import check_choice, check_number, checked
 from ..core.results import check_kind, provenance
+from .simultaneous import student_factor
 
 # %% ../../nbs/api/measure/13_similarity.ipynb #4f16c321
-def _rank_correlation(a:np.ndarray, b:np.ndarray) -> np.ndarray: # (…, L), (…, L) -> (…)
-    "Spearman's ρ over the last axis; NaN where one side does not vary."
-    x, y = (rankdata(v, axis=-1) for v in (a, b))
-    x, y = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
+def rank_correlation(
+    a:np.ndarray, # (…, L)
+    b:np.ndarray, # (…, L)
+) -> np.ndarray: # (…)
+    "Spearman's ρ over the last axis, ties by their mean rank; NaN where one side does not vary."
+    x, y = (rankdata(v, axis=-1) - (v.shape[-1] + 1)/2 for v in (a, b))
     size = np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
     return np.divide((x*y).sum(-1), size, out=np.full(size.shape, np.nan), where=size > 0)
 
@@ -69,19 +71,19 @@ def _mean_rho(each:np.ndarray, ci:float) -> tuple[np.ndarray, np.ndarray, np.nda
     z, n = np.arctanh(np.clip(each, -1 + 1e-9, 1 - 1e-9)), len(each)
     mean = z.mean(0)
     if n < 2: return each[0], np.full_like(mean, -1.), np.full_like(mean, 1.)
-    half = student_t.ppf((1 + ci)/2, n - 1) * z.std(0, ddof=1) / np.sqrt(n)
+    half = student_factor(n, ci) * z.std(0, ddof=1)
     return np.tanh(mean), np.tanh(mean - half), np.tanh(mean + half)
 
 def _ceiling(*sides:np.ndarray) -> np.ndarray: # (I, kind, L) each -> (kind)
     "The mean ρ between initialisations of one side; NaN for single ones."
-    pairs = [_rank_correlation(s[i], s[j]) for s in sides for i in range(len(s)) for j in range(i)]
+    pairs = [rank_correlation(s[i], s[j]) for s in sides for i in range(len(s)) for j in range(i)]
     return np.mean(pairs, 0) if pairs else np.full(sides[0].shape[1], np.nan)
 
 # %% ../../nbs/api/measure/13_similarity.ipynb #898ecc3c
 def _null(x:np.ndarray, y:np.ndarray, permutations:int, seed:int) -> np.ndarray: # (P, kind)
     "The mean ρ when the layers of one side are in a random order, the same for all initialisations."
     rng = np.random.default_rng([seed, x.shape[-1]])
-    return np.stack([_rank_correlation(x, y[..., rng.permutation(y.shape[-1])]).mean(0) for _ in range(permutations)])
+    return np.stack([rank_correlation(x, y[..., rng.permutation(y.shape[-1])]).mean(0) for _ in range(permutations)])
 
 # %% ../../nbs/api/measure/13_similarity.ipynb #0167b844
 @checked
@@ -113,9 +115,9 @@ def _compared(one:xr.Dataset, two:xr.Dataset, how:str, ci:float, permutations:in
     x, y = (s.score.values if how == "name" else _at_depths(s.score.values, n) for s in (one, two))
     words = [s.label.values if how == "name" else _nearest(s.label.values, n) for s in (one, two)]
     pairs = min(len(x), len(y))
-    rho, low, high = _mean_rho(_rank_correlation(x[:pairs], y[:pairs]), ci)
+    rho, low, high = _mean_rho(rank_correlation(x[:pairs], y[:pairs]), ci)
     null = _null(x[:pairs], y[:pairs], permutations, seed)
-    plain = _rank_correlation(x[:pairs], y[:pairs]).mean(0)
+    plain = rank_correlation(x[:pairs], y[:pairs]).mean(0)
     told = dict(rho=rho, low=low, high=high, ceiling=_ceiling(x, y), null=np.quantile(null, 0.95, axis=0),
                 p_value=(1 + (null >= plain).sum(0)) / (1 + permutations),
                 equal_labels=(words[0][:pairs] == words[1][:pairs]).mean((0, 2)))
@@ -144,7 +146,7 @@ def score_convergence(
     "Whether the order of the layers settles, and which layers keep the sign of their score throughout (AIJ §5)."
     some = _over_epochs(scores, filter)
     v, last = some.score, some.score.isel(epoch=-1, drop=True)
-    rho = xr.apply_ufunc(_rank_correlation, v, last, input_core_dims=[["layer"], ["layer"]])
+    rho = xr.apply_ufunc(rank_correlation, v, last, input_core_dims=[["layer"], ["layer"]])
     above, below = (some.low > 0).all("epoch"), (some.high < 0).all("epoch")
     facts = provenance("score_convergence", filter=filter, baseline=scores.attrs.get("baseline"))
     return xr.Dataset(dict(rho=rho, steady=above.astype(int) - below.astype(int)), attrs=facts)

@@ -23,6 +23,14 @@ def spread_of(
     spread = known.std(0, ddof=1)
     return np.where(spread > 1e-12 * np.maximum(np.abs(known).max(0), 1), spread, 0.)
 
+# %% ../../nbs/api/measure/03_simultaneous.ipynb #stufac02
+def student_factor(
+    n:int, # numbers, at least 2
+    ci:float, # nominal coverage, in (0, 1)
+) -> float:
+    "Half of Student's interval of the mean of n numbers, in standard deviations of these."
+    return float(t.ppf((1 + ci)/2, n - 1) / np.sqrt(n))
+
 # %% ../../nbs/api/measure/03_simultaneous.ipynb #19378a81
 def student_widened(
     c:np.ndarray, # quantiles of a normal kind

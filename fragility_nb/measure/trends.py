@@ -10,17 +10,17 @@ from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
-from scipy.stats import t as student_t
 
 from ..core.checks import check_number, checked
 from ..core.results import provenance
+from .simultaneous import student_factor
 
 # %% ../../nbs/api/measure/12_trends.ipynb #220b679b
 def _student(values:np.ndarray, ci:float) -> tuple[np.ndarray, np.ndarray]: # (I, …) -> low, high (…)
     "Student's interval of the mean over initialisations, the first axis; infinite for a single one."
     n, mean = len(values), values.mean(0)
     if n < 2: return np.full_like(mean, -np.inf), np.full_like(mean, np.inf)
-    half = student_t.ppf((1 + ci)/2, n - 1) * values.std(0, ddof=1) / np.sqrt(n)
+    half = student_factor(n, ci) * values.std(0, ddof=1)
     return mean - half, mean + half
 
 # %% ../../nbs/api/measure/12_trends.ipynb #c8f03652

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import xarray as xr
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from ...core.checks import check_choice, check_number, checked
 from ...core.results import check_kind, provenance
 from ...data.images import generator
 from ...models.answers import match_data
+from ...measure.similarity import rank_correlation
 from .criteria import NEVER, TKNP, Criterion
 from .probe import Coverage, coverage_facts, coverage_passes
 
@@ -80,17 +80,10 @@ def coverage_growth(
     return xr.Dataset(dict(coverage=(("criterion", "order", "inputs"), curves)),
                       dict(criterion=list(hits), order=range(len(perms)), inputs=at), attrs)
 
-# %% ../../../nbs/api/probes/coverage/03_compare.ipynb #0b0fe3cd
-def _spearman(a:np.ndarray, b:np.ndarray) -> np.ndarray:
-    "Rank correlation along the last axis, ties by their mean rank; NaN where one side is constant."
-    a, b = (rankdata(v, axis=-1) - (v.shape[-1] + 1)/2 for v in (a, b))
-    size = np.sqrt((a*a).sum(-1) * (b*b).sum(-1))
-    return np.divide((a*b).sum(-1), size, out=np.full(size.shape, np.nan), where=size > 0)
-
 # %% ../../../nbs/api/probes/coverage/03_compare.ipynb #3bdc099d
 def _interval(x:np.ndarray, y:np.ndarray, draws:np.ndarray, ci:float) -> tuple[float, float, float]:
     "Spearman's ρ of x and y (L,) with its percentile interval over `draws` (B, L) of layers; (−1, 1) where undefined."
-    rho, boot = _spearman(x, y), _spearman(x[draws], y[draws])
+    rho, boot = rank_correlation(x, y), rank_correlation(x[draws], y[draws])
     if not np.isfinite(rho) or len(y) <= 2 or np.isnan(boot).mean() > (1 - ci)/2: return float(rho), -1., 1.
     low, high = np.nanpercentile(boot, [50*(1 - ci), 50*(1 + ci)])
     return float(rho), float(low), float(high)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from scipy import stats
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -35,6 +34,7 @@ from ...stress.attacks import FGSM, Attack, as_attack, as_attacks
 from ...stress.minimal import find_epsilon
 from ...measure.runner import SweepOptions
 from ...measure.scores import synaptic_scores
+from ...measure.simultaneous import student_factor
 from ...measure.sweeps import filter_sweep, stress_sweep
 
 # %% ../../../nbs/api/probes/retraining/00_probe.ipynb #74744894
@@ -495,6 +495,6 @@ def _paired(x:xr.DataArray, ci:float) -> dict[str, xr.DataArray]: # x: (rule, in
     n, pairs = x.sizes["init"], x.drop_sel(rule="none") - x.sel(rule="none", drop=True)
     sd = lambda v, alone: v.std("init", ddof=1) if n > 1 else xr.full_like(v.isel(init=0, drop=True), alone)
     half = sd(pairs, np.inf) # one pair has no interval
-    if n > 1: half = half * (stats.t.ppf((1 + ci)/2, n - 1) / math.sqrt(n))
+    if n > 1: half = half * student_factor(n, ci)
     gain, half = (v.reindex(rule=x.rule, fill_value=0.) for v in (pairs.mean("init"), half)) # "none" against itself: 0
     return dict(mean=x.mean("init"), sd=sd(x, 0.), gain=gain, low=gain - half, high=gain + half)
