@@ -227,6 +227,7 @@ _REPORT = dict(
 _SCORED = dict(
     landscape_thresholds=Option("int", "Thresholds of each filter in the learning landscape.", low=2),
     landscape_images=_count("Test images in the learning landscape."),
+    retraining_images=_count("Training images of the retraining; default all.", optional=True),
     band=Option("float", "Scores within ± this area count as robust.", low=0),
     ci=Option("float", "Coverage of the confidence intervals, between 0 and 1.", above=0, high=0.9999),
     sections=Option("list", "Sections of the report.", items=Option("str", "Section.", choices=SECTIONS)),
